@@ -1,0 +1,275 @@
+"""What an experiment is, and what a training command reads: frozen models, validated before anything is computed.
+
+An experiment is the whole scientific choice; `identity` hashes its meaning. Where it runs (device, precision, batch that
+fits) is `ComputeConfig` and stays outside that hash, so that the same experiment on another machine is the same experiment.
+Imports no torch: the orchestrator reads experiments without loading a deep-learning library.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+class Frozen(BaseModel):
+    """A configuration that cannot drift: immutable, and a misspelt key is an error, not a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def identity(config: BaseModel, *, exclude: set[str] | None = None) -> str:
+    """Sixteen hexadecimal digits of the meaning of `config`: key order, comments and spelling of numbers do not matter."""
+    meaning = config.model_dump(mode="json", exclude=exclude)
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# Objectives
+
+
+class Dmpo(Frozen):
+    """Direct multi-preference optimisation (https://arxiv.org/abs/2405.16127)."""
+
+    kind: Literal["dmpo"]
+    beta: float = Field(1.0, gt=0, le=100)
+    """Inverse temperature of the implicit reward: larger holds the policy closer to the reference."""
+
+
+class Sdpo(Frozen):
+    """Softmax-DPO (https://arxiv.org/abs/2406.09215)."""
+
+    kind: Literal["sdpo"]
+    beta: float = Field(1.0, gt=0, le=100)
+
+
+class DynamicBoundary(Frozen):
+    """DynamicPO's selection and weighting (https://arxiv.org/abs/2605.00327), around any base."""
+
+    margin: float = Field(6.0, ge=0)
+    """Nats by which beta's adjustment is shifted: 6 in the later release, 2 in the first."""
+    clusters: int = Field(3, ge=2, le=3)
+    scale: float = Field(0.5, ge=0, lt=1)
+
+
+class DynamicDmpo(DynamicBoundary):
+    kind: Literal["dynamicpo-dmpo"]
+    beta: float = Field(1.0, gt=0, le=100)
+
+
+class DynamicSdpo(DynamicBoundary):
+    kind: Literal["dynamicpo-sdpo"]
+    beta: float = Field(1.0, gt=0, le=100)
+
+
+Objective = Annotated[Dmpo | Sdpo | DynamicDmpo | DynamicSdpo, Field(discriminator="kind")]
+
+
+# The policy, and how it is trained
+
+
+class ItemTokens(Frozen):
+    """One token for each item of the catalogue."""
+
+    kind: Literal["items"] = "items"
+
+
+Representation = Annotated[ItemTokens, Field(discriminator="kind")]
+
+
+class ScratchBackbone(Frozen):
+    """A small Llama-architecture causal language model with random initial weights."""
+
+    kind: Literal["scratch"] = "scratch"
+    hidden: int = Field(64, ge=8)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    context: int = Field(100, ge=2)
+    """Longest prompt in tokens; of a longer history the oldest items are dropped, and counted."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout on the attention weights; Llama has no other."""
+
+
+class LoraConfig(Frozen):
+    """Low-rank adapters on a frozen checkpoint (https://arxiv.org/abs/2106.09685), through peft."""
+
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(32, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    targets: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class CheckpointBackbone(Frozen):
+    """A decoder-only checkpoint in Hugging Face format: safetensors only, no remote code, pinned by revision."""
+
+    kind: Literal["checkpoint"]
+    name: str
+    """A folder on this machine, or the name of a repository on the Hugging Face hub."""
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    """The 40-digit commit; required for a repository on the hub."""
+    lora: LoraConfig | None = LoraConfig()
+    context: int = Field(512, ge=2)
+
+
+Backbone = Annotated[ScratchBackbone | CheckpointBackbone, Field(discriminator="kind")]
+
+
+class AdamW(Frozen):
+    kind: Literal["adamw"] = "adamw"
+    lr: float = Field(gt=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of all steps over which the learning rate rises from zero."""
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient; a longer one is scaled down to it."""
+
+
+Optimizer = Annotated[AdamW, Field(discriminator="kind")]
+
+SelectionMetric = Literal["ndcg_at_10_full", "recall_at_10_full", "mrr_full"]
+
+
+class Budget(Frozen):
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(512, ge=1)
+    """Training rows (history, target) that one optimizer step averages over, at least."""
+    validations: int = Field(6, ge=1)
+    """How often the validation rows are ranked during training, evenly spaced; the last one is at the last step."""
+    select_by: SelectionMetric = "ndcg_at_10_full"
+    """The validation metric whose best value decides which weights are kept."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after this many validations without improvement; never, when absent."""
+
+
+class Pool(Frozen):
+    """How many negatives of each row the starting policy mines, to be shared by every experiment that starts from it."""
+
+    hard: int = Field(20, ge=0)
+    """The policy's highest-ranked items that the user did not touch in train."""
+    uniform: int = Field(20, ge=0)
+    """Items drawn uniformly from the rest of the catalogue."""
+
+
+class Negatives(Frozen):
+    """Which negatives of the shared pool a preference experiment trains on."""
+
+    n: int = Field(15, ge=1)
+    miner: Literal["mixed", "hardest", "uniform"] = "mixed"
+    hard_share: float = Field(0.5, ge=0, le=1)
+    """Share of hard negatives under `mixed`; the others are uniform."""
+    rounds: Literal[1] = 1
+
+
+class SftExperiment(Frozen):
+    """Supervised fine-tuning: next-item prediction over every position of a history."""
+
+    kind: Literal["sft"]
+    representation: Representation = ItemTokens()
+    backbone: Backbone = ScratchBackbone()
+    optimizer: Optimizer
+    budget: Budget = Budget()
+    pool: Pool = Pool()
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+class PreferenceExperiment(Frozen):
+    """Preference optimisation of the policy of another experiment, which is also its reference."""
+
+    kind: Literal["preference"]
+    start_from: str
+    objective: Objective
+    negatives: Negatives = Negatives()
+    optimizer: Optimizer
+    budget: Budget = Budget()
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+class BaselineExperiment(Frozen):
+    """A floor or baseline on the same rows and the same leaderboard; nothing is trained on a device."""
+
+    kind: Literal["baseline"]
+    baseline: Literal["popularity", "random"]
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+Experiment = Annotated[SftExperiment | PreferenceExperiment | BaselineExperiment, Field(discriminator="kind")]
+EXPERIMENT: TypeAdapter[Experiment] = TypeAdapter(Experiment)
+
+
+# Where it runs, and what a command reads
+
+
+class ComputeConfig(Frozen):
+    """What is not science: none of it changes which experiment this is."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """`auto`: bf16 on CUDA, float32 elsewhere. Log-probabilities are float32 always."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads; all cores, when absent."""
+    micro_batch_tokens: int = Field(16_384, ge=1)
+    """Tokens in one forward pass; an optimizer step accumulates as many as its rows need."""
+
+
+class Spec(Frozen):
+    """What every command reads: paths are absolute, tables are Parquet with the columns of `assets/schemas.py`."""
+
+    histories: Path
+    """row_id, user_id, split, history, target."""
+    items: Path
+    """item_id (0 .. n-1, dense), title, …"""
+    output: Path
+    """A folder that exists and is empty; telemetry.jsonl and the results are written into it."""
+    compute: ComputeConfig = ComputeConfig()
+
+
+class SftSpec(Spec):
+    """`python -m training.sft SPEC.json` → `policy/`."""
+
+    experiment: SftExperiment
+
+
+class PreferenceSpec(Spec):
+    """`python -m training.preference SPEC.json` → `policy/`."""
+
+    experiment: PreferenceExperiment
+    start_policy: Path
+    preference_rows: Path
+    """row_id, chosen, rejected (list)."""
+    reference_logps: Path
+    """row_id, item_id, logp, tokens: complete for every chosen and rejected item of `preference_rows`, or refused."""
+
+
+class MineSpec(Spec):
+    """`python -m training.mine SPEC.json` → `mined_negatives.parquet`."""
+
+    policy: Path
+    policy_name: str
+    interactions: Path
+    """user_id, item_id, split: items touched in train are never mined, held-out ones are neither forced in nor kept out."""
+    pool: Pool
+    round: int = 0
+    seed: int
+
+
+class ReferenceSpec(Spec):
+    """`python -m training.reference SPEC.json` → `reference_logps.parquet`."""
+
+    policy: Path
+    preference_rows: Path
+
+
+class ScoreSpec(Spec):
+    """`python -m training.score SPEC.json` → `predictions.parquet`, for every validation and test row."""
+
+    policy: Path
+    candidate_sets: Path
+    """row_id, candidates (list)."""
+    top_k: int = Field(50, ge=1)
+    """Length of the stored full-catalogue list; the rank of the target is exact whatever it is."""
+
+
+def read_spec(model: type[Spec], path: Path) -> Any:
+    """The validated specification in the JSON file at `path`."""
+    return model.model_validate_json(path.read_text(encoding="utf-8"))
