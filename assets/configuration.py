@@ -1,0 +1,188 @@
+"""Reads `datasets/*.yaml` and `experiments/*.yaml`; every mistake is one line that names file, line, key and what is accepted."""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from assets.datasets import DatasetConfig
+from training.config import EXPERIMENT, Experiment, PreferenceExperiment, SftExperiment
+
+KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class ConfigurationError(ValueError):
+    """A file or a name that a person wrote is wrong; the message is one line that says what, where and what is accepted."""
+
+
+def project_folder() -> Path:
+    """The folder that holds `datasets/` and `experiments/`: `BORDERLINE_PROJECT`, or the checkout this file is in."""
+    return Path(os.environ.get("BORDERLINE_PROJECT") or Path(__file__).parent.parent).resolve()
+
+
+def dataset_keys() -> list[str]:
+    """The keys of all data sets, sorted."""
+    return _keys("datasets")
+
+
+def experiment_keys() -> list[str]:
+    """The keys of all experiments, sorted."""
+    return _keys("experiments")
+
+
+def load_dataset(key: str) -> DatasetConfig:
+    """The data set whose file is `datasets/<key>.yaml`.
+
+    Raises:
+        ConfigurationError: no such file, or something wrong in it.
+    """
+    return _load("datasets", "data set", key, TypeAdapter(DatasetConfig))
+
+
+def load_experiment(key: str) -> Experiment:
+    """The experiment whose file is `experiments/<key>.yaml`; what it starts from exists and is an `sft` experiment.
+
+    Raises:
+        ConfigurationError: no such file, or something wrong in it.
+    """
+    experiment: Experiment = _load("experiments", "experiment", key, EXPERIMENT)
+    if isinstance(experiment, PreferenceExperiment):
+        starts = [name for name in experiment_keys() if _kind(name) == "sft"]
+        if experiment.start_from not in starts:
+            raise ConfigurationError(
+                f"{_path('experiments', key)}: start_from must be an experiment of kind sft, got "
+                f"'{experiment.start_from}'. Accepted: {', '.join(starts) or 'none yet; add one to experiments/'}."
+            )
+    return experiment
+
+
+def load_start(experiment: PreferenceExperiment) -> SftExperiment:
+    """The experiment that `experiment` starts from."""
+    start = load_experiment(experiment.start_from)
+    assert isinstance(start, SftExperiment)  # load_experiment refuses any other
+    return start
+
+
+def read_yaml(path: Path) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+    """The value in a YAML file, and the line of every key in it.
+
+    A key written twice is refused: YAML itself would keep the last one and say nothing.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: must be UTF-8 text, byte {error.start} is not. Save it as UTF-8.") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigurationError(f"{path}:{line}: not valid YAML: {error.problem}.") from error
+    lines: dict[tuple[str | int, ...], int] = {}
+    return _construct(node, (), lines, path), lines
+
+
+def _construct(node: Any, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], path: Path) -> Any:
+    if node is None:
+        return None
+    lines.setdefault(at, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        value: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            line = key_node.start_mark.line + 1
+            if key in value:
+                raise ConfigurationError(f"{path}:{line}: '{key}' stands twice. Keep one of them.")
+            lines[(*at, key)] = line
+            value[key] = _construct(value_node, (*at, key), lines, path)
+        return value
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(item, (*at, index), lines, path) for index, item in enumerate(node.value)]
+    return yaml.SafeLoader("").construct_object(node)
+
+
+def _keys(folder: str) -> list[str]:
+    return sorted(path.stem for path in (project_folder() / folder).glob("*.yaml") if KEY.fullmatch(path.stem))
+
+
+def _kind(key: str) -> str | None:
+    value, _ = read_yaml(_path("experiments", key))
+    return value.get("kind") if isinstance(value, dict) else None
+
+
+def _path(folder: str, key: str) -> Path:
+    return project_folder() / folder / f"{key}.yaml"
+
+
+def _load(folder: str, what: str, key: str, model: TypeAdapter[Any]) -> Any:
+    known = _keys(folder)
+    if key not in known:
+        raise ConfigurationError(
+            f"unknown {what} '{key}'.{_did_you_mean(key, known)} Accepted: {', '.join(known) or 'none'}; "
+            f"each is a file in {project_folder() / folder}."
+        )
+    path = _path(folder, key)
+    value, lines = read_yaml(path)
+    try:
+        return model.validate_python(value)
+    except ValidationError as error:
+        root = DatasetConfig if folder == "datasets" else Experiment
+        problems = [_problem(problem, root, lines) for problem in error.errors(include_url=False)]
+        raise ConfigurationError("; ".join(f"{path}:{line}: {text}" for line, text in problems)) from error
+
+
+def _problem(problem: Any, root: Any, lines: dict[tuple[str | int, ...], int]) -> tuple[int, str]:
+    """Line and sentence of one pydantic error. Its location also holds the tags of unions, which are no keys of the file."""
+    keys: tuple[str | int, ...] = ()
+    annotation: Any = root
+    for part in problem["loc"]:
+        members = _members(annotation)
+        tagged = [m for m in members if part in _tags(m)]
+        if tagged and not any(part in member.model_fields for member in members):
+            annotation = tagged[0]
+            continue
+        model = members[0] if len(members) == 1 else None
+        keys = (*keys, part)
+        fields = getattr(model, "model_fields", {})
+        annotation = fields[part].annotation if part in fields else annotation
+    line = next((lines[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in lines), 1)
+    name = ".".join(map(str, keys)) or "the file"
+    kind, given = problem["type"], problem.get("input")
+    if kind == "extra_forbidden":
+        members = _members(annotation)
+        accepted = list(members[0].model_fields) if members and hasattr(members[0], "model_fields") else []
+        return line, f"unknown key '{name}'.{_did_you_mean(str(keys[-1]), accepted)} Accepted: {', '.join(accepted)}."
+    if kind == "missing":
+        return line, f"'{name}' is missing."
+    if kind == "union_tag_not_found":
+        return line, f"'{name}' must say its kind. Accepted: {', '.join(_all_tags(annotation))}."
+    if kind == "union_tag_invalid":
+        accepted = _all_tags(annotation)
+        tag = str(problem["ctx"]["tag"])
+        line = lines.get((*keys, "kind"), line)
+        return line, f"unknown kind '{tag}' of {name}.{_did_you_mean(tag, accepted)} Accepted: {', '.join(accepted)}."
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return line, f"{name} must be {message}, got {given!r}." if "should be" in problem["msg"] else f"{name}: {message}"
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The models an annotation admits: itself, or the members of its union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (list, dict, Literal):
+        return []
+    return [m for arg in get_args(annotation) for m in _members(arg)]
+
+
+def _tags(model: Any) -> tuple[Any, ...]:
+    return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
+
+
+def _all_tags(annotation: Any) -> list[str]:
+    return [str(tag) for model in _members(annotation) for tag in _tags(model)]
+
+
+def _did_you_mean(given: str, accepted: list[str]) -> str:
+    close = difflib.get_close_matches(given, accepted, n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""

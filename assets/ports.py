@@ -1,0 +1,198 @@
+"""What assets need of the outside world, as Protocols: a lake to read and publish, a launcher, a tracker, a registry.
+
+The implementations are in `orchestration/resources/`; a test passes ten-line fakes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import polars as pl
+
+from training.config import Spec
+
+Partition = tuple[str, ...]
+"""(dataset,) or (dataset, experiment)."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One whole, published version of one partition of an asset."""
+
+    asset: str
+    partition: Partition
+    folder: Path
+    data_version: str
+    """Hash of what it holds: two versions with the same content have the same one."""
+    fingerprint: str
+    """Hash of what it was made from: code version, configuration and the data versions of its inputs."""
+    manifest: Mapping[str, Any]
+
+    def path(self, name: str) -> Path:
+        """The file `name` of this version.
+
+        Raises:
+            FileNotFoundError: this version has no such file.
+        """
+        path = self.folder / name
+        if not path.exists():
+            raise FileNotFoundError(f"{self.asset} of {'|'.join(self.partition)} has no file {name} in {self.folder}.")
+        return path
+
+    @property
+    def table_path(self) -> Path:
+        """The asset's own Parquet file."""
+        return self.path(f"{self.asset}.parquet")
+
+    def table(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The asset's own table, or some of its columns."""
+        return pl.read_parquet(self.table_path, columns=list(columns) if columns else None)
+
+
+class NotMaterialised(LookupError):
+    """An asset that something needs has no published version of that partition; the message says how to make one."""
+
+
+class Lake(Protocol):
+    """Versions on disk. A reader sees the previous version or the new one, whole; never something between."""
+
+    def current(self, asset: str, partition: Partition) -> Version | None:
+        """The published version, its files checked against their recorded hashes; None when there is none."""
+        ...
+
+    def require(self, asset: str, partition: Partition) -> Version:
+        """Like `current`, but raises `NotMaterialised`."""
+        ...
+
+    def partitions(self, asset: str) -> list[Partition]:
+        """The partitions of an asset that have a published version, sorted."""
+        ...
+
+    def writing(self, asset: str, partition: Partition) -> AbstractContextManager[None]:
+        """Holds the partition for one writer; a second one waits."""
+        ...
+
+    def staging(self, asset: str, partition: Partition) -> AbstractContextManager[Path]:
+        """An empty folder to fill; removed when left unpublished, its logs kept in `failed/`."""
+        ...
+
+    def publish(
+        self, asset: str, partition: Partition, staged: Path, *, fingerprint: str, manifest: Mapping[str, Any]
+    ) -> Version:
+        """Makes a filled staging folder the current version, atomically and durably."""
+        ...
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """One line of a command's `telemetry.jsonl`."""
+
+    step: int
+    epoch: float
+    kind: str
+    metrics: Mapping[str, float]
+
+
+class TrainingFailed(RuntimeError):
+    """A command ended with an error or a signal; the message holds its last lines and where its log is."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        """Negative: the signal that ended it."""
+
+
+class Launcher(Protocol):
+    """Runs a training command in a process of its own, so that neither its memory nor its death reaches the caller."""
+
+    def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> None:
+        """Runs `python -m training.<stage>` to its end, reporting each telemetry line as it is written.
+
+        Raises:
+            TrainingFailed: it ended with another exit code than 0.
+        """
+        ...
+
+
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run of the experiment tracker, and the page that shows it."""
+
+    run_id: str
+    url: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a registered version says about itself."""
+
+    dataset: str
+    experiment: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    histories_example: Sequence[Sequence[str]] = field(default_factory=tuple)
+    """Raw item ids, oldest first, for the input example."""
+
+
+class Tracker(Protocol):
+    """Records runs, their curves and their models."""
+
+    def tracked(
+        self, dataset: str, experiment: str, *, params: Mapping[str, str], tags: Mapping[str, str]
+    ) -> AbstractContextManager["LiveRun"]:
+        """A run that ends FINISHED, FAILED or KILLED however the block ends, with every metric logged so far."""
+        ...
+
+    def find(self, run_id: str) -> TrackedRun | None:
+        """The run with this id, if the tracker still has it."""
+        ...
+
+    def summarise(
+        self, run_id: str, *, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: Sequence[Path]
+    ) -> None:
+        """Adds final metrics, tags and files to a run that has ended."""
+        ...
+
+    def register(self, run_id: str, policy: Path, items: Path, card: ModelCard) -> str:
+        """Logs the policy as a servable model of the run and registers it as `borderline-<dataset>`; returns the version."""
+        ...
+
+    def version_exists(self, dataset: str, version: str) -> bool:
+        """Whether the registry still has this version, with its files."""
+        ...
+
+    def champion(self, dataset: str) -> str | None:
+        """The version with the alias `champion`."""
+        ...
+
+    def set_alias(self, dataset: str, alias: str, version: str, tags: Mapping[str, str]) -> None:
+        """Moves an alias to a version and tags the version."""
+        ...
+
+    def version_url(self, dataset: str, version: str) -> str:
+        """The page of a version."""
+        ...
+
+
+class LiveRun(Protocol):
+    """A run while it is going on."""
+
+    @property
+    def tracked(self) -> TrackedRun:
+        """Its id and page."""
+        ...
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """One point on each curve; buffered, so that it never waits for the tracker."""
+        ...
+
+
+def partition_text(partition: Partition) -> str:
+    """As Dagster writes it: `demo` or `demo|sft`."""
+    return "|".join(partition)

@@ -1,0 +1,283 @@
+"""The one way in which an asset comes into being: reuse it if nothing changed, else compute, validate, then publish.
+
+Validation comes before publication, inside the asset, because a blocking check stops a run but not a backfill.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.ports import Lake, Partition, Version, partition_text
+from assets.schemas import SCHEMAS, validate
+
+PREVIEW_ROWS = 5
+
+Metadata = Mapping[str, Any]
+"""int, float, str, or a Dagster metadata value of kind md, url, path or json."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The verdict on one guarantee. A failed one that blocks stops the publication."""
+
+    name: str
+    passed: bool
+    detail: Mapping[str, int | float | str] = field(default_factory=dict)
+    blocks: bool = True
+
+
+@dataclass(frozen=True)
+class Content:
+    """What one asset holds, before it is published: a table, or files already written into its staging folder."""
+
+    table: pl.DataFrame | None = None
+    metadata: Metadata = field(default_factory=dict)
+    checks: Sequence[Check] = ()
+
+
+class Inputs:
+    """The versions that one materialisation reads, by asset."""
+
+    def __init__(self, versions: Sequence[Version]) -> None:
+        self.versions = list(versions)
+
+    def __getitem__(self, asset: str) -> Version:
+        """The one version of `asset` that is read."""
+        (version,) = self.all(asset)
+        return version
+
+    def all(self, asset: str) -> list[Version]:
+        """All versions of `asset` that are read, one for each partition."""
+        return [version for version in self.versions if version.asset == asset]
+
+
+Compute = Callable[[Inputs, Mapping[str, Path]], Mapping[str, Content]]
+"""Inputs, and staging folders by output name → contents by output name."""
+
+
+def publish(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    compute: Compute,
+    *,
+    partition: Partition,
+    inputs: Sequence[tuple[str, Partition]] = (),
+    config: Mapping[str, Any],
+    shared: bool = False,
+    still_valid: Callable[[Version], bool] = lambda version: True,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """Yields the check results and the materialisation of each output that this step has to make.
+
+    Args:
+        context: of the asset.
+        lake: where versions are read and published.
+        compute: called only when an output is missing, or was made from something else.
+        partition: of the outputs.
+        inputs: assets and partitions whose current versions are read.
+        config: everything else that the outputs depend on, as JSON values.
+        shared: the content does not depend on the partition's last part; a version that another experiment published
+            from the same inputs is taken over.
+        still_valid: whether a version that was made from the same things may be reused; for what lives outside the lake.
+
+    Raises:
+        NotMaterialised: an input has no version yet.
+        dg.Failure: a check that blocks has failed; nothing was published.
+    """
+    outputs = sorted(key.to_user_string() for key in context.selected_asset_keys)
+    versions = Inputs([lake.require(asset, part) for asset, part in inputs])
+    fingerprint = _fingerprint(context, versions, config)
+    force = context.run.tags.get("borderline/force") == "true"
+    with ExitStack() as stack:
+        for name in outputs:
+            stack.enter_context(lake.writing(name, partition))
+        current = {} if force else _current(lake, outputs, partition, fingerprint)
+        if len(current) == len(outputs) and all(map(still_valid, current.values())):
+            for name in outputs:
+                yield from _results(current[name], reused="unchanged")
+            return
+        if shared and not force and len(outputs) == 1:
+            twin = _twin(lake, outputs[0], partition, fingerprint)
+            if twin is not None:
+                yield from _results(_take_over(lake, twin, partition, stack), reused=partition_text(twin.partition))
+                return
+        staged = {name: stack.enter_context(lake.staging(name, partition)) for name in outputs}
+        contents = compute(versions, staged)
+        for name in outputs:
+            yield from _published(context, lake, name, contents[name], staged[name], versions, partition, fingerprint)
+
+
+def _current(lake: Lake, outputs: Sequence[str], partition: Partition, fingerprint: str) -> dict[str, Version]:
+    found = {name: lake.current(name, partition) for name in outputs}
+    return {name: version for name, version in found.items() if version and version.fingerprint == fingerprint}
+
+
+def _twin(lake: Lake, asset: str, partition: Partition, fingerprint: str) -> Version | None:
+    for other in lake.partitions(asset):
+        if other[:-1] == partition[:-1] and other != partition:
+            version = lake.current(asset, other)
+            if version is not None and version.fingerprint == fingerprint:
+                return version
+    return None
+
+
+def _take_over(lake: Lake, twin: Version, partition: Partition, stack: ExitStack) -> Version:
+    staged = stack.enter_context(lake.staging(twin.asset, partition))
+    for name in twin.manifest["files"]:
+        target = staged / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(twin.path(name))
+    carried = {key: twin.manifest[key] for key in ("code_version", "inputs", "config", "metadata", "checks", "run_id")}
+    return lake.publish(twin.asset, partition, staged, fingerprint=twin.fingerprint, manifest=carried)
+
+
+def _published(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    name: str,
+    content: Content,
+    staged: Path,
+    inputs: Inputs,
+    partition: Partition,
+    fingerprint: str,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    checks = list(content.checks)
+    metadata = dict(content.metadata)
+    if content.table is not None:
+        validate(content.table, SCHEMAS[name])
+        checks.insert(0, Check("schema", True, {"rows": content.table.height}))
+        metadata = {**_table_metadata(content.table), **metadata}
+    failed = [check for check in checks if check.blocks and not check.passed]
+    if failed:
+        yield from _check_results(name, checks)
+        reasons = "; ".join(f"{check.name}: {dict(check.detail)}" for check in failed)
+        raise dg.Failure(
+            f"{name} of {partition_text(partition)} was not published: {reasons}. The previous version stays readable.",
+            allow_retries=False,
+        )
+    if content.table is not None:
+        content.table.write_parquet(staged / f"{name}.parquet", compression="zstd")
+    manifest = {
+        "code_version": _code_version(context, name),
+        "inputs": [
+            {"asset": v.asset, "partition": list(v.partition), "data_version": v.data_version} for v in inputs.versions
+        ],
+        "metadata": {key: _to_json(value) for key, value in metadata.items()},
+        "checks": [
+            {"name": c.name, "passed": c.passed, "detail": dict(c.detail), "blocks": c.blocks} for c in checks
+        ],
+        "run_id": context.run.run_id,
+    }
+    version = lake.publish(name, partition, staged, fingerprint=fingerprint, manifest=manifest)
+    yield from _results(version, reused=None)
+
+
+def _results(version: Version, *, reused: str | None) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    manifest = version.manifest
+    checks = [Check(c["name"], c["passed"], c["detail"], c["blocks"]) for c in manifest["checks"]]
+    yield from _check_results(version.asset, checks)
+    metadata = {key: _from_json(value) for key, value in manifest["metadata"].items()}
+    if version.asset in SCHEMAS:
+        metadata["dagster/column_schema"] = column_schema(version.asset)
+    metadata["reused"] = reused or "no"
+    metadata["published_at"] = manifest["published_at"]
+    metadata["made_by_run"] = dg.MetadataValue.dagster_run(manifest["run_id"])
+    metadata["folder"] = dg.MetadataValue.path(version.folder)
+    metadata["bytes"] = sum(entry["bytes"] for entry in manifest["files"].values())
+    metadata["inputs"] = dg.MetadataValue.json(manifest["inputs"])
+    metadata["fingerprint"] = version.fingerprint
+    yield dg.MaterializeResult(
+        asset_key=version.asset, metadata=metadata, data_version=dg.DataVersion(version.data_version)
+    )
+
+
+def _check_results(asset: str, checks: Sequence[Check]) -> Iterator[dg.AssetCheckResult]:
+    for check in checks:
+        yield dg.AssetCheckResult(
+            asset_key=asset,
+            check_name=check.name,
+            passed=check.passed,
+            severity=dg.AssetCheckSeverity.ERROR if check.blocks else dg.AssetCheckSeverity.WARN,
+            metadata=dict(check.detail),
+        )
+
+
+def column_schema(asset: str) -> dg.TableSchema:
+    """The columns of a table as the Dagster UI shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                type=str(column.dtype),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in SCHEMAS[asset].columns
+        ]
+    )
+
+
+def check_specs(asset: str, *names: str) -> list[dg.AssetCheckSpec]:
+    """The checks an asset publishes with; `schema` is one of them for every table."""
+    every = ("schema", *names) if asset in SCHEMAS else names
+    return [dg.AssetCheckSpec(name, asset=asset, blocking=True) for name in every]
+
+
+def _table_metadata(table: pl.DataFrame) -> dict[str, Any]:
+    return {"dagster/row_count": table.height, "preview": dg.MetadataValue.md(preview(table))}
+
+
+def preview(table: pl.DataFrame, rows: int = PREVIEW_ROWS) -> str:
+    """The first rows as a Markdown table; long lists are cut."""
+
+    def cell(value: Any) -> str:
+        text = f"[{', '.join(map(str, value[:8]))}{', …' if len(value) > 8 else ''}]" if isinstance(value, list) else str(value)
+        return text.replace("|", "\\|").replace("\n", " ")[:120]
+
+    head = table.head(rows)
+    lines = [f"| {' | '.join(head.columns)} |", f"|{'---|' * len(head.columns)}"]
+    lines += [f"| {' | '.join(map(cell, row))} |" for row in head.rows()]
+    return "\n".join(lines)
+
+
+def _fingerprint(context: dg.AssetExecutionContext, inputs: Inputs, config: Mapping[str, Any]) -> str:
+    made_from = {
+        "assets": {key.to_user_string(): _code_version(context, key.to_user_string()) for key in context.selected_asset_keys},
+        "inputs": sorted((version.asset, version.data_version) for version in inputs.versions),
+        "config": config,
+    }
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _code_version(context: dg.AssetExecutionContext, asset: str) -> str:
+    version = context.assets_def.code_versions_by_key[dg.AssetKey(asset)]
+    assert version is not None  # a contract test holds every asset to it
+    return version
+
+
+def _to_json(value: Any) -> dict[str, Any]:
+    if isinstance(value, dg.MetadataValue):
+        kind = type(value).__name__.removesuffix("MetadataValue").lower()
+        return {"kind": kind, "value": value.value if kind != "path" else str(value.value)}
+    return {"kind": "plain", "value": value}
+
+
+def _from_json(entry: Mapping[str, Any]) -> Any:
+    value = entry["value"]
+    match entry["kind"]:
+        case "markdown":
+            return dg.MetadataValue.md(value)
+        case "url":
+            return dg.MetadataValue.url(value)
+        case "path":
+            return dg.MetadataValue.path(value)
+        case "json":
+            return dg.MetadataValue.json(value)
+        case _:
+            return value

@@ -1,0 +1,216 @@
+"""The Tracker and registry on MLflow. The parent owns the run: however the child ends, the run ends with its metrics."""
+
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from assets.ports import ModelCard, RunStatus, TrackedRun
+
+FLUSH_S = 2.0
+BATCH = 500
+ATTEMPTS = 5
+
+
+class MlflowTracker(dg.ConfigurableResource):
+    """Runs, curves and model versions in MLflow; MLflow itself is imported on first use."""
+
+    tracking_uri: str
+    artifact_root: str = ""
+    """Folder for artifacts; only for a store without a server."""
+    ui_url: str = "http://127.0.0.1:5000"
+    """Where people open MLflow; links point there."""
+
+    _ready: Any = PrivateAttr(default=None)
+
+    @contextmanager
+    def tracked(
+        self, dataset: str, experiment: str, *, params: Mapping[str, str], tags: Mapping[str, str]
+    ) -> Iterator["MlflowRun"]:
+        """See `assets.ports.Tracker`."""
+        client = self._client()
+        experiment_id = self._experiment_id(dataset)
+        run = client.create_run(
+            experiment_id, run_name=experiment, tags={**tags, "dataset": dataset, "experiment": experiment}
+        )
+        live = MlflowRun(client, TrackedRun(run.info.run_id, self._run_url(experiment_id, run.info.run_id)))
+        status: RunStatus = "KILLED"
+        try:
+            client.log_batch(run.info.run_id, params=[_entities().Param(k, v[:6000]) for k, v in params.items()])
+            yield live
+            status = "FINISHED"
+        except Exception as error:
+            exit_code = getattr(error, "exit_code", 1)
+            status = "KILLED" if exit_code < 0 else "FAILED"
+            raise
+        finally:  # an interrupt is no Exception: it leaves KILLED
+            try:
+                live.flush(final=True)
+            finally:
+                client.set_terminated(run.info.run_id, status)
+
+    def find(self, run_id: str) -> TrackedRun | None:
+        """See `assets.ports.Tracker`."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client().get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return TrackedRun(run_id, self._run_url(run.info.experiment_id, run_id))
+
+    def summarise(
+        self, run_id: str, *, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: Sequence[Path]
+    ) -> None:
+        """See `assets.ports.Tracker`."""
+        client, now = self._client(), int(time.time() * 1000)
+        entities = _entities()
+        client.log_batch(
+            run_id,
+            metrics=[entities.Metric(name, value, now, 0) for name, value in metrics.items()],
+            tags=[entities.RunTag(name, value[:8000]) for name, value in tags.items()],
+        )
+        for path in artifacts:
+            client.log_artifact(run_id, str(path))
+
+    def register(self, run_id: str, policy: Path, items: Path, card: ModelCard) -> str:
+        """See `assets.ports.Tracker`."""
+        import mlflow
+
+        from orchestration.serving.packaging import log_recommender
+
+        client = self._client()
+        mlflow.set_tracking_uri(self.tracking_uri)
+        uri = log_recommender(run_id, policy, items, card)
+        name = _model_name(card.dataset)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(name, description=f"Recommenders trained on {card.dataset} by Borderline.")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        tags = {
+            "experiment": card.experiment,
+            **card.tags,
+            **{f"metric.{key}": f"{value:.6f}" for key, value in card.metrics.items()},
+        }
+        version = client.create_model_version(name, uri, run_id=run_id, tags=tags)
+        return str(version.version)
+
+    def version_exists(self, dataset: str, version: str) -> bool:
+        """See `assets.ports.Tracker`."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client().get_model_version(_model_name(dataset), version)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+        return True
+
+    def champion(self, dataset: str) -> str | None:
+        """See `assets.ports.Tracker`."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(self._client().get_model_version_by_alias(_model_name(dataset), "champion").version)
+        except MlflowException as error:
+            # 3.17 answers a missing alias with INVALID_PARAMETER_VALUE, a missing model with RESOURCE_DOES_NOT_EXIST
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+    def set_alias(self, dataset: str, alias: str, version: str, tags: Mapping[str, str]) -> None:
+        """See `assets.ports.Tracker`."""
+        client, name = self._client(), _model_name(dataset)
+        for key, value in tags.items():
+            client.set_model_version_tag(name, version, key, value)
+        client.set_registered_model_alias(name, alias, version)
+
+    def version_url(self, dataset: str, version: str) -> str:
+        """See `assets.ports.Tracker`."""
+        return f"{self.ui_url}/#/models/{_model_name(dataset)}/versions/{version}"
+
+    def _client(self) -> Any:
+        if self._ready is None:
+            # Without these a call to a server that is gone blocks for minutes before it fails.
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+            from mlflow import MlflowClient
+
+            self._ready = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+        return self._ready
+
+    def _experiment_id(self, dataset: str) -> str:
+        client, name = self._client(), f"borderline/{dataset}"
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            return found.experiment_id
+        location = f"{self.artifact_root}/{dataset}" if self.artifact_root else None
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
+                raise
+            return client.get_experiment_by_name(name).experiment_id
+
+    def _run_url(self, experiment_id: str, run_id: str) -> str:
+        return f"{self.ui_url}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+class MlflowRun:
+    """A run that is going on: points are buffered and sent in batches, and an outage loses none of them."""
+
+    def __init__(self, client: Any, tracked: TrackedRun) -> None:
+        self.client, self.tracked = client, tracked
+        self.buffer: list[Any] = []
+        self.sent_at = time.monotonic()
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """See `assets.ports.LiveRun`."""
+        now = int(time.time() * 1000)
+        self.buffer += [_entities().Metric(name, value, now, step) for name, value in metrics.items()]
+        if time.monotonic() - self.sent_at > FLUSH_S:
+            self.flush(final=False)
+
+    def flush(self, *, final: bool) -> None:
+        """Sends what is buffered. A failure keeps it for the next time; at the end it is tried again, then raised."""
+        from mlflow.exceptions import MlflowException
+
+        for attempt in range(ATTEMPTS if final else 1):
+            try:
+                while self.buffer:
+                    self.client.log_batch(self.tracked.run_id, metrics=self.buffer[:BATCH])
+                    del self.buffer[:BATCH]
+                break
+            except MlflowException as error:
+                if final and attempt == ATTEMPTS - 1:
+                    raise
+                warnings.warn(f"MLflow took no metrics ({error}); {len(self.buffer)} points wait.", stacklevel=2)
+                if final:
+                    time.sleep(2.0**attempt)
+        self.sent_at = time.monotonic()
+
+
+def _entities() -> Any:
+    from mlflow import entities
+
+    return entities
+
+
+def _model_name(dataset: str) -> str:
+    return f"borderline-{dataset}"
