@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import polars as pl
 
-from training.config import Spec
+from training.config import ComputeConfig, Spec
 
 Partition = tuple[str, ...]
 """(dataset,) or (dataset, experiment)."""
@@ -106,6 +106,11 @@ class TrainingFailed(RuntimeError):
 
 class Launcher(Protocol):
     """Runs a training command in a process of its own, so that neither its memory nor its death reaches the caller."""
+
+    @property
+    def compute(self) -> ComputeConfig:
+        """On what device, and how."""
+        ...
 
     def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> None:
         """Runs `python -m training.<stage>` to its end, reporting each telemetry line as it is written.

@@ -92,7 +92,7 @@ def publish(
     """
     outputs = sorted(key.to_user_string() for key in context.selected_asset_keys)
     versions = Inputs([lake.require(asset, part) for asset, part in inputs])
-    fingerprint = _fingerprint(context, versions, config)
+    fingerprint = _fingerprint(context, versions, config, shared)
     force = context.run.tags.get("borderline/force") == "true"
     with ExitStack() as stack:
         for name in outputs:
@@ -133,7 +133,7 @@ def _take_over(lake: Lake, twin: Version, partition: Partition, stack: ExitStack
         target = staged / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.hardlink_to(twin.path(name))
-    carried = {key: twin.manifest[key] for key in ("code_version", "inputs", "config", "metadata", "checks", "run_id")}
+    carried = {key: twin.manifest[key] for key in ("code_version", "inputs", "metadata", "checks", "run_id")}
     return lake.publish(twin.asset, partition, staged, fingerprint=twin.fingerprint, manifest=carried)
 
 
@@ -246,10 +246,12 @@ def preview(table: pl.DataFrame, rows: int = PREVIEW_ROWS) -> str:
     return "\n".join(lines)
 
 
-def _fingerprint(context: dg.AssetExecutionContext, inputs: Inputs, config: Mapping[str, Any]) -> str:
+def _fingerprint(
+    context: dg.AssetExecutionContext, inputs: Inputs, config: Mapping[str, Any], shared: bool
+) -> str:
     made_from = {
         "assets": {key.to_user_string(): _code_version(context, key.to_user_string()) for key in context.selected_asset_keys},
-        "inputs": sorted((version.asset, version.data_version) for version in inputs.versions),
+        "inputs": sorted((v.asset, () if shared else v.partition, v.data_version) for v in inputs.versions),
         "config": config,
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]

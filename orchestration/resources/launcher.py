@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.ports import Telemetry, TrainingFailed
-from training.config import Spec
+from training.config import ComputeConfig, Spec
 
 POLL_S = 0.2
 LOG_TAIL = 15
@@ -26,6 +26,29 @@ class SubprocessLauncher(dg.ConfigurableResource):
     """How long a child may take to end after SIGINT, before SIGTERM."""
     terminate_grace_s: float = 5.0
     """How long after SIGTERM, before SIGKILL."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    precision: str = "auto"
+    """auto, float32 or bf16."""
+    threads: int | None = None
+    """CPU threads of a command; all cores, when absent."""
+
+    @classmethod
+    def from_environment(cls) -> "SubprocessLauncher":
+        """Device, precision and threads from `BORDERLINE_DEVICE`, `BORDERLINE_PRECISION` and `BORDERLINE_THREADS`."""
+        threads = os.environ.get("BORDERLINE_THREADS")
+        return cls(
+            device=os.environ.get("BORDERLINE_DEVICE", "auto"),
+            precision=os.environ.get("BORDERLINE_PRECISION", "auto"),
+            threads=int(threads) if threads else None,
+        )
+
+    @property
+    def compute(self) -> ComputeConfig:
+        """See `assets.ports.Launcher`."""
+        return ComputeConfig.model_validate(
+            {"device": self.device, "precision": self.precision, "threads": self.threads}
+        )
 
     def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> None:
         """See `assets.ports.Launcher`."""

@@ -23,6 +23,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from assets.ports import NotMaterialised, Partition, Version, partition_text
+from orchestration.resources.warehouse import write_warehouse
 
 VOLATILE = {"telemetry.jsonl", "train.log", "spec.json", "run.json"}
 """Files that say how a version was made, not what it is: clocks, paths and process ids keep them out of its data version."""
@@ -39,6 +40,8 @@ class LakeStorage(dg.ConfigurableResource):
     """A lake in a local folder."""
 
     root: str
+    warehouse: str
+    """The DuckDB file whose views show the current versions."""
 
     _verified: set[Path] = PrivateAttr(default_factory=set)
 
@@ -132,7 +135,17 @@ class LakeStorage(dg.ConfigurableResource):
         _fsync(folder)
         for old in sorted(versions.iterdir())[:-KEPT_VERSIONS]:
             shutil.rmtree(old)
+        self._refresh_warehouse()
         return Version(asset, partition, versions / name, data_version, fingerprint, whole)
+
+    def _refresh_warehouse(self) -> None:
+        tables = [
+            version
+            for top in sorted(Path(self.root).iterdir())
+            for partition in self.partitions(top.name)
+            if (version := self.current(top.name, partition)) and f"{top.name}.parquet" in version.manifest["files"]
+        ]
+        write_warehouse(Path(self.warehouse), tables)
 
     def _folder(self, asset: str, partition: Partition) -> Path:
         for part in (asset, *partition):

@@ -1,0 +1,53 @@
+"""Rows to learn from and to be judged on: what a user touched before, and what came next."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.configuration import load_dataset
+from assets.partitions import DATASETS
+from assets.ports import Lake
+from assets.publication import Content, Inputs, check_specs, publish
+from assets.transforms.guarantees import history_violations
+from assets.transforms.histories import build_histories
+
+
+@dg.asset(
+    deps=["interactions", "splits"],
+    partitions_def=DATASETS,
+    group_name="core",
+    kinds={"polars", "parquet"},
+    owners=["team:data"],
+    code_version="1",
+    check_specs=check_specs("histories", "nothing_at_or_after_the_target"),
+)
+def histories(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """For each row, the user's items strictly before the target, oldest first, and the target."""
+    dataset = context.partition_key
+    config = load_dataset(dataset)
+
+    def build(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        interactions = inputs["interactions"].table()
+        table = build_histories(interactions, max_length=config.histories.max_length)
+        lengths = table["history"].list.len()
+        rows = {f"rows_{split}": count for split, count in table.group_by("split").len().sort("split").iter_rows()}
+        return {
+            "histories": Content(
+                table,
+                {**rows, "history_length_median": float(lengths.median() or 0), "history_length_max": int(lengths.max() or 0)},
+                [history_violations(table, interactions)],
+            )
+        }
+
+    yield from publish(
+        context,
+        lake,
+        build,
+        partition=(dataset,),
+        inputs=[("interactions", (dataset,)), ("splits", (dataset,))],
+        config=config.histories.model_dump(mode="json"),
+    )

@@ -1,0 +1,82 @@
+"""Clean interactions with dense ids, and the tables that map the ids back."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.configuration import load_dataset
+from assets.partitions import DATASETS
+from assets.ports import Lake
+from assets.publication import Content, Inputs, check_specs, publish
+from assets.transforms.guarantees import split_violations
+from assets.transforms.interactions import clean_interactions
+from assets.transforms.splits import assign_split
+
+TABLES = ("interactions", "users", "items")
+SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:data"], "code_version": "1"}
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            "interactions",
+            description="One row for each user and item that met, in time order, with its split.",
+            deps=["raw_interactions", "raw_items"],
+            **SPEC,
+        ),
+        dg.AssetSpec(
+            "users", description="Dense user ids and what they were.", deps=["raw_interactions", "raw_items"], **SPEC
+        ),
+        dg.AssetSpec(
+            "items",
+            description="The catalogue: dense item ids, what they were, titles and categories.",
+            deps=["raw_interactions", "raw_items"],
+            **SPEC,
+        ),
+    ],
+    partitions_def=DATASETS,
+    check_specs=[
+        *check_specs("interactions", "split_keeps_its_guarantee"),
+        *check_specs("users"),
+        *check_specs("items"),
+    ],
+)
+def cleaned(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """Exact duplicates and unwanted events dropped, k-core to a fixed point, ids dense, each interaction in its split."""
+    dataset = context.partition_key
+    config = load_dataset(dataset)
+
+    def clean(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        result = clean_interactions(
+            inputs["raw_interactions"].table(), inputs["raw_items"].table(), config.cleaning, seed=config.seed
+        )
+        interactions = assign_split(result.interactions, config.split)
+        report = {f"{name}": value for name, value in asdict(result.report).items()}
+        per_user = interactions.group_by("user_id").len()["len"]
+        statistics = {
+            **report,
+            "n_users": result.users.height,
+            "n_items": result.items.height,
+            "interactions_per_user_median": float(per_user.cast(pl.Float64).median() or 0.0),
+            "density": interactions.height / max(1, result.users.height * result.items.height),
+        }
+        return {
+            "interactions": Content(interactions, statistics, [split_violations(interactions)]),
+            "users": Content(result.users),
+            "items": Content(result.items),
+        }
+
+    yield from publish(
+        context,
+        lake,
+        clean,
+        partition=(dataset,),
+        inputs=[("raw_interactions", (dataset,)), ("raw_items", (dataset,))],
+        config=config.model_dump(mode="json", include={"cleaning", "split", "seed"}),
+    )

@@ -1,0 +1,113 @@
+"""Metrics of each row, recomputed from the predictions table without any model, with intervals over users."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.configuration import load_experiment
+from assets.partitions import BY_EXPERIMENT, Keys, keys_of
+from assets.policies import flatten
+from assets.ports import Lake, Tracker, Version, partition_text
+from assets.predictions import POLICY_OF
+from assets.publication import Content, Inputs, check_specs, publish
+from evaluation.ranking import metrics_of
+from evaluation.significance import Interval, bootstrap_intervals
+
+BOOTSTRAP_SEED = 0
+RESAMPLES = 10_000
+
+
+@dg.asset(
+    deps=["predictions", "histories"],
+    partitions_def=BY_EXPERIMENT,
+    group_name="evaluation",
+    kinds={"polars", "mlflow"},
+    owners=["team:evaluation"],
+    code_version="1",
+    check_specs=check_specs("metrics"),
+)
+def metrics(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracker: dg.ResourceParam[Tracker]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """Every metric of every validation and test row; means and 95 % intervals go to the experiment's MLflow run."""
+    keys = keys_of(context)
+
+    def measure(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        rows = inputs["histories"].table(["row_id", "user_id", "split"]).filter(pl.col("split") != "train")
+        table = metrics_of(inputs["predictions"].table(), rows)
+        intervals = {
+            split: bootstrap_intervals(table.filter(pl.col("split") == split), resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
+            for split in ("validation", "test")
+        }
+        run_id, url = _summarise(context, lake, tracker, keys, tracker_metrics(intervals))
+        metadata = {
+            **{name: interval.value for name, interval in intervals["test"].items()},
+            **{f"validation_{name}": interval.value for name, interval in intervals["validation"].items()},
+            "intervals": dg.MetadataValue.md(_intervals_table(intervals)),
+            "mlflow_run": dg.MetadataValue.url(url),
+            "mlflow_run_id": run_id,
+        }
+        return {"metrics": Content(table, metadata)}
+
+    yield from publish(
+        context,
+        lake,
+        measure,
+        partition=keys,
+        inputs=[("predictions", keys), ("histories", (keys.dataset,))],
+        config={"resamples": RESAMPLES, "bootstrap_seed": BOOTSTRAP_SEED},
+    )
+
+
+def tracker_metrics(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, float]:
+    """As the tracker shows them: test under the plain name, which is what the leaderboard reports; validation prefixed."""
+    named: dict[str, float] = {}
+    for split, prefix in (("test", ""), ("validation", "validation_")):
+        for name, interval in intervals[split].items():
+            named[f"{prefix}{name}"] = interval.value
+            named[f"{prefix}{name}/low"] = interval.low
+            named[f"{prefix}{name}/high"] = interval.high
+    return named
+
+
+def policy_run(lake: Lake, keys: Keys) -> tuple[Version, dict[str, Any]] | None:
+    """The policy of an experiment and what its training run recorded; None for a baseline."""
+    asset = POLICY_OF.get(load_experiment(keys.experiment).kind)
+    if asset is None:
+        return None
+    version = lake.require(asset, keys)
+    return version, json.loads(version.path("run.json").read_text(encoding="utf-8"))
+
+
+def _summarise(
+    context: dg.AssetExecutionContext, lake: Lake, tracker: Tracker, keys: Keys, values: Mapping[str, float]
+) -> tuple[str, str]:
+    """Adds the metrics to the run that trained the policy; a baseline, or a policy whose run is gone, gets a run here."""
+    trained = policy_run(lake, keys)
+    run = tracker.find(trained[1]["mlflow_run_id"]) if trained else None
+    if run is None:
+        experiment = load_experiment(keys.experiment)
+        params = flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset})
+        tags = {"kind": experiment.kind, "seed": str(experiment.seed), "dagster.partition": partition_text(keys)}
+        with tracker.tracked(keys.dataset, keys.experiment, params=params, tags=tags) as live:
+            run = live.tracked
+    seconds = {"train_seconds": float(trained[1]["train_seconds"])} if trained else {}
+    tracker.summarise(
+        run.run_id,
+        metrics={**values, **seconds},
+        tags={"dagster.metrics_run_id": context.run.run_id},
+        artifacts=[],
+    )
+    return run.run_id, run.url
+
+
+def _intervals_table(intervals: Mapping[str, Mapping[str, Interval]]) -> str:
+    lines = ["| metric | split | value | low | high |", "|---|---|---|---|---|"]
+    for split, by_metric in intervals.items():
+        for name, interval in by_metric.items():
+            lines.append(f"| {name} | {split} | {interval.value:.4f} | {interval.low:.4f} | {interval.high:.4f} |")
+    return "\n".join(lines)

@@ -1,0 +1,202 @@
+"""Policies: the supervised one that an experiment starts from, and those that preference optimisation makes of it."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.configuration import load_experiment
+from assets.partitions import BY_EXPERIMENT, Keys, keys_of
+from assets.plots import curves_plot
+from assets.ports import Lake, Launcher, Tracker, partition_text
+from assets.progress import Follower
+from assets.publication import Check, Content, Inputs, check_specs, publish
+from training.config import PreferenceExperiment, PreferenceSpec, SftExperiment, SftSpec, Spec, identity
+
+OWNERS = ["team:training"]
+
+Results = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]
+
+
+@dg.asset(
+    deps=["histories", "items"],
+    partitions_def=BY_EXPERIMENT,
+    group_name="policies",
+    kinds={"torch", "mlflow"},
+    owners=OWNERS,
+    code_version="1",
+    pool="gpu",
+    check_specs=check_specs("sft_policies", "loss_is_finite", "beats_its_first_validation"),
+)
+def sft_policies(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    launcher: dg.ResourceParam[Launcher],
+    tracker: dg.ResourceParam[Tracker],
+) -> Results:
+    """Supervised fine-tuning: next-item prediction over every position of a history, best on validation kept.
+
+    The policy that preference experiments start from, their reference, and the miner of their negatives.
+    """
+    keys = keys_of(context)
+    experiment = load_experiment(keys.experiment)
+    if not isinstance(experiment, SftExperiment):
+        raise wrong_kind("sft_policies", keys, "sft", experiment.kind)
+
+    def train(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        output = staged["sft_policies"]
+        spec = SftSpec(
+            experiment=experiment,
+            histories=inputs["histories"].table_path,
+            items=inputs["items"].table_path,
+            output=output,
+            compute=launcher.compute,
+        )
+        content = run_tracked(context, launcher, tracker, "sft", spec, keys, experiment, inputs)
+        return {"sft_policies": content}
+
+    yield from publish(
+        context,
+        lake,
+        train,
+        partition=keys,
+        inputs=[("histories", (keys.dataset,)), ("items", (keys.dataset,))],
+        config={"experiment": identity(experiment, exclude={"pool"})},
+    )
+
+
+@dg.asset(
+    deps=["histories", "items", "preference_rows", "reference_logps"],
+    partitions_def=BY_EXPERIMENT,
+    group_name="policies",
+    kinds={"torch", "mlflow"},
+    owners=OWNERS,
+    code_version="1",
+    pool="gpu",
+    check_specs=check_specs("preference_policies", "loss_is_finite", "beats_its_first_validation"),
+)
+def preference_policies(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    launcher: dg.ResourceParam[Launcher],
+    tracker: dg.ResourceParam[Tracker],
+) -> Results:
+    """Preference optimisation of a supervised policy against mined negatives; the start is also the reference.
+
+    Every experiment that starts from the same policy reads the same negatives and the same reference log-probabilities.
+    """
+    keys = keys_of(context)
+    experiment = load_preference("preference_policies", keys)
+    start = Keys(keys.dataset, experiment.start_from)
+
+    def train(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        output = staged["preference_policies"]
+        spec = PreferenceSpec(
+            experiment=experiment,
+            histories=inputs["histories"].table_path,
+            items=inputs["items"].table_path,
+            start_policy=inputs["sft_policies"].path("policy"),
+            preference_rows=inputs["preference_rows"].table_path,
+            reference_logps=inputs["reference_logps"].table_path,
+            output=output,
+            compute=launcher.compute,
+        )
+        content = run_tracked(context, launcher, tracker, "preference", spec, keys, experiment, inputs)
+        return {"preference_policies": content}
+
+    yield from publish(
+        context,
+        lake,
+        train,
+        partition=keys,
+        inputs=[
+            ("histories", (keys.dataset,)),
+            ("items", (keys.dataset,)),
+            ("sft_policies", start),
+            ("preference_rows", keys),
+            ("reference_logps", keys),
+        ],
+        config={"experiment": identity(experiment)},
+    )
+
+
+def load_preference(asset: str, keys: Keys) -> PreferenceExperiment:
+    """The experiment of this partition, which has to be a preference experiment."""
+    experiment = load_experiment(keys.experiment)
+    if not isinstance(experiment, PreferenceExperiment):
+        raise wrong_kind(asset, keys, "preference", experiment.kind)
+    return experiment
+
+
+def wrong_kind(asset: str, keys: Keys, wanted: str, got: str) -> dg.Failure:
+    """The refusal of a partition whose experiment is of another kind."""
+    return dg.Failure(
+        f"{asset} holds experiments of kind {wanted}, but experiments/{keys.experiment}.yaml is of kind {got}. "
+        f"Launch the job `train` for {partition_text(keys)}: it picks the right assets.",
+        allow_retries=False,
+    )
+
+
+def run_tracked(
+    context: dg.AssetExecutionContext,
+    launcher: Launcher,
+    tracker: Tracker,
+    stage: str,
+    spec: Spec,
+    keys: Keys,
+    experiment: SftExperiment | PreferenceExperiment,
+    inputs: Inputs,
+) -> Content:
+    """Runs a training command inside a tracked run, and describes the policy it leaves in the staging folder."""
+    tags = {
+        "kind": experiment.kind,
+        "seed": str(experiment.seed),
+        "objective": experiment.objective.kind if isinstance(experiment, PreferenceExperiment) else "next-item",
+        "dagster.run_id": context.run.run_id,
+        "dagster.asset": context.asset_key.to_user_string(),
+        "dagster.partition": partition_text(keys),
+        **{f"input.{version.asset}": version.data_version for version in inputs.versions},
+    }
+    params = flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset, "device": spec.compute.device})
+    started = time.monotonic()
+    with tracker.tracked(keys.dataset, keys.experiment, params=params, tags=tags) as live:
+        context.instance.add_run_tags(context.run.run_id, {"mlflow/run_id": live.tracked.run_id})
+        context.log.info(f"{keys.experiment}: MLflow run {live.tracked.url}")
+        follower = Follower(context, keys.experiment, live)
+        launcher.run(stage, spec, follower)
+    seconds = time.monotonic() - started
+    run = {"mlflow_run_id": live.tracked.run_id, "mlflow_url": live.tracked.url, "train_seconds": seconds}
+    (spec.output / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    selected = f"validation/{experiment.budget.select_by}"
+    first, best = follower.curves[selected][0][1], max(value for _, value in follower.curves[selected][1:])
+    losses = [value for _, value in follower.curves["train/loss"]]
+    return Content(
+        metadata={
+            "mlflow_run": dg.MetadataValue.url(live.tracked.url),
+            "train_seconds": seconds,
+            "first_loss": losses[0],
+            "last_loss": losses[-1],
+            f"best_{selected.replace('/', '_')}": best,
+            "curves": dg.MetadataValue.md(curves_plot(follower.curves)),
+        },
+        checks=[
+            Check("loss_is_finite", all(abs(value) < float("inf") for value in losses), {"points": len(losses)}),
+            Check("beats_its_first_validation", best > first, {"first": first, "best": best}, blocks=False),
+        ],
+    )
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested configuration as searchable parameters: `objective.beta` → `1.0`."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+

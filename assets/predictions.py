@@ -1,0 +1,86 @@
+"""Predictions: for every validation and test row the best items, and the rank of the target, on both protocols."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.configuration import load_experiment
+from assets.partitions import BY_EXPERIMENT, keys_of
+from assets.ports import Lake, Launcher, Partition
+from assets.progress import Follower
+from assets.publication import Check, Content, Inputs, check_specs, publish
+from evaluation.baselines import BASELINES
+from training.config import BaselineExperiment, Experiment, ScoreSpec
+
+POLICY_OF = {"sft": "sft_policies", "preference": "preference_policies"}
+TOP_K = 50
+
+
+@dg.asset(
+    deps=["sft_policies", "preference_policies", "histories", "candidate_sets", "items", "interactions"],
+    partitions_def=BY_EXPERIMENT,
+    group_name="evaluation",
+    kinds={"torch", "parquet"},
+    owners=["team:evaluation"],
+    code_version="1",
+    pool="gpu",
+    check_specs=check_specs("predictions", "every_row_is_predicted"),
+)
+def predictions(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], launcher: dg.ResourceParam[Launcher]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """Both protocols from one set of weights: the candidate set of each row, and the full catalogue without its history."""
+    keys = keys_of(context)
+    experiment = load_experiment(keys.experiment)
+    dataset = (keys.dataset,)
+
+    def predict(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        if isinstance(experiment, BaselineExperiment):
+            table = _baseline(experiment, inputs)
+        else:
+            table = _scored(context, launcher, experiment, inputs, staged["predictions"])
+        rows = inputs["histories"].table(["row_id", "split"]).filter(pl.col("split") != "train")
+        missing = rows.height * table["protocol"].n_unique() - table.height
+        check = Check("every_row_is_predicted", missing == 0, {"rows": rows.height, "missing": missing})
+        return {"predictions": Content(table, {"protocols": ", ".join(table["protocol"].unique().sort())}, [check])}
+
+    inputs: list[tuple[str, Partition]] = [(name, dataset) for name in ("histories", "candidate_sets", "items")]
+    if isinstance(experiment, BaselineExperiment):
+        inputs.append(("interactions", dataset))
+        config = {"experiment": experiment.model_dump(mode="json"), "top_k": TOP_K}
+    else:
+        inputs.append((POLICY_OF[experiment.kind], keys))
+        config = {"top_k": TOP_K}
+    yield from publish(context, lake, predict, partition=keys, inputs=inputs, config=config)
+
+
+def _baseline(experiment: BaselineExperiment, inputs: Inputs) -> pl.DataFrame:
+    train = inputs["interactions"].table().filter(pl.col("split") == "train")
+    rows = inputs["histories"].table().filter(pl.col("split") != "train")
+    return BASELINES[experiment.baseline](
+        rows,
+        inputs["candidate_sets"].table(),
+        train,
+        n_items=inputs["items"].table(["item_id"]).height,
+        top_k=TOP_K,
+        seed=experiment.seed,
+    )
+
+
+def _scored(
+    context: dg.AssetExecutionContext, launcher: Launcher, experiment: Experiment, inputs: Inputs, output: Path
+) -> pl.DataFrame:
+    spec = ScoreSpec(
+        policy=inputs[POLICY_OF[experiment.kind]].path("policy"),
+        histories=inputs["histories"].table_path,
+        items=inputs["items"].table_path,
+        candidate_sets=inputs["candidate_sets"].table_path,
+        top_k=TOP_K,
+        output=output,
+        compute=launcher.compute,
+    )
+    launcher.run("score", spec, Follower(context, f"scoring {keys_of(context).experiment}"))
+    return pl.read_parquet(output / "predictions.parquet")

@@ -1,0 +1,59 @@
+"""Preference rows: the chosen item of each training row, and the negatives an experiment takes from the shared pool."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.configuration import load_start
+from assets.partitions import BY_EXPERIMENT, Keys, keys_of
+from assets.policies import load_preference
+from assets.ports import Lake
+from assets.publication import Content, Inputs, check_specs, publish
+from assets.transforms.guarantees import preference_violations
+from assets.transforms.preferences import choose_negatives
+
+
+@dg.asset(
+    deps=["mined_negatives", "histories"],
+    partitions_def=BY_EXPERIMENT,
+    group_name="negatives",
+    kinds={"polars", "parquet"},
+    owners=["team:training"],
+    code_version="1",
+    check_specs=check_specs("preference_rows", "rejected_are_distinct_and_not_chosen"),
+)
+def preference_rows(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """One chosen item against n rejected ones for each training row.
+
+    The negatives of n = 1 are among those of n = 15, and no choice depends on the objective: two experiments with the
+    same `negatives` read the same rows.
+    """
+    keys = keys_of(context)
+    experiment = load_preference("preference_rows", keys)
+    start = load_start(experiment)
+
+    def choose(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        rows = inputs["histories"].table(["row_id", "user_id", "split", "target"]).filter(pl.col("split") == "train")
+        table = choose_negatives(rows, inputs["mined_negatives"].table(), experiment.negatives, seed=start.seed)
+        lengths = table["rejected"].list.len()
+        metadata = {
+            "negatives_per_row": float(lengths.mean() or 0.0),
+            "rows_with_fewer_than_asked": int((lengths < experiment.negatives.n).sum()),
+            "start_from": dg.MetadataValue.md(f"`mined_negatives` of `{keys.dataset}|{experiment.start_from}`"),
+        }
+        return {"preference_rows": Content(table, metadata, [preference_violations(table, rows)])}
+
+    yield from publish(
+        context,
+        lake,
+        choose,
+        partition=keys,
+        inputs=[("mined_negatives", Keys(keys.dataset, experiment.start_from)), ("histories", (keys.dataset,))],
+        config={"negatives": experiment.negatives.model_dump(mode="json"), "seed": start.seed},
+        shared=True,
+    )

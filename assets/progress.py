@@ -1,0 +1,56 @@
+"""Telemetry of a training command, forwarded while it is written: to the Dagster log, the terminal and the tracker."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import dagster as dg
+
+from assets.ports import LiveRun, Telemetry
+
+EVERY_S = 5.0
+"""Least time between two progress lines: each costs an event in Dagster's store."""
+
+
+class Follower:
+    """Gives telemetry lines on, and remembers the curves."""
+
+    def __init__(self, context: dg.AssetExecutionContext, what: str, live: LiveRun | None = None) -> None:
+        self.log: Callable[[str], None] = context.log.info
+        self.what, self.live = what, live
+        self.curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self.said_at = -EVERY_S
+
+    def __call__(self, event: Telemetry) -> None:
+        """Takes one telemetry line."""
+        if event.kind in ("train", "validation", "diagnostic"):
+            named = {f"{event.kind}/{name}": value for name, value in event.metrics.items()}
+            for name, value in named.items():
+                self.curves[name].append((event.step, value))
+            if self.live is not None:
+                self.live.log(named, event.step)
+        if event.kind == "validation":
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
+            self._say(f"validation at step {event.step} (epoch {event.epoch:.1f}): {shown}")
+        elif event.kind == "progress" and time.monotonic() - self.said_at > EVERY_S:
+            self._say(_progress(event))
+
+    def _say(self, text: str) -> None:
+        self.said_at = time.monotonic()
+        self.log(f"{self.what}: {text}")
+
+
+def _progress(event: Telemetry) -> str:
+    for name, done in event.metrics.items():
+        if name.endswith("_done"):
+            unit = name.removesuffix("_done")
+            total, rate = event.metrics.get(f"{unit}_total"), event.metrics.get(f"{unit}_per_s")
+            text = f"{done:,.0f}"
+            if total:
+                text += f" of {total:,.0f} {unit} ({done / total:.0%})"
+            if rate:
+                text += f", {rate:,.0f} {unit}/s"
+                if total:
+                    text += f", {(total - done) / rate:.0f} s left"
+            return text
+    return ", ".join(f"{name} {value:g}" for name, value in event.metrics.items())

@@ -1,0 +1,72 @@
+"""The raw log of a data set, typed: what could be read, and what could not, with its reason."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.configuration import load_dataset
+from assets.partitions import DATASETS
+from assets.ports import Lake
+from assets.publication import Content, Inputs, check_specs, publish
+from assets.sources import fingerprint_source, raw_folder, read_source
+
+TABLES = ("raw_interactions", "raw_items", "quarantine")
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            "raw_interactions",
+            description="Every interaction of the raw log that could be read, with the file and line it came from.",
+            group_name="raw",
+            kinds={"duckdb", "parquet"},
+            owners=["team:data"],
+            code_version="1",
+        ),
+        dg.AssetSpec(
+            "raw_items",
+            description="The raw catalogue: what is known of each item besides who touched it.",
+            group_name="raw",
+            kinds={"duckdb", "parquet"},
+            owners=["team:data"],
+            code_version="1",
+        ),
+        dg.AssetSpec(
+            "quarantine",
+            description="Rows of the raw files that could not be used, each with its file, line and reason.",
+            group_name="raw",
+            kinds={"duckdb", "parquet"},
+            owners=["team:data"],
+            code_version="1",
+        ),
+    ],
+    partitions_def=DATASETS,
+    check_specs=[spec for table in TABLES for spec in check_specs(table)],
+)
+def raw(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """Reads the publisher's files as they are. Too many unreadable rows refuse the whole materialisation."""
+    dataset = context.partition_key
+    config = load_dataset(dataset)
+    folder = raw_folder(dataset)
+    files = fingerprint_source(config.source, folder)
+
+    def read(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        tables = read_source(config.source, folder)
+        sources = {"source": dg.MetadataValue.json(files)}
+        return {
+            "raw_interactions": Content(tables.interactions, sources),
+            "raw_items": Content(tables.items, sources),
+            "quarantine": Content(tables.quarantine, sources),
+        }
+
+    yield from publish(
+        context,
+        lake,
+        read,
+        partition=(dataset,),
+        config={"source": config.source.model_dump(mode="json"), "files": files},
+    )

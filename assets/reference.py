@@ -1,0 +1,66 @@
+"""Reference log-probabilities, computed once for the whole training instead of at every step."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.partitions import BY_EXPERIMENT, Keys, keys_of
+from assets.policies import load_preference
+from assets.ports import Lake, Launcher
+from assets.progress import Follower
+from assets.publication import Content, Inputs, check_specs, publish
+from assets.transforms.guarantees import reference_violations
+from training.config import ReferenceSpec
+
+
+@dg.asset(
+    deps=["sft_policies", "preference_rows", "histories", "items"],
+    partitions_def=BY_EXPERIMENT,
+    group_name="negatives",
+    kinds={"torch", "parquet"},
+    owners=["team:training"],
+    code_version="1",
+    pool="gpu",
+    check_specs=check_specs("reference_logps", "every_completion_is_covered"),
+)
+def reference_logps(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], launcher: dg.ResourceParam[Launcher]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """Log-probabilities of every chosen and rejected item under the policy that the experiment starts from.
+
+    They depend on its weights and on the rows alone, so experiments with the same rows share them.
+    """
+    keys = keys_of(context)
+    experiment = load_preference("reference_logps", keys)
+    dataset = (keys.dataset,)
+
+    def score(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        spec = ReferenceSpec(
+            policy=inputs["sft_policies"].path("policy"),
+            preference_rows=inputs["preference_rows"].table_path,
+            histories=inputs["histories"].table_path,
+            items=inputs["items"].table_path,
+            output=staged["reference_logps"],
+            compute=launcher.compute,
+        )
+        launcher.run("reference", spec, Follower(context, f"reference of {keys.experiment}"))
+        table = pl.read_parquet(spec.output / "reference_logps.parquet")
+        return {"reference_logps": Content(table, {}, [reference_violations(table, inputs["preference_rows"].table())])}
+
+    yield from publish(
+        context,
+        lake,
+        score,
+        partition=keys,
+        inputs=[
+            ("sft_policies", Keys(keys.dataset, experiment.start_from)),
+            ("preference_rows", keys),
+            ("histories", dataset),
+            ("items", dataset),
+        ],
+        config={},
+        shared=True,
+    )

@@ -1,0 +1,213 @@
+"""`borderline`: the same graph as in the Dagster UI, without a browser.
+
+borderline run --dataset demo --experiments sft,dmpo-k15     materialise what is missing, print the leaderboard
+borderline leaderboard --dataset demo --format json          the last leaderboard
+borderline ui                                                Dagster and MLflow on loopback
+borderline datasets                                          the data sets, and whether their raw files are here
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from assets.configuration import ConfigurationError, dataset_keys, experiment_keys, load_dataset, load_experiment
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+datasets_app = typer.Typer(invoke_without_command=True, help="The data sets, and whether their raw files are here.")
+app.add_typer(datasets_app, name="datasets")
+
+Dataset = Annotated[str, typer.Option("--dataset", "-d", help="A file in datasets/, without .yaml.")]
+
+
+class Format(StrEnum):
+    """How a leaderboard is printed."""
+
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+
+
+class Split(StrEnum):
+    """Which rows a leaderboard is about."""
+
+    test = "test"
+    validation = "validation"
+
+
+@app.command()
+def run(
+    dataset: Dataset,
+    experiments: Annotated[
+        str, typer.Option("--experiments", "-e", help="Files in experiments/, separated by commas; or: all.")
+    ] = "all",
+    force: Annotated[bool, typer.Option("--force", help="Compute again what is unchanged.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Materialise what is missing, from the raw files to the registry, and print the leaderboard."""
+    names = experiment_keys() if experiments == "all" else [name.strip() for name in experiments.split(",") if name.strip()]
+    if not names:
+        raise ConfigurationError("--experiments must name at least one experiment, got none. Write: --experiments sft")
+    load_dataset(dataset)
+    for name in names:
+        load_experiment(name)
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigurationError(f"--device must be auto, cpu or cuda, got '{device}'.")
+    check_raw_files(dataset)
+    os.environ["BORDERLINE_DEVICE"] = device
+    started = time.monotonic()
+    with _instance() as instance:
+        from orchestration.pipeline import Pipeline
+
+        Pipeline(instance, force=force).run(dataset, names)
+    typer.echo()
+    typer.echo(_leaderboard(dataset, Split.test, Format.text))
+    typer.echo(f"\n{time.monotonic() - started:.0f} s. Runs, tables and models to click through: borderline ui (make ui)")
+
+
+@app.command()
+def leaderboard(
+    dataset: Dataset,
+    split: Annotated[Split, typer.Option(help="test is reported; validation is what models are selected on.")] = Split.test,
+    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.text,
+) -> None:
+    """Print the last leaderboard of a data set."""
+    load_dataset(dataset)
+    typer.echo(_leaderboard(dataset, split, format))
+
+
+@app.command()
+def ui(
+    dagster_port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Start the Dagster UI with its daemon, and MLflow, both on loopback only. Ctrl-C stops both."""
+    from orchestration import settings
+
+    home = settings.prepare_home()
+    dagster_url, mlflow_url = f"http://127.0.0.1:{dagster_port}", f"http://127.0.0.1:{mlflow_port}"
+    environment = {
+        **os.environ,
+        "BORDERLINE_DAGSTER_URL": dagster_url,
+        "BORDERLINE_MLFLOW_URL": mlflow_url,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a job runner nobody uses, a gigabyte, and a past hole
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    with _instance() as instance:
+        from orchestration.sensors import new_partitions
+
+        for name, keys in new_partitions(instance).items():
+            instance.add_dynamic_partitions(name, keys)
+    commands = {
+        "MLflow": [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1",
+            "--backend-store-uri", settings.tracking_uri(), "--artifacts-destination", str(home / "mlartifacts"),
+        ],
+        "Dagster": [
+            sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(dagster_port),
+            "-m", "orchestration.definitions",
+        ],
+    }  # fmt: skip
+    typer.echo(f"Dagster {dagster_url}   MLflow {mlflow_url}   (Ctrl-C stops both)")
+    children = {
+        name: subprocess.Popen(command, env=environment, start_new_session=True) for name, command in commands.items()
+    }
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        while all(child.poll() is None for child in children.values()):
+            time.sleep(0.5)
+        ended = next(name for name, child in children.items() if child.poll() is not None)
+        raise ConfigurationError(f"{ended} ended with exit code {children[ended].returncode}; its message is above.")
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, grace in ((signal.SIGINT, 10), (signal.SIGKILL, 5)):
+            for child in children.values():
+                if child.poll() is None:
+                    os.killpg(child.pid, number)
+            for child in children.values():
+                try:
+                    child.wait(timeout=grace)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+@datasets_app.callback()
+def datasets(context: typer.Context) -> None:
+    """List the data sets, and whether their raw files are here."""
+    if context.invoked_subcommand is None:
+        from assets.sources import missing_files, raw_folder
+
+        for key in dataset_keys():
+            config = load_dataset(key)
+            missing = missing_files(config.source, raw_folder(key))
+            state = "ready" if not missing else f"missing {', '.join(missing)}: borderline datasets show {key}"
+            typer.echo(f"{key:<20} {config.source.kind:<12} {state}")
+
+
+@datasets_app.command()
+def show(key: str) -> None:
+    """Say where the raw files of a data set come from and where to put them."""
+    from assets.sources import describe_source, raw_folder
+
+    typer.echo(describe_source(load_dataset(key).source, raw_folder(key)))
+
+
+def check_raw_files(dataset: str) -> None:
+    """Refuses a data set whose raw files are not here, before anything is computed."""
+    from assets.sources import fingerprint_source, raw_folder
+
+    fingerprint_source(load_dataset(dataset).source, raw_folder(dataset))
+
+
+@contextmanager
+def _instance() -> Iterator["object"]:
+    from orchestration import settings
+
+    settings.prepare_home()
+    warnings.filterwarnings("ignore", module="dagster")
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def _leaderboard(dataset: str, split: Split, format: Format) -> str:
+    from orchestration import settings
+    from orchestration.resources.storage import LakeStorage
+
+    home = settings.home()
+    lake = LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
+    suffix = {Format.text: "txt", Format.json: "json", Format.markdown: "md"}[format]
+    return lake.require("leaderboard", (dataset,)).path(f"{split}.{suffix}").read_text(encoding="utf-8").rstrip()
+
+
+def main() -> None:
+    """The entry point: what a person got wrong is one line on stderr and exit code 2, what failed is exit code 1."""
+    from assets.ports import NotMaterialised
+    from assets.sources import SourceError
+    from orchestration.pipeline import LayerFailed
+
+    try:
+        app()
+    except (ConfigurationError, NotMaterialised, SourceError) as error:
+        typer.echo(f"borderline: {error}", err=True)
+        sys.exit(2)
+    except LayerFailed as error:
+        typer.echo(f"borderline: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("borderline: interrupted; what was published stays, what was running was stopped.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Everything Dagster knows: assets, jobs, schedules, sensors, resources. Loads in seconds and imports no torch, no mlflow."""
+
+import dagster as dg
+
+from assets import (
+    candidates,
+    histories,
+    interactions,
+    leaderboard,
+    metrics,
+    negatives,
+    policies,
+    predictions,
+    preferences,
+    promotion,
+    raw,
+    reference,
+    splits,
+)
+from orchestration import settings
+from orchestration.console import console
+from orchestration.jobs import LAYERS, retrain, train
+from orchestration.resources.launcher import SubprocessLauncher
+from orchestration.resources.storage import LakeStorage
+from orchestration.resources.tracking import MlflowTracker
+from orchestration.schedules import retraining_schedules
+from orchestration.sensors import yaml_files_become_partitions
+
+ASSET_MODULES = [
+    raw,
+    interactions,
+    splits,
+    histories,
+    candidates,
+    policies,
+    negatives,
+    preferences,
+    reference,
+    predictions,
+    metrics,
+    leaderboard,
+    promotion,
+]
+
+
+def build_definitions(**overrides: object) -> dg.Definitions:
+    """The definitions, with the resources of this machine unless a test passes its own."""
+    settings.prepare_home()
+    resources = {
+        "lake": LakeStorage(root=str(settings.home() / "lake"), warehouse=str(settings.home() / "warehouse.duckdb")),
+        "launcher": SubprocessLauncher.from_environment(),
+        "tracker": MlflowTracker(
+            tracking_uri=settings.tracking_uri(),
+            artifact_root=settings.artifact_root(),
+            ui_url=settings.MLFLOW_URL,
+        ),
+    }
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(ASSET_MODULES),
+        jobs=[*LAYERS, train, retrain],
+        schedules=retraining_schedules(),
+        sensors=[yaml_files_become_partitions],
+        resources={**resources, **overrides},
+        loggers={"console": console},
+        executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads."""
+    return build_definitions()

@@ -1,0 +1,105 @@
+"""What a person can launch: one job for each layer of the graph, and two that walk all layers in order.
+
+A job cannot span two partition definitions, so a whole way from raw file to registry is a chain of the layer jobs:
+`train` walks it for one experiment, `retrain` for a data set.
+"""
+
+import dagster as dg
+
+from assets.configuration import experiment_keys
+from assets.partitions import BY_EXPERIMENT, DATASETS
+
+ingest = dg.define_asset_job(
+    "ingest",
+    selection=dg.AssetSelection.assets(
+        "raw_interactions", "raw_items", "quarantine", "interactions", "users", "items", "splits", "histories",
+        "candidate_sets",
+    ),  # fmt: skip
+    partitions_def=DATASETS,
+    description="Raw files → clean tables, histories and candidate sets of one data set.",
+)
+train_sft = dg.define_asset_job(
+    "train_sft",
+    selection=dg.AssetSelection.assets("sft_policies", "mined_negatives"),
+    partitions_def=BY_EXPERIMENT,
+    description="A supervised policy, and the pool of negatives it mines. For experiments of kind sft.",
+)
+train_preference = dg.define_asset_job(
+    "train_preference",
+    selection=dg.AssetSelection.assets("preference_rows", "reference_logps", "preference_policies"),
+    partitions_def=BY_EXPERIMENT,
+    description="A preference policy from the policy it starts from. For experiments of kind preference.",
+)
+evaluate = dg.define_asset_job(
+    "evaluate",
+    selection=dg.AssetSelection.assets("predictions", "metrics"),
+    partitions_def=BY_EXPERIMENT,
+    description="Predictions and metrics of one experiment, on both protocols.",
+)
+register = dg.define_asset_job(
+    "register",
+    selection=dg.AssetSelection.assets("registered_models"),
+    partitions_def=BY_EXPERIMENT,
+    description="A trained and evaluated policy as a version in the MLflow registry.",
+)
+compare = dg.define_asset_job(
+    "compare",
+    selection=dg.AssetSelection.assets("leaderboard"),
+    partitions_def=DATASETS,
+    description="The leaderboard of one data set.",
+)
+promote = dg.define_asset_job(
+    "promote",
+    selection=dg.AssetSelection.assets("promotion"),
+    partitions_def=DATASETS,
+    description="Gives the alias `champion` to the best version of one data set.",
+)
+
+
+class RetrainConfig(dg.Config):
+    """What to walk the whole way for."""
+
+    dataset: str
+    experiments: list[str] = []
+    """All of `experiments/`, when empty."""
+
+
+@dg.op(description="Walks every layer for this experiment; what is unchanged is reused.")
+def walk_experiment(context: dg.OpExecutionContext) -> None:
+    """Materialises everything one experiment needs, then the experiment."""
+    from orchestration.pipeline import Pipeline
+
+    keys = context.partition_key.keys_by_dimension  # type: ignore[attr-defined]
+    Pipeline(context.instance, parent_run_id=context.run_id).run(keys["dataset"], [keys["experiment"]])
+
+
+@dg.op(description="Walks every layer for all experiments of a data set; what is unchanged is reused.")
+def walk_dataset(context: dg.OpExecutionContext, config: RetrainConfig) -> None:
+    """Materialises a data set, every experiment on it, the leaderboard and the promotion."""
+    from orchestration.pipeline import Pipeline
+
+    Pipeline(context.instance, parent_run_id=context.run_id).run(
+        config.dataset, list(config.experiments) or experiment_keys()
+    )
+
+
+@dg.job(
+    partitions_def=BY_EXPERIMENT,
+    executor_def=dg.in_process_executor,
+    description="One experiment of any kind, from the raw files to the leaderboard: makes what is missing, reuses the rest.",
+)
+def train() -> None:
+    """The job to launch for one experiment."""
+    walk_experiment()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="A whole data set: ingest, every experiment, leaderboard, registry, champion. What the schedules launch.",
+)
+def retrain() -> None:
+    """The job to launch for a data set."""
+    walk_dataset()
+
+
+LAYERS = [ingest, train_sft, train_preference, evaluate, register, compare, promote]

@@ -1,0 +1,91 @@
+"""The whole way, layer by layer: the same jobs a person launches in the Dagster UI, in order, in this process."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from assets.configuration import load_dataset, load_experiment
+from assets.partitions import DATASETS, EXPERIMENTS
+from orchestration.sensors import new_partitions
+from training.config import BaselineExperiment, PreferenceExperiment
+
+FLOORS = ("popularity", "random")
+
+
+class LayerFailed(RuntimeError):
+    """A layer's run failed; the message is the step's own, and where to see the run."""
+
+
+class Pipeline:
+    """Runs layer jobs on a Dagster instance, one after another."""
+
+    def __init__(self, instance: dg.DagsterInstance, *, parent_run_id: str | None = None, force: bool = False) -> None:
+        from orchestration.definitions import build_definitions
+
+        self.instance = instance
+        self.definitions = build_definitions()
+        self.tags = {"dagster/parent_run_id": parent_run_id, "dagster/root_run_id": parent_run_id}
+        self.tags = {key: value for key, value in self.tags.items() if value} | (
+            {"borderline/force": "true"} if force else {}
+        )
+
+    def run(self, dataset: str, experiments: Sequence[str]) -> None:
+        """From the raw files of `dataset` to the leaderboard and the registry, for `experiments` and what they need.
+
+        Raises:
+            ConfigurationError: an unknown name or a wrong file, before anything is computed.
+            LayerFailed: a run failed; what was published before it stays.
+        """
+        load_dataset(dataset)
+        ordered = in_order(experiments)
+        for name, keys in new_partitions(self.instance).items():
+            self.instance.add_dynamic_partitions(name, keys)
+        self._layer("ingest", dataset)
+        for experiment in ordered:
+            kind = load_experiment(experiment).kind
+            if kind != "baseline":
+                self._layer(f"train_{kind}", dataset, experiment)
+            self._layer("evaluate", dataset, experiment)
+            if kind != "baseline":
+                self._layer("register", dataset, experiment)
+        self._layer("compare", dataset)
+        if any(load_experiment(name).kind != "baseline" for name in ordered):
+            self._layer("promote", dataset)
+
+    def _layer(self, job: str, dataset: str, experiment: str | None = None) -> None:
+        key = dataset if experiment is None else dg.MultiPartitionKey({"dataset": dataset, "experiment": experiment})
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            partition_key=key,
+            tags={**self.tags, "borderline/dataset": dataset},
+            run_config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
+            raise_on_error=False,
+        )
+        if not result.success:
+            raise LayerFailed(_reason(result) + f"\nThe run: {job} of {key}, {result.run_id}.")
+
+
+def in_order(experiments: Sequence[str]) -> list[str]:
+    """The experiments, what they start from before them, and the floors that every leaderboard shows."""
+    ordered: list[str] = list(FLOORS)
+    for name in experiments:
+        experiment = load_experiment(name)
+        if isinstance(experiment, PreferenceExperiment) and experiment.start_from not in ordered:
+            ordered.append(experiment.start_from)
+    for name in experiments:
+        if name not in ordered:
+            ordered.append(name)
+    starts = [n for n in ordered if not isinstance(load_experiment(n), BaselineExperiment | PreferenceExperiment)]
+    floors = [n for n in ordered if isinstance(load_experiment(n), BaselineExperiment)]
+    return [*floors, *starts, *(n for n in ordered if n not in floors and n not in starts)]
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            description = event.step_failure_data.user_failure_data
+            return f"{event.step_key}: {description.description if description else error.message if error else '?'}".strip()
+    return "the run failed before its first step"

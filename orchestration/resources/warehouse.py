@@ -1,0 +1,42 @@
+"""The SQL face of the lake: `warehouse.duckdb` holds one view for each table, over the current version of every partition."""
+
+import os
+import secrets
+from pathlib import Path
+
+import duckdb
+
+from assets.ports import Version
+
+PARTITION_COLUMNS = ("dataset", "experiment")
+
+
+def write_warehouse(path: Path, versions: list[Version]) -> None:
+    """Writes a new database beside `path` and renames it over it, so that no reader ever holds a lock that stops us.
+
+    Args:
+        path: of the database.
+        versions: every current version in the lake that holds a table.
+    """
+    by_asset: dict[str, list[Version]] = {}
+    for version in versions:
+        by_asset.setdefault(version.asset, []).append(version)
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with duckdb.connect(str(staged)) as connection:
+        for asset, partitions in sorted(by_asset.items()):
+            selects = [_select(version) for version in partitions]
+            connection.execute(f'CREATE VIEW "{asset}" AS {" UNION ALL BY NAME ".join(selects)}')
+    os.replace(staged, path)
+
+
+def _select(version: Version) -> str:
+    # The names come from files and folders that match a narrow pattern; quotes are doubled all the same.
+    columns = "".join(
+        f"'{_quoted(value)}' AS {name}, "
+        for name, value in zip(PARTITION_COLUMNS, version.partition, strict=False)
+    )
+    return f"SELECT {columns}* FROM read_parquet('{_quoted(str(version.table_path))}')"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
