@@ -196,7 +196,7 @@ def _validate_key(table: pl.DataFrame, schema: TableSchema, key: tuple[str, ...]
 
 
 def _packed(table: pl.DataFrame, key: tuple[str, ...]) -> pl.Expr:
-    """One value for each combination: two int32 fit one int64, whose uniqueness is tested much faster than a struct's."""
+    """One value for each combination; two int32 fit one int64, whose uniqueness is found faster than a struct's."""
     if len(key) == 2 and all(table.schema[name] == pl.Int32 for name in key):
         first, second = (pl.col(name).cast(pl.Int64) for name in key)
         return first * 2**32 + second
