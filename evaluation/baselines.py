@@ -1,0 +1,189 @@
+"""Floors and baselines as predictions tables, on the same rows and protocols as every policy.
+
+A baseline gives each (row, item) a score; what follows is one path for all of them. Full-catalogue lists leave out the
+items of the row's history, never the target. Equal scores are ordered by item id with the target last, so a baseline
+that cannot tell items apart earns nothing from it.
+Dimension key: r rows, i items of the catalogue, n candidates.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from evaluation.ranking import PREDICTIONS_SCHEMA
+
+Ids = NDArray[np.int64]
+Scores = NDArray[np.float32]
+Keys = NDArray[np.int64]
+
+ScoreItems = Callable[[Ids, Ids], Scores]
+"""(row_id [r 1], item_id [1 i] or [r n]) → scores that broadcast to [r i] or [r n]."""
+
+_CHUNK_CELLS = 2_000_000
+"""(row, item) cells scored at a time: a few arrays of 16 MB."""
+
+
+def popularity_predictions(
+    histories: pl.DataFrame,
+    candidate_sets: pl.DataFrame,
+    interactions: pl.DataFrame,
+    *,
+    n_items: int,
+    top_k: int = 50,
+) -> pl.DataFrame:
+    """Every item scored by its number of train interactions, for everyone alike.
+
+    Args:
+        histories: row_id, split, history, target; train rows are passed over.
+        candidate_sets: row_id, candidates.
+        interactions: item_id, split; only train is counted.
+        n_items: size of the catalogue.
+        top_k: length of the full-catalogue lists.
+
+    Returns:
+        The predictions table, sorted by row_id and protocol.
+    """
+    in_train = interactions.filter(pl.col("split") == "train")["item_id"].to_numpy()
+    count: Scores = np.bincount(in_train, minlength=n_items).astype(np.float32)
+
+    def score(row_id: Ids, item_id: Ids) -> Scores:
+        return count[item_id]
+
+    return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k)
+
+
+def random_predictions(
+    histories: pl.DataFrame, candidate_sets: pl.DataFrame, *, n_items: int, seed: int, top_k: int = 50
+) -> pl.DataFrame:
+    """Chance: a uniform score drawn for each row and item, the same under every protocol. Arguments as above."""
+
+    def score(row_id: Ids, item_id: Ids) -> Scores:
+        return uniform_draws(seed, "random baseline", row_id, item_id)
+
+    return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k)
+
+
+def ranked_predictions(
+    score: ScoreItems,
+    histories: pl.DataFrame,
+    candidate_sets: pl.DataFrame,
+    *,
+    n_items: int,
+    top_k: int = 50,
+) -> pl.DataFrame:
+    """The predictions table of any scorer, for every validation and test row, sorted by row_id and protocol.
+
+    Raises:
+        ValueError: candidate sets of other rows, of uneven length, or that do not hold their target once.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k must be 1 or more, got {top_k}.")
+    rows = histories.filter(pl.col("split") != "train").select("row_id", "history", "target").sort("row_id")
+    if rows.is_empty():
+        raise ValueError("histories must hold validation or test rows, got none.")
+    candidates = _candidate_matrix(rows, candidate_sets)
+    row_id, target = _ids(rows["row_id"]), _ids(rows["target"])
+    if int(max(candidates.max(), target.max())) >= n_items:
+        raise ValueError(f"item ids must be below n_items {n_items}, got {max(candidates.max(), target.max())}.")
+    tables: list[pl.DataFrame] = []
+    step = max(1, _CHUNK_CELLS // candidates.shape[1])
+    for start in range(0, row_id.size, step):
+        part = slice(start, start + step)
+        keys = _keys(score(row_id[part, None], candidates[part]), candidates[part], target[part], n_items)
+        tables.append(
+            _table(keys, row_id[part], target[part], f"of_{candidates.shape[1]}", n_items, candidates.shape[1])
+        )
+    catalogue = np.arange(n_items)[None, :]
+    step = max(1, _CHUNK_CELLS // n_items)
+    for start in range(0, row_id.size, step):
+        part = slice(start, start + step)
+        keys = _keys(score(row_id[part, None], catalogue), catalogue, target[part], n_items)
+        seen = rows[part].with_row_index("place").explode("history")
+        seen = seen.filter(pl.col("history") != pl.col("target"))
+        keys[_ids(seen["place"]), _ids(seen["history"])] = _EXCLUDED
+        tables.append(_table(keys, row_id[part], target[part], "full", n_items, top_k))
+    return pl.concat(tables).sort("row_id", "protocol")
+
+
+_EXCLUDED = np.iinfo(np.int64).min
+
+
+def _ids(column: pl.Series) -> Ids:
+    return column.to_numpy().astype(np.int64)
+
+
+def _candidate_matrix(rows: pl.DataFrame, candidate_sets: pl.DataFrame) -> Ids:
+    """The candidates of each row, shape [r n]."""
+    joined = rows.join(candidate_sets, on="row_id", how="inner", maintain_order="left")
+    if not joined["row_id"].equals(rows["row_id"]) or candidate_sets.height != rows.height:
+        raise ValueError(
+            f"candidate_sets must hold each of the {rows.height} validation and test rows once, got "
+            f"{candidate_sets.height} rows, {joined.height} of them theirs. Draw them from these histories."
+        )
+    lengths = sorted(set(joined["candidates"].list.len().to_list()))
+    if len(lengths) != 1:
+        raise ValueError(f"candidate sets must be of one length, got lengths {lengths}.")
+    candidates = _ids(joined["candidates"].explode()).reshape(rows.height, lengths[0])
+    times = (candidates == _ids(joined["target"])[:, None]).sum(axis=1)
+    if (times != 1).any():
+        first = int(np.argmax(times != 1))
+        raise ValueError(
+            f"a candidate set must hold its target once, got {times[first]} times at row_id {joined['row_id'][first]}."
+        )
+    return candidates
+
+
+def _keys(scores: Scores, item_id: Ids, target: Ids, n_items: int) -> Keys:
+    """One whole number per cell; their descending order is the ranking: score, then item id, target after its equals.
+
+    The high half holds the bits of the float32 score in an order-preserving form, the low half n_items - item_id, or 0
+    for the target. Unequal for unequal items, so no sort can be unstable; and the item can be read back from it.
+    """
+    bits = np.ascontiguousarray(scores, dtype=np.float32) + np.float32(
+        0.0
+    )  # -0.0 becomes 0.0: equal scores, equal bits
+    whole = bits.view(np.int32).astype(np.int64)
+    whole = np.where(whole < 0, whole ^ 0x7FFFFFFF, whole)
+    tie = np.where(item_id == target[:, None], 0, n_items - item_id)
+    return (whole << 32) | tie
+
+
+def _table(keys: Keys, row_id: Ids, target: Ids, protocol: str, n_items: int, length: int) -> pl.DataFrame:
+    """Ranks and lists from the keys of some rows, shape [r i]."""
+    length = min(length, keys.shape[1])
+    is_target = ((keys & 0xFFFFFFFF) == 0) & (keys != _EXCLUDED)
+    target_key = np.where(is_target, keys, _EXCLUDED).max(axis=1)
+    rank = 1 + (keys > target_key[:, None]).sum(axis=1)
+    top = np.partition(keys, keys.shape[1] - length, axis=1)[:, keys.shape[1] - length :]
+    top = np.sort(top, axis=1)[:, ::-1]
+    tie = top & 0xFFFFFFFF
+    items = np.where(tie == 0, target[:, None], n_items - tie)
+    whole = (top >> 32).astype(np.int32)
+    scores = np.where(whole < 0, whole ^ 0x7FFFFFFF, whole).astype(np.int32).view(np.float32)
+    place = np.repeat(np.arange(row_id.size), length)
+    cells = pl.DataFrame(
+        {"place": place, "items": items.ravel(), "scores": scores.ravel(), "kept": (top != _EXCLUDED).ravel()}
+    )
+    lists = cells.filter("kept").group_by("place", maintain_order=True).agg("items", "scores")
+    named = [pl.Series("row_id", row_id), pl.lit(protocol).alias("protocol"), pl.Series("target_rank", rank)]
+    return lists.with_columns(named).select(PREDICTIONS_SCHEMA.names()).cast(PREDICTIONS_SCHEMA)
+
+
+def uniform_draws(seed: int, stream: str, row_id: Ids, draw: Ids) -> Scores:
+    """Uniform numbers in [0, 1) with 24 bits, each a hash of its seed, stream, row and draw alone; arguments broadcast.
+
+    Independent of row order, chunking and worker count. Two rounds of SplitMix64's finaliser (Steele et al., 2014).
+    """
+    key = int.from_bytes(blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest(), "little")
+    row = _mixed(row_id.astype(np.uint64) + np.uint64(key))
+    cell = _mixed(row ^ (draw.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)))
+    return (cell >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
