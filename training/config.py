@@ -414,6 +414,8 @@ class ComputeConfig(Frozen):
     """CPU threads; all cores, when absent."""
     micro_batch_tokens: int = Field(16_384, ge=1)
     """Tokens in one forward pass; an optimizer step accumulates as many as its rows need."""
+    log_every: int = Field(10, ge=1)
+    """Optimizer steps from one telemetry line with loss and diagnostics to the next."""
 
 
 class Spec(Frozen):

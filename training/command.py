@@ -1,0 +1,103 @@
+"""What all commands share: one argument, an end for every way to end, and no life after the parent's.
+
+Imports no torch: a wrong specification is refused before seconds of loading.
+"""
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from training.config import Spec
+from training.telemetry import Telemetry
+
+TELEMETRY = "telemetry.jsonl"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+S = TypeVar("S", bound=Spec)
+
+
+class Stopped(BaseException):
+    """The process was asked to end, by SIGINT or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def run_command(
+    spec_type: type[S], work: Callable[[S, Telemetry], dict[str, float]], result: str, arguments: Sequence[str] | None
+) -> int:
+    """Reads the specification, does the work, and says how it ended.
+
+    Args:
+        spec_type: what the JSON file must hold.
+        work: gets the specification and the telemetry; returns the metrics of the last line.
+        result: name of what `work` writes into the output folder, which must not be there yet.
+        arguments: of the command line; those of this process, when absent.
+
+    Returns:
+        The exit code: 0 done, 2 refused (one line on stderr says why), 128 + n stopped by signal n.
+    """
+    module = sys.modules[work.__module__]
+    name = module.__spec__.name if module.__spec__ else module.__name__  # under `python -m`, __name__ is __main__
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=module.__doc__)
+    parser.add_argument("spec", type=Path, help=f"JSON file: a {spec_type.__name__} of training.config")
+    path: Path = parser.parse_args(arguments).spec
+    die_with_parent()
+    previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        spec = _read(spec_type, path, result)
+        with Telemetry(spec.output / TELEMETRY) as telemetry:
+            metrics: dict[str, float] = {"success": 0}
+            try:
+                metrics = {**work(spec, telemetry), "success": 1}
+            finally:  # an unforeseen error too is followed by an end line, then by its traceback
+                telemetry.write("end", metrics)
+    except (ValueError, OSError, FloatingPointError) as error:
+        if not str(error):
+            raise
+        print(error, file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(f"stopped by {stopped}", file=sys.stderr)
+        return 128 + stopped.number
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when the parent named in BORDERLINE_PARENT_PID ends, or ends if it has."""
+    parent = os.environ.get("BORDERLINE_PARENT_PID")
+    if parent is None:
+        return
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != int(parent):  # it ended before the line above
+        sys.exit(f"the parent process {parent} is gone")
+
+
+def _read(spec_type: type[S], path: Path, result: str) -> S:
+    try:
+        spec = spec_type.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"{path} must be a {spec_type.__name__}, got {wrong}.") from error
+    if not spec.output.is_dir():
+        raise ValueError(f"output must be a folder that exists, got {spec.output}. Create it first.")
+    if (spec.output / result).exists():
+        raise ValueError(f"output must not hold a result yet, got {spec.output / result}. Choose an empty folder.")
+    return spec
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise Stopped(number)

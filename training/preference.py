@@ -1,0 +1,164 @@
+"""Preference optimisation: the policy learns to prefer each row's target over the negatives mined for it.
+
+python -m training.preference SPEC.json     writes OUTPUT/policy/ and OUTPUT/telemetry.jsonl; SPEC.json is a training.config.PreferenceSpec
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from training.command import run_command
+from training.config import Objective, PreferenceSpec, identity
+from training.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from training.objectives import Preferences
+    from training.policy import Policy
+    from training.windows import Windows
+
+ROWS_CHECKED = 512
+LARGEST_DRIFT = {False: 1e-2, True: 0.5}
+"""Nats by which the policy may differ from its reference before training: rounding in float32, and in bf16."""
+
+
+class Preferred:
+    """The objective of the experiment, over the chosen and rejected items of each row. Dimensions: r rows, n negatives."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        chosen_and_rejected: "Int[np.ndarray, 'p n+1']",
+        n_rejected: "Int[np.ndarray, ' p']",
+        reference: "Float[np.ndarray, 'p n+1']",
+        place: "Int[np.ndarray, ' r']",
+    ) -> None:
+        self.objective, self.table, self.n_rejected = objective, chosen_and_rejected, n_rejected
+        self.reference, self.place = reference, place
+
+    def items(self, row: "Int[np.ndarray, ' r']") -> "Int[np.ndarray, 'r n+1']":
+        """The chosen item, then the rejected ones; padding repeats the chosen one."""
+        return self.table[self.place[row]].astype("int64")
+
+    def losses(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r n+1']") -> "Float[Tensor, ' r']":
+        """Of the objective."""
+        from training.objectives import OBJECTIVES
+
+        return OBJECTIVES[self.objective.kind](self.preferences(row, logps), **self.objective.hyperparameters)
+
+    def diagnostics(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r n+1']") -> dict[str, float]:
+        """Margins, win rate, boundary and violations."""
+        from training.objectives.diagnostics import diagnose
+
+        numbers = diagnose(self.preferences(row, logps), self.objective.kind, **self.objective.hyperparameters)
+        return {name: float(value) for name, value in numbers.items()}
+
+    def preferences(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r n+1']") -> "Preferences":
+        """The batch that an objective reads; one token an item."""
+        import torch
+
+        from training.objectives import Preferences
+
+        place, device = self.place[row], logps.device
+        reference = torch.from_numpy(self.reference[place]).to(device)
+        n_rejected = torch.from_numpy(self.n_rejected[place]).to(device)
+        tokens = torch.ones(logps.shape, dtype=torch.int64, device=device)
+        return Preferences(
+            policy_chosen=logps[:, 0],
+            policy_rejected=logps[:, 1:],
+            reference_chosen=reference[:, 0],
+            reference_rejected=reference[:, 1:],
+            is_negative=torch.arange(logps.shape[1] - 1, device=device) < n_rejected[:, None],
+            chosen_tokens=tokens[:, 0],
+            rejected_tokens=tokens[:, 1:],
+        )
+
+
+def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
+    """Trains the policy in `start_policy`; returns the validation metrics of the weights that were kept."""
+    import numpy as np
+
+    from training.checkpoint import PolicyCard, Selection, load_policy, read_card
+    from training.device import prepare_device
+    from training.loop import fit_and_save
+    from training.policy import fit_context
+    from training.tables import read_preference_rows, read_reference_logps, read_rows
+    from training.windows import find_windows
+
+    experiment = spec.experiment
+    device = prepare_device(spec.compute)
+    start = read_card(spec.start_policy)
+    policy = load_policy(spec.start_policy, device, for_training=True)
+    n_items = policy.catalogue_of(spec.items)
+    rows, cut = fit_context(read_rows(spec.histories, "train", n_items), policy.vocabulary, policy.context)
+    validation, _ = fit_context(read_rows(spec.histories, "validation", n_items), policy.vocabulary, policy.context)
+    preferences = read_preference_rows(spec.preference_rows, rows, n_items)
+    for name, n_rows in (("validation", len(validation)), ("preference", len(preferences.row))):
+        if n_rows == 0:
+            raise ValueError(f"{name} rows must not be empty, got none. Rebuild the tables named in the specification.")
+    n_rejected = preferences.rejected.lengths
+    rejected = preferences.rejected.padded(-1)
+    items = np.concatenate(
+        [preferences.chosen[:, None], np.where(rejected < 0, preferences.chosen[:, None], rejected)], axis=1
+    )
+    is_asked = np.arange(items.shape[1]) <= n_rejected[:, None]
+    row_id = np.broadcast_to(rows.row_id[preferences.row, None], items.shape)
+    reference = np.zeros(items.shape, dtype=np.float32)
+    reference[is_asked] = read_reference_logps(spec.reference_logps, row_id[is_asked], items[is_asked])
+    place = np.full(len(rows), -1)
+    place[preferences.row] = np.arange(len(preferences.row))
+    windows = find_windows(rows).keep(place >= 0)
+    criterion = Preferred(experiment.objective, items.astype(np.int32), n_rejected, reference, place)
+    _check_reference(policy, windows, criterion, spec)
+    telemetry.write(
+        "diagnostic",
+        {
+            "train_rows": len(preferences.row),
+            "train_windows": len(windows),
+            "rows_cut_to_context": cut,
+            "negatives_per_row": float(n_rejected.mean()),
+            "parameters_trained": sum(weight.numel() for weight in policy.trained_parameters().values()),
+        },
+    )
+    card = PolicyCard(
+        representation=start.representation,
+        backbone=start.backbone,
+        n_items=n_items,
+        context=start.context,
+        experiment=experiment,
+        identity=identity(experiment),
+        start=start.files["model.safetensors"],
+        selection=Selection(metric=experiment.budget.select_by, value=0.0, step=0),
+    )
+    return fit_and_save(policy, windows, validation, criterion, card, spec, telemetry)
+
+
+def _check_reference(policy: "Policy", windows: "Windows", criterion: Preferred, spec: PreferenceSpec) -> None:
+    """Before a step is taken, policy and reference are one and the same: a table of another policy is refused."""
+    import numpy as np
+    import torch
+
+    from training.windows import lay_out
+
+    n_windows = int(np.searchsorted(windows.members.offsets[1:], ROWS_CHECKED)) + 1
+    trunks = lay_out(windows, np.arange(min(n_windows, len(windows))), policy.vocabulary)
+    with torch.no_grad():
+        prefs = criterion.preferences(trunks.row, policy.item_logps(trunks, policy.tensor(criterion.items(trunks.row))))
+    drift = torch.cat([prefs.chosen_log_ratio, prefs.rejected_log_ratio.flatten()]).abs().max().item()
+    if not drift <= LARGEST_DRIFT[policy.device.is_bf16]:
+        raise ValueError(
+            f"reference_logps must be those of the starting policy, got {spec.reference_logps}, which differs by {drift:.3g} "
+            f"nats from {spec.start_policy}. Compute the reference log-probabilities with that policy."
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return run_command(PreferenceSpec, train, "policy", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

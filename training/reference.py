@@ -1,0 +1,67 @@
+"""Log-probabilities of chosen and rejected items under the reference, computed once for all objectives and seeds.
+
+python -m training.reference SPEC.json     writes OUTPUT/reference_logps.parquet; SPEC.json is a training.config.ReferenceSpec
+"""
+
+import sys
+from collections.abc import Sequence
+
+from training.command import run_command
+from training.config import ReferenceSpec
+from training.telemetry import Telemetry
+
+RESULT = "reference_logps.parquet"
+
+
+def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, float]:
+    """Scores every (row, item) of the preference rows; the chosen item of a row first, its rejected ones as listed."""
+    import numpy as np
+    import pyarrow as pa
+
+    from training.checkpoint import load_policy
+    from training.device import prepare_device
+    from training.policy import fit_context
+    from training.scoring import catalogue_scores
+    from training.tables import publish, read_preference_rows, read_rows
+    from training.windows import find_windows
+
+    policy = load_policy(spec.policy, prepare_device(spec.compute))
+    n_items = policy.catalogue_of(spec.items)
+    rows, _ = fit_context(read_rows(spec.histories, "train", n_items), policy.vocabulary, policy.context)
+    preferences = read_preference_rows(spec.preference_rows, rows, n_items)
+    rejected = preferences.rejected.padded(0)
+    items = np.concatenate([preferences.chosen[:, None].astype(np.int64), rejected], axis=1)
+    is_asked = np.arange(items.shape[1]) <= preferences.rejected.lengths[:, None]
+    place = np.full(len(rows), -1)
+    place[preferences.row] = np.arange(len(preferences.row))
+    logps = np.full(items.shape, np.nan, dtype=np.float32)
+    telemetry.start_clock()
+    done = 0
+    for row, scores in catalogue_scores(policy, find_windows(rows).keep(place >= 0)):
+        at = place[row]
+        logps[at] = scores.gather(1, policy.tensor(items[at])).cpu().numpy()
+        done += len(row)
+        telemetry.progress("rows", done, len(preferences.row))
+    values = logps[is_asked]
+    if not np.isfinite(values).all():
+        raise FloatingPointError(
+            f"log-probabilities must be finite, got NaN or infinity from {spec.policy}. Train it again."
+        )
+    row_id = np.broadcast_to(rows.row_id[preferences.row, None], items.shape)[is_asked]
+    table = {
+        "row_id": row_id.astype(np.int32),
+        "item_id": items[is_asked].astype(np.int32),
+        "logp": values,
+        "tokens": np.ones(len(values), dtype=np.int32),
+    }
+    publish(pa.table(table), spec.output / RESULT)
+    return {"pairs": len(values), "mean_chosen_logp": float(logps[:, 0].mean(dtype=np.float64)) if len(logps) else 0.0}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return run_command(ReferenceSpec, compute_reference, RESULT, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""One token for each item of the catalogue. Dimensions: k histories, t tokens.
+
+A representation says how an item becomes tokens and a history a prompt; the engine only sees tokens. Titles (text) and
+semantic ids (several tokens an item) are further files of this folder with the same four names.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from training.tables import Ragged
+
+
+@dataclass(frozen=True)
+class ItemVocabulary:
+    """Token k is item k; behind the catalogue come the token that begins every prompt and the one that fills up lines."""
+
+    n_items: int
+
+    @property
+    def begin(self) -> int:
+        """Stands first in every prompt, so that an empty history is a prompt too."""
+        return self.n_items
+
+    @property
+    def pad(self) -> int:
+        """Fills up lines; never scored, never seen by another token."""
+        return self.n_items + 1
+
+    @property
+    def n_tokens(self) -> int:
+        """Size of the vocabulary."""
+        return self.n_items + 2
+
+    def prompt_tokens(self, history_lengths: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
+        """Length of each prompt in tokens."""
+        return history_lengths + 1
+
+    def longest_history(self, context: int) -> int:
+        """Most items of a history whose prompt fits `context` tokens."""
+        return context - 1
+
+    def prompts(self, histories: Ragged, width: int | None = None) -> Int[np.ndarray, "k t"]:
+        """Tokens of each history, padded on the right.
+
+        >>> ItemVocabulary(n_items=5).prompts(Ragged.of([[3, 0], [4]]))
+        array([[5, 3, 0],
+               [5, 4, 6]])
+        """
+        items = histories.padded(self.pad, None if width is None else width - 1)
+        return np.concatenate([np.full((len(histories), 1), self.begin), items], axis=1)

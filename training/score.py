@@ -1,0 +1,73 @@
+"""Scores every validation and test row: its candidate set, and the full catalogue with the exact rank of the target.
+
+python -m training.score SPEC.json     writes OUTPUT/predictions.parquet; SPEC.json is a training.config.ScoreSpec
+"""
+
+import sys
+from collections.abc import Sequence
+
+from training.command import run_command
+from training.config import ScoreSpec
+from training.telemetry import Telemetry
+
+RESULT = "predictions.parquet"
+
+
+def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
+    """Predicts all rows; returns nothing but counts, for what the predictions are worth is judged elsewhere."""
+    import numpy as np
+    import pyarrow as pa
+
+    from training.checkpoint import load_policy
+    from training.device import prepare_device
+    from training.policy import fit_context
+    from training.scoring import Ranking, catalogue_scores, joined_rankings, rank_candidates, rank_catalogue
+    from training.tables import joined_rows, list_array, publish, read_candidate_sets, read_rows
+    from training.windows import find_windows
+
+    policy = load_policy(spec.policy, prepare_device(spec.compute))
+    n_items = policy.catalogue_of(spec.items)
+    held_out = joined_rows([read_rows(spec.histories, split, n_items) for split in ("validation", "test")])
+    candidates = read_candidate_sets(spec.candidate_sets, held_out, n_items)
+    prompts, n_cut = fit_context(held_out, policy.vocabulary, policy.context)
+
+    order: list[np.ndarray] = []
+    of_candidates: list[Ranking] = []
+    of_catalogue: list[Ranking] = []
+    telemetry.start_clock()
+    done = 0
+    for row, logps in catalogue_scores(policy, find_windows(prompts)):
+        scores, target = logps.cpu().numpy(), held_out.target[row]
+        order.append(row)
+        of_candidates.append(rank_candidates(scores, target, candidates.take(row)))
+        of_catalogue.append(rank_catalogue(scores, target, held_out.history.take(row), spec.top_k))
+        done += len(row)
+        telemetry.progress("rows", done, len(held_out))
+
+    in_row_order = np.argsort(np.concatenate([np.zeros(0, dtype=np.int64), *order]), kind="stable")
+    tables = []
+    for protocols, rankings in (
+        ([f"of_{n}" for n in candidates.lengths], of_candidates),
+        (["full"] * len(held_out), of_catalogue),
+    ):
+        ranking = joined_rankings(rankings).take(in_row_order)
+        columns = {
+            "row_id": pa.array(held_out.row_id.astype(np.int32)),
+            "protocol": pa.array(protocols, pa.string()),
+            "items": list_array(ranking.items.offsets, ranking.items.values.astype(np.int32)),
+            "scores": list_array(ranking.items.offsets, ranking.scores),
+            "target_rank": pa.array(ranking.target_rank.astype(np.int32)),
+        }
+        tables.append(pa.table(columns))
+    order_of_table = [("row_id", "ascending"), ("protocol", "ascending")]
+    publish(pa.concat_tables(tables).sort_by(order_of_table), spec.output / RESULT)
+    return {"rows": len(held_out), "rows_cut_to_context": n_cut}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return run_command(ScoreSpec, score, RESULT, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""Log-probabilities of the whole catalogue for many rows, and exact ranks. Dimensions: r rows, i items, k list length.
+
+A row's scores must not depend on which rows are scored beside it: rounding differs between matrix shapes, so every pass has
+one of a few fixed shapes, chosen by the length of the row's own trunk, and the output layer sees blocks of one size.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt64
+from torch import Tensor
+
+from training.logps import catalogue_logps
+from training.policy import Policy
+from training.tables import Ragged, Rows
+from training.windows import Windows, find_windows, lay_out
+
+WIDTH_STEP = 8
+"""Trunks are padded to the next multiple of this many tokens."""
+PASS_TOKENS = 8192
+"""Tokens of one pass: as many lines of the padded width as fit."""
+BLOCK_ROWS = 512
+"""Rows of one output block."""
+
+
+@torch.no_grad()
+def catalogue_scores(policy: Policy, windows: Windows) -> Iterator[tuple[Int[np.ndarray, " r"], Float[Tensor, "r i"]]]:
+    """For all rows, block by block: indices of rows, and their log-probabilities over the catalogue (nats, float32)."""
+    was_training = policy.model.training
+    policy.model.eval()
+    widths = windows.rows.history.lengths[windows.trunk_row] + 1
+    widths = -(-widths // WIDTH_STEP) * WIDTH_STEP
+    waiting_rows: list[np.ndarray] = []
+    waiting_states: list[Tensor] = []
+    n_waiting = 0
+    try:
+        for width in np.unique(widths)[::-1].tolist():
+            chosen = np.flatnonzero(widths == width)
+            lines = max(1, PASS_TOKENS // width)
+            for start in range(0, len(chosen), lines):
+                trunks = lay_out(windows, chosen[start : start + lines], policy.vocabulary, (lines, width))
+                waiting_rows.append(trunks.row)
+                waiting_states.append(policy.states(trunks))
+                n_waiting += len(trunks.row)
+                if n_waiting >= BLOCK_ROWS:
+                    rows, states = np.concatenate(waiting_rows), torch.cat(waiting_states)
+                    whole = n_waiting - n_waiting % BLOCK_ROWS
+                    yield from _blocks(policy, rows[:whole], states[:whole])
+                    waiting_rows, waiting_states, n_waiting = [rows[whole:]], [states[whole:]], n_waiting - whole
+        if n_waiting:
+            yield from _blocks(policy, np.concatenate(waiting_rows), torch.cat(waiting_states))
+    finally:
+        policy.model.train(was_training)
+
+
+def _blocks(policy: Policy, rows: np.ndarray, states: Tensor) -> Iterator[tuple[np.ndarray, Tensor]]:
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = states[start : start + BLOCK_ROWS]
+        n = len(block)
+        if n < BLOCK_ROWS:
+            block = torch.cat([block, block.new_zeros(BLOCK_ROWS - n, block.shape[1])])
+        yield rows[start : start + n], catalogue_logps(block, policy.item_head)[:n]
+
+
+def target_ranks(
+    logps: Float[Tensor, "r i"], target: Int[Tensor, " r"], history: Int[Tensor, "r h"]
+) -> tuple[Int[Tensor, " r"], Float[Tensor, " r"]]:
+    """Rank of each target among all items outside its row's history (1 = best; ties: target last), and its log-probability.
+
+    Args:
+        logps: scores of the catalogue; overwritten.
+        target: item ids.
+        history: item ids, padded with any item that is in the row's history; the target is ranked even if it is in it.
+
+    Raises:
+        FloatingPointError: a target without a finite score, which would come out as rank 1.
+    """
+    of_target = logps.gather(1, target[:, None])
+    if not bool(torch.isfinite(of_target).all()):
+        raise FloatingPointError("log-probabilities must be finite, got NaN or infinity. The policy has diverged.")
+    logps.scatter_(1, history, -torch.inf).scatter_(1, target[:, None], -torch.inf)
+    return 1 + (logps >= of_target).sum(dim=1), of_target[:, 0]
+
+
+@torch.no_grad()
+def rank_targets(
+    policy: Policy, rows: Rows, progress: Callable[[int], None] | None = None
+) -> tuple[Int[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+    """Full-catalogue rank and log-probability of the target of every row, in the order of the rows."""
+    rank, logp = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
+    done = 0
+    for index, logps in catalogue_scores(policy, find_windows(rows)):
+        history = padded_history(rows.history.take(index))
+        ranks, logps_of_target = target_ranks(logps, policy.tensor(rows.target[index]).long(), policy.tensor(history))
+        rank[index], logp[index] = ranks.cpu().numpy(), logps_of_target.cpu().numpy()
+        done += len(index)
+        if progress is not None:
+            progress(done)
+    return rank, logp
+
+
+def padded_history(history: Ragged) -> Int[np.ndarray, "r h"]:
+    """One line a row; short ones repeat their first item, which excludes nothing more."""
+    table = history.padded(-1)
+    return np.where(table < 0, table[:, :1], table)
+
+
+def ranking_metrics(rank: Int[np.ndarray, " r"], logp: Float[np.ndarray, " r"]) -> dict[str, float]:
+    """Means over rows, with one target each: recall and NDCG of the first ten, reciprocal rank, and the loss in nats."""
+    in_ten = rank <= 10
+    return {
+        "ndcg_at_10_full": float(np.mean(np.where(in_ten, 1.0 / np.log2(rank + 1.0), 0.0))),
+        "recall_at_10_full": float(np.mean(in_ten)),
+        "mrr_full": float(np.mean(1.0 / rank)),
+        "loss": float(-np.mean(logp, dtype=np.float64)),
+    }
+
+
+def ranking_keys(logps: Float[np.ndarray, "r i"]) -> UInt64[np.ndarray, "r i"]:
+    """Integers in the order of falling log-probability, ties by item id, which stands in the lower half of each.
+
+    >>> keys = np.sort(ranking_keys(np.array([[-2.0, -1.0, -2.0]], dtype=np.float32)))
+    >>> (keys & np.uint64(2**32 - 1)).astype(int)
+    array([[1, 0, 2]])
+    """
+    bits = (logps.astype(np.float32) + np.float32(0.0)).view(np.uint32)  # + 0: -0.0 and 0.0 are a tie
+    is_negative = bits >> np.uint32(31) != 0
+    falling = np.where(is_negative, bits, ~(bits | np.uint32(1 << 31)))
+    return (falling.astype(np.uint64) << np.uint64(32)) | np.arange(logps.shape[1], dtype=np.uint64)
+
+
+EXCLUDED = np.uint64(2**64 - 1)
+"""A key behind those of all items."""
+TARGET = np.uint64(1 << 31)
+"""Added to a key, puts it behind those of items with the same score: ties are misses. Item ids are smaller."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """For each row a list of items, best first."""
+
+    items: Ragged
+    scores: Float[np.ndarray, " _"]
+    """Log-probability of each listed item, in nats."""
+    target_rank: Int[np.ndarray, " r"]
+    """1 = best; also where the list ends before the target."""
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> "Ranking":
+        """The named rows, in that order."""
+        scores = Ragged(self.scores, self.items.offsets).take(rows).values
+        return Ranking(self.items.take(rows), scores, self.target_rank[rows])
+
+
+def joined_rankings(parts: Sequence[Ranking]) -> Ranking:
+    """The rows of all parts, one after the other."""
+    return Ranking(
+        Ragged.joined([part.items for part in parts]),
+        np.concatenate([np.zeros(0, dtype=np.float32), *[part.scores for part in parts]]),
+        np.concatenate([np.zeros(0, dtype=np.int64), *[part.target_rank for part in parts]]),
+    )
+
+
+def rank_catalogue(
+    logps: Float[np.ndarray, "r i"], target: Int[np.ndarray, " r"], history: Ragged, top_k: int
+) -> Ranking:
+    """All items but those in the row's history (never the target itself), cut to the first `top_k`; ties: target last."""
+    keys = _keys_with_target(logps, target)
+    of_target = keys[np.arange(len(keys)), target]
+    keys[history.owners, history.values] = EXCLUDED
+    keys[np.arange(len(keys)), target] = of_target
+    return _ranking(keys, of_target, logps, top_k)
+
+
+def rank_candidates(logps: Float[np.ndarray, "r i"], target: Int[np.ndarray, " r"], candidates: Ragged) -> Ranking:
+    """The candidate set of each row, which holds the target; ties: target last."""
+    keys = _keys_with_target(logps, target)
+    chosen = np.full((len(candidates), int(candidates.lengths.max(initial=0))), EXCLUDED)
+    owners, values = candidates.owners, candidates.values
+    chosen[owners, np.arange(len(values)) - candidates.offsets[owners]] = keys[owners, values]
+    return _ranking(chosen, keys[np.arange(len(keys)), target], logps, chosen.shape[1])
+
+
+def _keys_with_target(logps: Float[np.ndarray, "r i"], target: Int[np.ndarray, " r"]) -> UInt64[np.ndarray, "r i"]:
+    if not np.isfinite(logps[np.arange(len(logps)), target]).all():
+        raise FloatingPointError("log-probabilities must be finite, got NaN or infinity. The policy has diverged.")
+    keys = ranking_keys(logps)
+    keys[np.arange(len(keys)), target] |= TARGET
+    return keys
+
+
+def _ranking(
+    keys: UInt64[np.ndarray, "r k"], of_target: UInt64[np.ndarray, " r"], logps: Float[np.ndarray, "r i"], top_k: int
+) -> Ranking:
+    first = np.sort(keys if top_k >= keys.shape[1] else np.partition(keys, top_k - 1, axis=1)[:, :top_k], axis=1)
+    is_listed = first != EXCLUDED
+    items = (first & np.uint64(2**31 - 1)).astype(np.int32)[is_listed]
+    lists = Ragged(items, np.concatenate([[0], np.cumsum(is_listed.sum(axis=1))]).astype(np.int64))
+    return Ranking(lists, logps[lists.owners, items], 1 + (keys < of_target[:, None]).sum(axis=1))

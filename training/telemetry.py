@@ -1,0 +1,57 @@
+"""What a command says while it works: one JSON object a line, each on disk at once, for whoever follows the file."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Self
+
+Kind = Literal["train", "validation", "diagnostic", "progress", "checkpoint", "end"]
+
+PROGRESS_INTERVAL_S = 0.5
+
+
+class Telemetry:
+    """Writes `telemetry.jsonl` in the output folder of a command."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._started = time.monotonic()
+        self._last_progress = -math.inf
+        self.step, self.epoch = 0, 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def at(self, step: int, epoch: float) -> None:
+        """Where the following lines belong: optimizer steps done, and epochs (with a fraction)."""
+        self.step, self.epoch = step, round(epoch, 6)
+
+    def write(self, kind: Kind, metrics: Mapping[str, float | int]) -> None:
+        """One line. A metric without a finite value (a mean over nothing) is left out: JSON has no NaN."""
+        line = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "kind": kind,
+            "metrics": {name: value for name, value in metrics.items() if math.isfinite(value)},
+        }
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def progress(self, unit: str, done: int, total: int) -> None:
+        """How far, and how fast (per second since the start); at most two lines a second, and always the last."""
+        now = time.monotonic()
+        if done < total and now - self._last_progress < PROGRESS_INTERVAL_S:
+            return
+        self._last_progress = now
+        rate = done / max(now - self._started, 1e-9)
+        self.write("progress", {f"{unit}_done": done, f"{unit}_total": total, f"{unit}_per_s": round(rate, 2)})
+
+    def start_clock(self) -> None:
+        """Rates count from here: loading is over."""
+        self._started = time.monotonic()
