@@ -1,8 +1,8 @@
-"""Which negatives lie on the decision boundary: DynamicPO's selection (https://arxiv.org/abs/2605.00327). Scores in, mask out.
+"""Which negatives lie on the decision boundary: DynamicPO's selection (https://arxiv.org/abs/2605.00327).
 
-Deviation: the authors cluster with scikit-learn's single k-means++ start, which misses the optimum on a quarter to a half
-of rows with 15 negatives; here the one-dimensional k-means is exact, batched and deterministic. Dimensions: b prompts,
-n negatives.
+Scores in, mask out. Deviation: the authors cluster with scikit-learn's single k-means++ start, which misses the
+optimum on a quarter to a half of rows with 15 negatives; here the one-dimensional k-means is exact, batched and
+deterministic. Dimensions: b prompts, n negatives.
 """
 
 import torch
@@ -18,7 +18,7 @@ def select_boundary(
     *,
     clusters: int,
 ) -> Bool[Tensor, "b n"]:
-    """The negatives that reach the chosen item's score or, where none does, the highest cluster of the others.
+    """The negatives that reach the chosen item's score or, where none does, the highest cluster of the row's negatives.
 
     Never empty for a row with a negative, and negatives with equal scores are never separated.
 
@@ -30,47 +30,42 @@ def select_boundary(
     """
     scores = rejected_scores.masked_fill(~is_negative, -torch.inf)
     is_violation = (scores >= chosen_score[:, None]) & is_negative
-    lowest_of_top = top_cluster_threshold(scores, is_negative, clusters=clusters)
-    in_top_cluster = (scores >= lowest_of_top[:, None]) & is_negative
+    in_top_cluster = (scores >= top_cluster_floor(scores, clusters=clusters)[:, None]) & is_negative
     return torch.where(is_violation.any(dim=-1, keepdim=True), is_violation, in_top_cluster)
 
 
 @torch.no_grad()
-def top_cluster_threshold(
-    scores: Float[Tensor, "b n"], is_negative: Bool[Tensor, "b n"], *, clusters: int
-) -> Float[Tensor, " b"]:
-    r"""The lowest score in the highest cluster of an optimal one-dimensional k-means of each row.
+def top_cluster_floor(scores: Float[Tensor, "b n"], *, clusters: int) -> Float[Tensor, " b"]:
+    r"""The lowest score in the highest cluster of an optimal one-dimensional k-means of each row; -inf is padding.
 
-    An optimal cluster is a run of the sorted scores. So with :math:`x_1 \ge \dots \ge x_n`, the squared error
-    :math:`E(i, t)` of the run from i to t, and :math:`R_1(i) = E(i, n)`, all splits are tried by
+    Optimal clusters are runs of the sorted scores, and a smallest squared error within runs is a largest
+    :math:`G = S^2/m` summed over them, with S the sum and m the length of a run. So with :math:`R_1(i)` the G of all
+    that comes after position i, all splits are tried by
 
-    .. math:: R_c(i) = \min_{t \ge i} E(i, t) + R_{c-1}(t + 1)
+    .. math:: R_c(i) = \max_{t \ge i} G(i, t] + R_{c-1}(t)
 
-    A run ends only where the score changes, and the last clusters may stay empty: fewer distinct scores than clusters
-    need no rule of their own. Of equally good partitions the one with the smallest highest cluster is taken.
+    Runs may be empty: fewer distinct scores than clusters need no rule of their own. Of equally good partitions the one
+    with the smallest highest cluster is taken. In float64, from the row's highest score. Memory: 8 b n² bytes.
 
-    >>> top_cluster_threshold(torch.tensor([[-9.0, -1.0, -2.0, -5.0]]), torch.ones(1, 4, dtype=torch.bool), clusters=3)
+    >>> top_cluster_floor(torch.tensor([[-9.0, -1.0, -2.0, -5.0, -torch.inf]]), clusters=3)
     tensor([-2.])
     """
     if clusters < 2:
         raise ValueError(f"clusters must be at least 2, got {clusters}. One cluster would select every negative.")
-    n = scores.shape[-1]
-    ranked, order = scores.masked_fill(~is_negative, -torch.inf).sort(dim=-1, descending=True)  # padding comes last
-    forward = torch.ones(n, n, dtype=torch.bool, device=scores.device).triu()  # [i, t]: a run from i may reach t
-    counted = is_negative.gather(-1, order)[:, None, :] & forward
-    # Distances from each run's own first score, in float64: an outlier elsewhere in the row costs no precision.
-    distances = (ranked.double()[:, None, :] - ranked.double()[:, :, None]).masked_fill(~counted, 0.0)
-    sums, squares, sizes = distances.cumsum(-1), distances.square().cumsum(-1), counted.cumsum(-1).clamp(min=1)
-    ends_run = torch.ones_like(is_negative)
-    ends_run[:, :-1] = ranked[:, :-1] != ranked[:, 1:]
-    errors = (squares - sums.square() / sizes).clamp(min=0).masked_fill(~(ends_run[:, None, :] & forward), torch.inf)
-    rest = _after(errors[:, :, -1])
+    n, device = scores.shape[-1], scores.device
+    # Transposed: the rows of the batch are the long side, and the long side is fastest last.
+    ranked = scores.t().sort(dim=0, descending=True).values.contiguous()
+    is_padding = ranked == -torch.inf
+    sums = (ranked.double() - ranked[0]).masked_fill(is_padding, 0.0).cumsum(dim=0)
+    position = torch.arange(n, dtype=torch.float64, device=device)[:, None]
+    lengths = position.t() - position  # [i, t]: of the run from after i to t
+    per_length = (1 / lengths.clamp(min=1))[:, :, None]
+    backward = torch.zeros_like(lengths).masked_fill(lengths < 0, -torch.inf)[:, :, None]
+
+    n_after = (~is_padding).sum(dim=0) - position - 1
+    rest = ((sums[-1] - sums).square() / n_after.clamp(min=1)).masked_fill(is_padding, -torch.inf)
     for _ in range(clusters - 2):
-        rest = _after((errors + rest[:, None, :]).amin(dim=-1))
-    end_of_top = (errors[:, 0] + rest).argmin(dim=-1)  # the first, where several are equal
-    return ranked.gather(-1, end_of_top[:, None])[:, 0]
-
-
-def _after(rest: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-    """R(t + 1) for each t; nothing is left after the last score."""
-    return torch.cat([rest[:, 1:], torch.zeros_like(rest[:, :1])], dim=-1)
+        gains = (sums - sums[:, None]).square_().mul_(per_length)
+        rest = gains.add_(rest).add_(backward).amax(dim=1)
+    end_of_top = (sums.square() / (position + 1) + rest).argmax(dim=0)  # the first, where several are equal
+    return ranked.gather(0, end_of_top[None])[0]

@@ -18,7 +18,7 @@ def catalogue_preferences(
 ) -> Preferences:
     """Preferences of the chosen item over every other that is not excluded (the items of the history, say).
 
-    S-DPO over them is the exact softmax whose normaliser MC-PO estimates from one draw: its control, without the estimate.
+    S-DPO over them is the exact softmax whose normaliser MC-PO estimates from one draw: its control.
 
     >>> from training.objectives import OBJECTIVES
     >>> logp = torch.zeros(1, 4).log_softmax(-1)

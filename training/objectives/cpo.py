@@ -17,8 +17,8 @@ def cpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"], nll_weig
     where :math:`L` is the policy's log-probability summed over tokens and :math:`\bar L` that per token. Gradient with
     respect to :math:`L_j`: :math:`\beta_j\,\sigma(-\beta_j(L_w - L_j))/n`.
 
-    Deviation: the NLL is averaged over each row's own tokens; TRL averages over the batch's, so that a row's loss depends on
-    its neighbours. Extension: the published loss has one negative; with n it is the mean over the pairs.
+    Deviation: the NLL is averaged over each row's own tokens; TRL averages over the batch's, so that a row's loss
+    depends on its neighbours. Extension: the published loss has one negative; with n it is the mean over the pairs.
 
     >>> import torch
     >>> logp, two = torch.tensor([[-3.0]]), torch.tensor([[2]])

@@ -1,4 +1,4 @@
-"""What a preference step does to its negatives: the quantities that tell learning from collapse while the loss falls either way.
+"""What a preference step does to its negatives: what tells learning from collapse while the loss falls either way.
 
 Pure functions of one batch; no further forward pass of the policy. Dimensions: b prompts, n negatives.
 """
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from training.objectives import BASES, OBJECTIVES, Preferences
+from training.objectives import BASES, Preferences
 from training.objectives.boundary import select_boundary
 from training.objectives.dynamicpo import focus, scores_to_select_by
 
@@ -30,20 +30,21 @@ def diagnose(
     With c_j the absolute gradient of the loss with respect to the policy's log-probability of negative j:
 
     - `grad_share_easy`: share of Σ c_j on negatives at least `easy_margin` below the chosen item; mean over rows.
-    - `grad_boundary_abs`: mean c_j of the boundary negatives. The share of DMPO never changes; this shows its saturation.
+    - `grad_boundary_abs`: mean c_j of the boundary negatives. DMPO's share never changes; this shows its saturation.
     - `effective_negatives`: (Σ c_j)² / Σ c_j², mean over rows.
-    - `saturation`: the factor σ(−z) that scales the gradient, mean; 0 is a loss that teaches nothing any more. Absent where
-      no sigmoid of preferences alone scales it (`ipo`, `lpo`, `orpo`).
+    - `saturation`: the factor σ(−z) that scales the gradient, mean; 0 is a loss that teaches nothing any more. Absent
+      where no sigmoid of preferences alone scales it (`ipo`, `lpo`, `orpo`).
     - `violation_rate_policy`, `violation_rate_ratio`, `violation_disagreement`: share of the negatives at or above the
       chosen item by policy log-probability, by log-ratio, and by exactly one of them.
-    - `boundary_fraction`: share of the negatives on the boundary; `branch_violation`, `branch_cluster`, `branch_all`: share
-      of rows whose boundary are the violations, the highest cluster, or all negatives. For an objective without DynamicPO:
-      what its selection would be, with three clusters.
-    - `chosen_logp_drift`, `rejected_logp_drift`: mean log-ratio; a falling one of the chosen is likelihood displacement.
+    - `boundary_fraction`: share of the negatives on the boundary; `branch_violation`, `branch_cluster`, `branch_all`:
+      share of rows whose boundary are the violations, the highest cluster, or all negatives. For an objective without
+      DynamicPO: what its selection would be, with three clusters.
+    - `chosen_logp_drift`, `rejected_logp_drift`: mean log-ratio; a falling one of the chosen is likelihood
+      displacement.
     - `margin_q10`, `_q50`, `_q90`: of beta × (chosen − rejected log-ratio).
     - `beta_mean`, `beta_q10`, `_q50`, `_q90`: of the negatives that the loss counts.
-    - `win_rate_all`, `win_rate_pair`: share of rows whose chosen log-ratio beats all negatives, and of pairs. Comparable
-      between runs on the same rows and negatives only, such as a fixed probe.
+    - `win_rate_all`, `win_rate_pair`: share of rows whose chosen log-ratio beats all negatives, and of pairs.
+      Comparable between runs on the same rows and negatives only, such as a fixed probe.
 
     A quantity that no row or negative of the batch has is NaN.
 
@@ -61,17 +62,19 @@ def diagnose(
     prefs = _detached(prefs)
     is_negative, rows = prefs.is_negative, prefs.has_negatives
     base, is_dynamic = kind.removeprefix("dynamicpo-"), kind.startswith("dynamicpo-")
-    focus_hyperparameters = {name: hyperparameters[name] for name in FOCUS if name in hyperparameters}
-    base_hyperparameters = {name: hyperparameters[name] for name in hyperparameters if name not in FOCUS}
-    beta = base_hyperparameters.pop("beta")
+    of_focus = {name: hyperparameters[name] for name in FOCUS if name in hyperparameters}
+    of_base = {name: value for name, value in hyperparameters.items() if name not in FOCUS and name != "beta"}
+    beta = hyperparameters["beta"]
 
-    chosen, rejected = scores_to_select_by(prefs, hyperparameters.get("selection_score", "policy_logp"))
-    boundary = select_boundary(chosen, rejected, is_negative, clusters=hyperparameters.get("clusters", 3))
+    chosen, rejected = scores_to_select_by(prefs, of_focus.get("selection_score", "policy_logp"))
     counted, betas = is_negative, torch.full_like(rejected, beta)
     if is_dynamic:
-        counted, betas = focus(prefs, beta=beta, **focus_hyperparameters)
+        counted, betas = focus(prefs, beta=beta, **of_focus)
+    boundary = counted
+    if not (is_dynamic and of_focus.get("selection", True)):
+        boundary = select_boundary(chosen, rejected, is_negative, clusters=of_focus.get("clusters", 3))
 
-    gradient = negative_gradient(prefs, kind, **hyperparameters).abs()
+    gradient = _negative_gradient(replace(prefs, is_negative=counted), base, betas, of_base).abs()
     total = gradient.sum(dim=-1)
     policy_margins = prefs.policy_chosen[:, None] - prefs.rejected_logp
     ratio_margins = prefs.chosen_log_ratio[:, None] - prefs.rejected_log_ratio
@@ -99,16 +102,17 @@ def diagnose(
     }
     diagnostics |= _quantiles("margin", beta * ratio_margins, is_negative) | _quantiles("beta", betas, counted)
     if base in PAIRWISE_SIGMOID + SETWISE_SIGMOID:
-        narrowed = replace(prefs, is_negative=counted)
-        diagnostics["saturation"] = _saturation(narrowed, base, betas, base_hyperparameters)
+        diagnostics["saturation"] = _saturation(replace(prefs, is_negative=counted), base, betas, of_base)
     return diagnostics
 
 
-def negative_gradient(prefs: Preferences, kind: str, **hyperparameters: Any) -> Float[Tensor, "b n"]:
+def _negative_gradient(
+    prefs: Preferences, base: str, betas: Float[Tensor, "b n"], hyperparameters: dict[str, Any]
+) -> Float[Tensor, "b n"]:
     """Gradient of each row's loss with respect to the policy's log-probability of each of its negatives."""
     with torch.enable_grad():
-        leaf = prefs.policy_rejected.detach().requires_grad_()
-        loss = OBJECTIVES[kind](replace(prefs, policy_rejected=leaf), **_with_own_generator(hyperparameters))
+        leaf = prefs.policy_rejected.clone().requires_grad_()
+        loss = BASES[base](replace(prefs, policy_rejected=leaf), beta=betas, **_with_own_generator(hyperparameters))
         return torch.autograd.grad(loss.sum(), leaf)[0]
 
 

@@ -1,9 +1,8 @@
-"""DynamicPO around any objective (https://arxiv.org/abs/2605.00327): select the boundary, give each negative its beta, and
-hand both to the base.
+"""DynamicPO around any objective (https://arxiv.org/abs/2605.00327): boundary negatives only, each with its own beta.
 
-Deviations: one selection serves every base (the authors have one for each of DMPO, MPPO and S-DPO; the other bases are our
-extension), clusters are exact (see `boundary`), and the authors' 1e-8 in S-DPO is not needed. Dimensions: b prompts,
-n negatives.
+Deviations: one selection serves every base (the authors have one for each of DMPO, MPPO and S-DPO; the other bases are
+our extension), clusters are exact (see `boundary`), and the authors' 1e-8 in S-DPO is not needed.
+Dimensions: b prompts, n negatives.
 """
 
 from dataclasses import replace
@@ -95,7 +94,7 @@ def focus(
 
 
 def scores_to_select_by(prefs: Preferences, score: Score) -> tuple[Float[Tensor, " b"], Float[Tensor, "b n"]]:
-    """The chosen item's score and those of its negatives (0 in padding), by which selection and weighting place them."""
+    """The chosen item's score and those of its negatives (0 in padding), which selection and weighting read."""
     if score == "policy_logp":
         return prefs.policy_chosen, prefs.rejected_logp
     if score == "log_ratio":

@@ -13,11 +13,12 @@ def ipo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"]) -> Float
     .. math:: \frac{1}{n}\sum_j \Big(\bar r_w - \bar r_j - \frac{1}{2\beta_j}\Big)^2
 
     where :math:`\bar r` is the log-ratio per token. Gradient with respect to :math:`\bar r_j`:
-    :math:`-2(\bar r_w - \bar r_j - 1/(2\beta_j))/n`, which changes sign past the target: there it pulls the negative back.
+    :math:`-2(\bar r_w - \bar r_j - 1/(2\beta_j))/n`, which changes sign past the target: there a negative is
+    pulled back.
 
-    Deviations: averaged over tokens, as TRL does on the authors' word, where the first DPO code sums. The published loss has
-    one negative; with n it is the mean over the pairs (our extension). Under DynamicPO a smaller beta asks for a larger
-    margin.
+    Deviations: averaged over tokens, as TRL does on the authors' word, where the first DPO code sums. The published
+    loss has one negative; with n it is the mean over the pairs (our extension). Under DynamicPO a smaller beta asks
+    for a larger margin.
 
     >>> import torch
     >>> zero, margin, two = torch.zeros(1), torch.tensor([[0.0, -2.0]]), torch.full((1, 2), 2)

@@ -16,16 +16,16 @@ def lpo_loss(
     rejected_weight: float,
     positive_weight: float,
 ) -> Float[Tensor, " b"]:
-    r"""Absolute distance of each margin from a target margin, with separate strengths for the chosen and the rejected item.
+    r"""Absolute distance of each margin from a target, with separate strengths for the chosen and the rejected item.
 
     .. math:: \frac{1}{n}\sum_j\frac{4\beta_j}{c + d}\Big(
         c\,\Big|\bar r_w - \mathrm{sg}(\bar r_j) - \frac{1}{2\beta_j}\Big| +
         d\,\Big|\mathrm{sg}(\bar r_w) - \bar r_j - \frac{1}{2\beta_j}\Big|\Big) + g\max(0, -\bar r_w)
 
     where :math:`\bar r` is the log-ratio per token, sg stops the gradient, and c, d, g are `chosen_weight`,
-    `rejected_weight` and `positive_weight`. Gradients with respect to :math:`\bar r_w` and :math:`\bar r_j`: constant in
-    size and as c to d; their sign flips past the target margin, so an easy negative is pulled back. The last term acts
-    where the chosen item has become less probable than under the reference.
+    `rejected_weight` and `positive_weight`. Gradients with respect to :math:`\bar r_w` and :math:`\bar r_j`: constant
+    in size and as c to d; their sign flips past the target margin, so an easy negative is pulled back. The last term
+    acts where the chosen item has become less probable than under the reference.
 
     Extension: the published loss has one negative; with n it is the mean over the pairs.
 

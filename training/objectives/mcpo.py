@@ -29,13 +29,13 @@ def mcpo_loss(
 
     .. math:: -\log\sigma\big(\beta_j(r_w - r_j)\big), \qquad j \sim \mathrm{softmax}(s/\tau)
 
-    where :math:`r = \log\pi_\theta - \log\pi_{ref}`, summed over tokens, and s is :math:`\beta_j r_j` (`implicit_reward`) or
-    :math:`\log\pi_\theta` (`policy_logp`); no gradient flows through the draw. Gradient with respect to the drawn
-    :math:`r_j`: DPO's; the others have none.
+    where :math:`r = \log\pi_\theta - \log\pi_{ref}`, summed over tokens, and s is :math:`\beta_j r_j`
+    (`implicit_reward`) or :math:`\log\pi_\theta` (`policy_logp`); no gradient flows through the draw. Gradient with
+    respect to the drawn :math:`r_j`: DPO's; the others have none.
 
-    `generator` gives one uniform number for each row, in row order: seed it by the step to make a run repeat. Neither
-    padding nor the number of negatives changes a draw; the order of the negatives does. The exact softmax that the draw
-    stands for is S-DPO over the same pool (`catalogue_preferences` makes the pool the whole catalogue).
+    `generator` gives one uniform number for each row, in row order, whatever n is: the caller seeds it (by seed, step
+    and pass, say) to make a run repeat. Padding never changes a draw; the order of the negatives does. The exact softmax
+    that the draw stands for is S-DPO over the same pool (`catalogue_preferences` makes the pool the whole catalogue).
 
     >>> zero, reward, one = torch.zeros(1), torch.tensor([[0.0, -50.0]]), torch.ones(1, 2, dtype=torch.int64)
     >>> prefs = Preferences(zero, reward, zero, 0 * reward, one == 1, one[:, 0], one)

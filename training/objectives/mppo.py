@@ -19,8 +19,8 @@ def mppo_loss(
 
     .. math:: -\log\sigma\Big(\sum_j\beta_j(p_w - p_j)\Big)
 
-    where :math:`p = e^{\bar L}` (`geometric_mean`, the paper's: over the tokens) or :math:`p = e^{L}` (`joint`, the form
-    in DynamicPO's code); no reference. Gradient with respect to :math:`\log p_j`: :math:`\beta_j p_j\,\sigma(-z)`, so an
+    where :math:`p = e^{\bar L}` (`geometric_mean` over the tokens, the paper's) or :math:`p = e^{L}` (`joint`, as in
+    DynamicPO's code); no reference. Gradient with respect to :math:`\log p_j`: :math:`\beta_j p_j\,\sigma(-z)`, so an
     improbable negative is hardly pushed, and neither is an improbable chosen item pulled.
 
     Deviations: beta is DynamicPO's, 1 in the paper. A log-probability above 0 (which none has) counts as 0.

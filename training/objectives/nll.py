@@ -16,7 +16,7 @@ def chosen_nll(prefs: Preferences) -> Float[Tensor, " b"]:
 
 
 def with_nll(objective: Objective) -> Objective:
-    """`objective` with one hyperparameter more: `nll_weight` (0 by default) times the chosen item's NLL per token is added.
+    """`objective` plus `nll_weight` (a further hyperparameter, 0 by default) times the chosen item's NLL per token.
 
     >>> import torch
     >>> from training.objectives.dpo import dpo_loss

@@ -14,17 +14,17 @@ CERTAIN = -1e-6
 
 
 def orpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
-    r"""Negative log-likelihood of the chosen item, plus beta times the loss of higher odds for it than for each negative.
+    r"""Negative log-likelihood of the chosen item, plus beta times the loss of higher odds than each negative.
 
     .. math:: -\bar L_w - \frac{1}{n}\sum_j\beta_j\log\sigma\big(o_w - o_j\big), \qquad
         o = \bar L - \log\big(1 - e^{\bar L}\big)
 
     where :math:`\bar L` is the policy's log-probability per token; no reference. Gradient with respect to
-    :math:`\bar L_j`: :math:`\beta_j\,\sigma(o_j - o_w)/(n(1 - e^{\bar L_j}))`. Here beta is the weight that the paper calls
-    lambda, so under DynamicPO it weighs a negative without changing the shape of its loss.
+    :math:`\bar L_j`: :math:`\beta_j\,\sigma(o_j - o_w)/(n(1 - e^{\bar L_j}))`. Here beta is the weight that the paper
+    calls lambda, so under DynamicPO it weighs a negative without changing the shape of its loss.
 
-    Deviation: odds stop growing at 1e-6 nats per token from certainty, where they would overflow. Extension: the published
-    loss has one negative; with n it is the mean over the pairs.
+    Deviation: odds stop growing at 1e-6 nats per token from certainty, where they would overflow. Extension: the
+    published loss has one negative; with n it is the mean over the pairs.
 
     >>> half, two = torch.tensor([[2.0]]).log().neg(), torch.tensor([[1]])
     >>> prefs = Preferences(half[0], half, half[0], half, two == 1, two[:, 0], two)

@@ -14,8 +14,8 @@ def sdpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"]) -> Floa
     .. math:: -\log\sigma\Big(-\log\sum_{j}\exp\big(\beta_j(r_j - r_w)\big)\Big)
 
     where :math:`r = \log\pi_\theta - \log\pi_{ref}`, summed over tokens. Gradient with respect to :math:`r_j`:
-    :math:`\beta_j e_j/(1+\sum e)` with :math:`e_j = \exp(\beta_j(r_j - r_w))`, so the hardest negatives take it. With one
-    negative this is DPO.
+    :math:`\beta_j e_j/(1+\sum e)` with :math:`e_j = \exp(\beta_j(r_j - r_w))`, so the hardest negatives take it. With
+    one negative this is DPO.
 
     Deviation: a logsumexp. The authors' exp-sum-log overflows from a margin of 89 nats in float32, and its
     gradient is NaN where the policy is right by 104.

@@ -13,7 +13,8 @@ def simpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"], gamma:
 
     .. math:: \frac{1}{n}\sum_j -\log\sigma\big(\beta_j(\bar L_w - \bar L_j) - \gamma\big)
 
-    where :math:`\bar L` is the policy's log-probability per token; no reference. Gradient with respect to :math:`\bar L_j`:
+    where :math:`\bar L` is the policy's log-probability per token; no reference. Gradient with respect to :math:`\bar
+    L_j`:
     :math:`\beta_j\,\sigma(-z_j)/n`. `gamma` is subtracted after beta, as in the equation; the authors' code has
     `gamma_beta_ratio`, which is `gamma` / `beta`.
 

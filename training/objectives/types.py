@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Preferences:
-    """One batch: a chosen item against n rejected ones. Log-probabilities are sums over the completion's tokens, in nats.
+    """One batch: a chosen item against n rejected ones. Log-probabilities are summed over a completion's tokens, in nats.
 
     What stands in padding (NaN too) reaches neither a loss nor a gradient: the properties below put zeros in its place.
 
@@ -90,4 +90,4 @@ class Preferences:
 
 
 Objective = Callable[..., Float[Tensor, " b"]]
-"""Preferences and keyword-only hyperparameters in, the unreduced loss out: the caller decides how prompts are weighted."""
+"""Preferences and keyword-only hyperparameters in, the unreduced loss out: the caller decides how prompts weigh."""

@@ -1,4 +1,4 @@
-"""How strongly each boundary negative is pushed: DynamicPO's beta (https://arxiv.org/abs/2605.00327). Margins in, beta out.
+"""How strongly each boundary negative is pushed: DynamicPO's dual-margin beta (https://arxiv.org/abs/2605.00327).
 
 Dimensions: b prompts, n negatives.
 """
@@ -21,14 +21,14 @@ def boundary_beta(
     margin: float,
     scale: float,
 ) -> Float[Tensor, "b n"]:
-    r"""Beta of each negative from two margins: how far below the chosen item it is, and how far above the other negatives.
+    r"""Beta of each negative from two margins: how far it is below the chosen item and above the other negatives.
 
     .. math:: \beta_j = \beta\Big(1 + s\tanh\frac{a_j - b_j - m}{|a_j| + |b_j|}\Big), \qquad
         a_j = x_w - x_j, \quad b_j = x_j - \bar x_D
 
     with D the negatives off the boundary, or all of them where none is off it. Never differentiated, as in the authors'
-    code. A negative that outranks the chosen item gets less than :math:`0.62\,\beta` at :math:`s = 0.5`, unless all do: it
-    is softened, not amplified. Outside the boundary the value has no meaning, but is finite.
+    code. A negative that outranks the chosen item gets less than :math:`0.62\,\beta` at :math:`s = 0.5`, unless all
+    do: it is softened, not amplified. Outside the boundary the value has no meaning, but is finite.
 
     >>> scores = torch.tensor([[-7.0, -7.5, -12.0, -13.0, -20.0, -22.0]])
     >>> on_boundary = scores > -10
