@@ -24,6 +24,8 @@ ScoreItems = Callable[[Ids, Ids], Scores]
 
 _CHUNK_CELLS = 2_000_000
 """(row, item) cells scored at a time: a few arrays of 16 MB."""
+_EXCLUDED = np.iinfo(np.int64).min
+"""The key of an item that is not ranked; no finite score has it."""
 
 
 def popularity_predictions(
@@ -88,14 +90,13 @@ def ranked_predictions(
     row_id, target = _ids(rows["row_id"]), _ids(rows["target"])
     if int(max(candidates.max(), target.max())) >= n_items:
         raise ValueError(f"item ids must be below n_items {n_items}, got {max(candidates.max(), target.max())}.")
+    n_candidates = int(candidates.shape[1])
     tables: list[pl.DataFrame] = []
-    step = max(1, _CHUNK_CELLS // candidates.shape[1])
+    step = max(1, _CHUNK_CELLS // n_candidates)
     for start in range(0, row_id.size, step):
         part = slice(start, start + step)
         keys = _keys(score(row_id[part, None], candidates[part]), candidates[part], target[part], n_items)
-        tables.append(
-            _table(keys, row_id[part], target[part], f"of_{candidates.shape[1]}", n_items, candidates.shape[1])
-        )
+        tables.append(_table(keys, row_id[part], target[part], f"of_{n_candidates}", n_items, n_candidates))
     catalogue = np.arange(n_items)[None, :]
     step = max(1, _CHUNK_CELLS // n_items)
     for start in range(0, row_id.size, step):
@@ -106,9 +107,6 @@ def ranked_predictions(
         keys[_ids(seen["place"]), _ids(seen["history"])] = _EXCLUDED
         tables.append(_table(keys, row_id[part], target[part], "full", n_items, top_k))
     return pl.concat(tables).sort("row_id", "protocol")
-
-
-_EXCLUDED = np.iinfo(np.int64).min
 
 
 def _ids(column: pl.Series) -> Ids:
@@ -142,10 +140,10 @@ def _keys(scores: Scores, item_id: Ids, target: Ids, n_items: int) -> Keys:
     The high half holds the bits of the float32 score in an order-preserving form, the low half n_items - item_id, or 0
     for the target. Unequal for unequal items, so no sort can be unstable; and the item can be read back from it.
     """
-    bits = np.ascontiguousarray(scores, dtype=np.float32) + np.float32(
-        0.0
-    )  # -0.0 becomes 0.0: equal scores, equal bits
-    whole = bits.view(np.int32).astype(np.int64)
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite numbers, got NaN or infinity. Mend the scorer.")
+    positive_zero = np.ascontiguousarray(scores, dtype=np.float32) + np.float32(0.0)  # -0.0 has other bits than 0.0
+    whole = positive_zero.view(np.int32).astype(np.int64)
     whole = np.where(whole < 0, whole ^ 0x7FFFFFFF, whole)
     tie = np.where(item_id == target[:, None], 0, n_items - item_id)
     return (whole << 32) | tie
