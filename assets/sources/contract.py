@@ -1,0 +1,69 @@
+"""What every source gives and says about itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+
+@dataclass(frozen=True)
+class RawTables:
+    """What a source's files hold, typed; what could not be used is in `quarantine`, with its file, line and reason."""
+
+    interactions: pl.DataFrame
+    """Table `raw_interactions`."""
+    items: pl.DataFrame
+    """Table `raw_items`."""
+    quarantine: pl.DataFrame
+    provenance: tuple[tuple[str, str], ...]
+    """Each file that was read, relative to the data set's folder, and its sha256."""
+
+
+@dataclass(frozen=True)
+class PublishedStatistics:
+    """The counts that the publisher states."""
+
+    interactions: int
+    users: int
+    items: int
+
+
+@dataclass(frozen=True)
+class SourceCard:
+    """Where a data set comes from, what its files are called, and on what terms it may be used."""
+
+    title: str
+    files: tuple[str, ...]
+    """What belongs into the data set's folder; none for simulated data."""
+    page: str | None
+    """The publisher's own page."""
+    terms: str
+    published: PublishedStatistics | None = None
+
+
+class MissingRawFile(FileNotFoundError):
+    """A raw file is not where it is looked for; the message names folder, file and official page."""
+
+    def __init__(self, card: SourceCard, folder: Path) -> None:
+        found = sorted(path.name for path in folder.iterdir())[:5] if folder.is_dir() else None
+        state = "the folder does not exist" if found is None else f"found {', '.join(found) or 'nothing'}"
+        super().__init__(
+            f"{card.title} must have {' or '.join(card.files)} in {folder}, but {state}. Download it from {card.page} "
+            f"and put it there, or set BORDERLINE_RAW to the folder that holds {folder.name}/."
+        )
+
+
+class UnusableSource(ValueError):
+    """A raw file is there and cannot be used; the message names file, line and remedy."""
+
+
+def compared_with_published(raw: RawTables, published: PublishedStatistics) -> pl.DataFrame:
+    """statistic, published, read: the publisher's counts beside those of the interactions that were read."""
+    read = {
+        "interactions": raw.interactions.height,
+        "users": raw.interactions["user"].n_unique(),
+        "items": raw.interactions["item"].n_unique(),
+    }
+    return pl.DataFrame(
+        [{"statistic": name, "published": getattr(published, name), "read": count} for name, count in read.items()]
+    )

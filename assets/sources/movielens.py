@@ -1,0 +1,145 @@
+"""MovieLens, from the publisher's zip or unpacked (https://grouplens.org/datasets/movielens/)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
+from assets.sources.files import RawFile, find, hashed
+from assets.sources.text import Layout, read_lines, refuse_bad_share
+
+# In the order of u.item's last 19 fields (README and u.genre of the archive).
+_GENRES_100K = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+
+_FLAGS_100K = tuple(f"genre_{place}" for place in range(len(_GENRES_100K)))
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release: its archive, its files and how they are written."""
+
+    card: SourceCard
+    archive: str
+    ratings: str
+    items: str
+    ratings_layout: Layout
+    items_layout: Layout
+
+
+_RATINGS_100K = Layout(
+    delimiter="\t",
+    fields=("user_field", "item_field", "rating_field", "time_field"),
+    encoding="ascii",
+    rules={
+        "user id must be 1 to 200 characters": "length(trim(user_field)) NOT BETWEEN 1 AND 200",
+        "item id must be 1 to 200 characters": "length(trim(item_field)) NOT BETWEEN 1 AND 200",
+        "rating must be a number from 1 to 5": "NOT coalesce(try_cast(rating_field AS DOUBLE) BETWEEN 1 AND 5, false)",
+        "time must be whole seconds since 1970, not in the future": (
+            "NOT regexp_full_match(time_field, '[0-9]{1,11}') "
+            "OR try_cast(time_field AS BIGINT) > extract('epoch' FROM get_current_timestamp())"
+        ),
+    },
+    select={
+        "user": "trim(user_field)",
+        "item": "trim(item_field)",
+        "seconds": "try_cast(time_field AS BIGINT)",
+        "weight": "try_cast(rating_field AS FLOAT)",
+        "text": "text",
+    },
+    max_bytes=100_000_000,  # fifty times the published file
+)
+
+_NAMES_100K = [(flag, genre.replace("'", "''")) for flag, genre in zip(_FLAGS_100K, _GENRES_100K, strict=True)]
+_ITEMS_100K = Layout(
+    delimiter="|",
+    fields=("item_field", "title_field", "released", "video_released", "url", *_FLAGS_100K),
+    encoding="iso-8859-1",
+    rules={
+        "item id must be 1 to 200 characters": "length(trim(item_field)) NOT BETWEEN 1 AND 200",
+        "title must not be empty": "trim(title_field) = ''",
+        "genre flags must be 0 or 1": " OR ".join(f"{flag} NOT IN ('0', '1')" for flag in _FLAGS_100K),
+    },
+    select={
+        "item": "trim(item_field)",
+        "title": "trim(title_field)",
+        "category": "nullif(concat_ws('|', "
+        + ", ".join(f"CASE WHEN {flag} = '1' THEN '{genre}' END" for flag, genre in _NAMES_100K[1:])
+        + "), '')",
+        "text": "text",
+    },
+    max_bytes=20_000_000,
+)
+
+RELEASES = {
+    "100k": Release(
+        card=SourceCard(
+            title="MovieLens 100K",
+            files=("ml-100k.zip", "u.data and u.item (unpacked)"),
+            page="https://grouplens.org/datasets/movielens/100k/",
+            terms="Research use; no redistribution; cite Harper and Konstan 2015 (https://doi.org/10.1145/2827872).",
+            published=PublishedStatistics(interactions=100_000, users=943, items=1_682),
+        ),
+        archive="ml-100k.zip",
+        ratings="u.data",
+        items="u.item",
+        ratings_layout=_RATINGS_100K,
+        items_layout=_ITEMS_100K,
+    ),
+}
+
+
+def locate(release: str, folder: Path) -> list[RawFile]:
+    """The rating and the film file of a release.
+
+    Raises:
+        MissingRawFile: neither the archive nor the unpacked files are in `folder`.
+        UnusableSource: the archive is broken, unsafe, or lacks a file.
+    """
+    published = RELEASES[release]
+    found = find(folder, published.archive, (published.ratings, published.items))
+    if found is None:
+        raise MissingRawFile(published.card, folder)
+    return found
+
+
+def read(release: str, folder: Path) -> RawTables:
+    """The ratings and films of a release; ratings of films that the film list lacks go into quarantine.
+
+    Raises:
+        MissingRawFile: neither the archive nor the unpacked files are in `folder`.
+        UnusableSource: a file is not what was published, or too many of its lines are unusable.
+    """
+    published = RELEASES[release]
+    found = locate(release, folder)
+    ratings_file, items_file = found
+    items, bad_items = read_lines(items_file, published.items_layout)
+    ratings, bad_ratings = read_lines(ratings_file, published.ratings_layout)
+
+    is_repeat = ~pl.col("item").is_first_distinct()
+    repeats = _set_aside(items.filter(is_repeat), "item is listed more than once; the first line counts")
+    items = items.filter(~is_repeat)
+    orphans = ratings.join(items, on="item", how="anti", maintain_order="left")
+    orphans = _set_aside(orphans, f"item has no usable line in {published.items}")
+    ratings = ratings.join(items, on="item", how="semi", maintain_order="left")
+
+    n_lines = {
+        items_file.name: items.height + repeats.height + bad_items.height,
+        ratings_file.name: ratings.height + orphans.height + bad_ratings.height,
+    }
+    quarantine = pl.concat([bad_items, repeats, bad_ratings, orphans]).sort("file", "line")
+    refuse_bad_share(quarantine, n_lines)
+    at = pl.from_epoch("seconds", time_unit="s").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+    return RawTables(
+        interactions=ratings.select("user", "item", at.alias("at"), "weight", "file", "line"),
+        items=items.select("item", "title", "category"),
+        quarantine=quarantine,
+        provenance=hashed(folder, found),
+    )
+
+
+def _set_aside(lines: pl.DataFrame, reason: str) -> pl.DataFrame:
+    return lines.select("file", "line", pl.lit(reason).alias("reason"), "text")
