@@ -34,8 +34,8 @@ def mcpo_loss(
     respect to the drawn :math:`r_j`: DPO's; the others have none.
 
     `generator` gives one uniform number for each row, in row order, whatever n is: the caller seeds it (by seed, step
-    and pass, say) to make a run repeat. Padding never changes a draw; the order of the negatives does. The exact softmax
-    that the draw stands for is S-DPO over the same pool (`catalogue_preferences` makes the pool the whole catalogue).
+    and pass, say) to make a run repeat. Padding never changes a draw; the order of the negatives does. The exact
+    softmax that a draw stands for is S-DPO over the same pool; `catalogue_preferences` makes that the whole catalogue.
 
     >>> zero, reward, one = torch.zeros(1), torch.tensor([[0.0, -50.0]]), torch.ones(1, 2, dtype=torch.int64)
     >>> prefs = Preferences(zero, reward, zero, 0 * reward, one == 1, one[:, 0], one)

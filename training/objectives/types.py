@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Preferences:
-    """One batch: a chosen item against n rejected ones. Log-probabilities are summed over a completion's tokens, in nats.
+    """One batch: a chosen item against n rejected ones. Log-probabilities are sums over completions, in nats.
 
     What stands in padding (NaN too) reaches neither a loss nor a gradient: the properties below put zeros in its place.
 
