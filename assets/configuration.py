@@ -24,6 +24,11 @@ def project_folder() -> Path:
     return Path(os.environ.get("BORDERLINE_PROJECT") or Path(__file__).parent.parent).resolve()
 
 
+def raw_folder(dataset: str) -> Path:
+    """Where the raw files of a data set are looked for: `BORDERLINE_RAW/<key>`, by default `data/raw/<key>`."""
+    return Path(os.environ.get("BORDERLINE_RAW") or "data/raw").resolve() / dataset
+
+
 def dataset_keys() -> list[str]:
     """The keys of all data sets, sorted."""
     return _keys("datasets")

@@ -9,8 +9,8 @@ import dagster as dg
 from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import Content, Inputs, check_specs, publish
-from assets.transforms.guarantees import history_violations
+from assets.publication import Content, Inputs, check, check_specs, publish
+from assets.transforms.guarantees import histories_precede_targets, training_touches_no_held_out_item
 from assets.transforms.histories import build_histories
 
 
@@ -21,7 +21,7 @@ from assets.transforms.histories import build_histories
     kinds={"polars", "parquet"},
     owners=["team:data"],
     code_version="1",
-    check_specs=check_specs("histories", "nothing_at_or_after_the_target"),
+    check_specs=check_specs("histories", "nothing_at_or_after_the_target", "no_held_out_item_in_train"),
 )
 def histories(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
@@ -32,14 +32,17 @@ def histories(
 
     def build(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         interactions = inputs["interactions"].table()
-        table = build_histories(interactions, max_length=config.histories.max_length)
+        table = build_histories(interactions, config.histories)
         lengths = table["history"].list.len()
         rows = {f"rows_{split}": count for split, count in table.group_by("split").len().sort("split").iter_rows()}
         return {
             "histories": Content(
                 table,
                 {**rows, "history_length_median": float(lengths.median() or 0), "history_length_max": int(lengths.max() or 0)},
-                [history_violations(table, interactions)],
+                [
+                    check("nothing_at_or_after_the_target", histories_precede_targets(table, interactions)),
+                    check("no_held_out_item_in_train", training_touches_no_held_out_item(table, interactions)),
+                ],
             )
         }
 

@@ -11,8 +11,8 @@ import polars as pl
 from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import Content, Inputs, check_specs, publish
-from assets.transforms.guarantees import split_violations
+from assets.publication import Content, Inputs, check, check_specs, publish
+from assets.transforms.guarantees import interactions_are_chronological, split_is_leave_one_out
 from assets.transforms.interactions import clean_interactions
 from assets.transforms.splits import assign_split
 
@@ -40,7 +40,7 @@ SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:d
     ],
     partitions_def=DATASETS,
     check_specs=[
-        *check_specs("interactions", "split_keeps_its_guarantee"),
+        *check_specs("interactions", "in_time_order", "split_keeps_its_guarantee"),
         *check_specs("users"),
         *check_specs("items"),
     ],
@@ -57,7 +57,7 @@ def cleaned(
             inputs["raw_interactions"].table(), inputs["raw_items"].table(), config.cleaning, seed=config.seed
         )
         interactions = assign_split(result.interactions, config.split)
-        report = {f"{name}": value for name, value in asdict(result.report).items()}
+        report = asdict(result.report)
         per_user = interactions.group_by("user_id").len()["len"]
         statistics = {
             **report,
@@ -67,7 +67,14 @@ def cleaned(
             "density": interactions.height / max(1, result.users.height * result.items.height),
         }
         return {
-            "interactions": Content(interactions, statistics, [split_violations(interactions)]),
+            "interactions": Content(
+                interactions,
+                statistics,
+                [
+                    check("in_time_order", interactions_are_chronological(interactions)),
+                    check("split_keeps_its_guarantee", split_is_leave_one_out(interactions)),
+                ],
+            ),
             "users": Content(result.users),
             "items": Content(result.items),
         }

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from assets.configuration import load_experiment
 from assets.metrics import BOOTSTRAP_SEED, RESAMPLES
@@ -14,7 +13,7 @@ from assets.partitions import DATASETS
 from assets.plots import image
 from assets.ports import Lake, Partition, Version
 from assets.publication import Check, Content, Inputs, check_specs, publish
-from evaluation.report import Entry, leaderboard_of, leaderboard_plot
+from evaluation import report
 
 SPLITS = ("test", "validation")
 
@@ -38,27 +37,19 @@ def leaderboard(
     def compare(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         folder = staged["leaderboard"]
         metadata: dict[str, Any] = {"experiments": len(entries)}
+        tables = {version.partition[1]: version.table() for version in inputs.all("metrics")}
+        kinds = {name: load_experiment(name).kind for name in tables}
+        base = next((name for name in sorted(kinds) if kinds[name] == "sft"), None)
         for split in SPLITS:
-            board = leaderboard_of(
-                [
-                    Entry(
-                        version.partition[1],
-                        load_experiment(version.partition[1]).kind,
-                        version.table().filter(pl.col("split") == split),
-                    )
-                    for version in inputs.all("metrics")
-                ],
-                dataset=dataset,
-                split=split,
-                resamples=RESAMPLES,
-                seed=BOOTSTRAP_SEED,
+            board = report.leaderboard(
+                tables, kinds, dataset=dataset, split=split, base=base, resamples=RESAMPLES, seed=BOOTSTRAP_SEED
             )
-            (folder / f"{split}.json").write_text(json.dumps(board.to_json(), indent=1), encoding="utf-8")
-            (folder / f"{split}.txt").write_text(board.to_text(), encoding="utf-8")
-            (folder / f"{split}.md").write_text(board.to_markdown(), encoding="utf-8")
-            metadata[split] = dg.MetadataValue.md(board.to_markdown())
+            (folder / f"{split}.json").write_text(json.dumps(report.as_json(board), indent=1), encoding="utf-8")
+            (folder / f"{split}.txt").write_text(report.as_text(board), encoding="utf-8")
+            (folder / f"{split}.md").write_text(report.as_markdown(board), encoding="utf-8")
+            metadata[split] = dg.MetadataValue.md(report.as_markdown(board))
             if split == "test":
-                metadata["plot"] = dg.MetadataValue.md(image(leaderboard_plot(board)))
+                metadata["plot"] = dg.MetadataValue.md(image(report.as_png(board)))
         check = Check(
             "every_entry_is_current",
             not stale,

@@ -15,7 +15,7 @@ from assets.ports import Lake, Tracker, Version, partition_text
 from assets.predictions import POLICY_OF
 from assets.publication import Content, Inputs, check_specs, publish
 from evaluation.ranking import metrics_of
-from evaluation.significance import Interval, bootstrap_intervals
+from evaluation.significance import Interval, bootstrap_intervals, panel_of
 
 BOOTSTRAP_SEED = 0
 RESAMPLES = 10_000
@@ -39,10 +39,11 @@ def metrics(
     def measure(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         rows = inputs["histories"].table(["row_id", "user_id", "split"]).filter(pl.col("split") != "train")
         table = metrics_of(inputs["predictions"].table(), rows)
-        intervals = {
-            split: bootstrap_intervals(table.filter(pl.col("split") == split), resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
-            for split in ("validation", "test")
-        }
+        intervals: dict[str, dict[str, Interval]] = {}
+        for split in ("validation", "test"):
+            panel = panel_of({keys.experiment: table}, split=split)
+            by_column = bootstrap_intervals(panel, resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
+            intervals[split] = {metric: interval for (_, metric), interval in by_column.items()}
         run_id, url = _summarise(context, lake, tracker, keys, tracker_metrics(intervals))
         metadata = {
             **{name: interval.value for name, interval in intervals["test"].items()},

@@ -12,8 +12,8 @@ from assets.partitions import BY_EXPERIMENT, keys_of
 from assets.policies import wrong_kind
 from assets.ports import Lake, Launcher
 from assets.progress import Follower
-from assets.publication import Content, Inputs, check_specs, publish
-from assets.transforms.guarantees import mined_violations
+from assets.publication import Content, Inputs, check, check_specs, publish
+from assets.transforms.guarantees import no_train_item_among_negatives
 from training.config import MineSpec, SftExperiment
 
 
@@ -55,7 +55,8 @@ def mined_negatives(
         )
         launcher.run("mine", spec, Follower(context, f"mining with {keys.experiment}"))
         table = pl.read_parquet(spec.output / "mined_negatives.parquet")
-        violations = mined_violations(table, inputs["histories"].table(), inputs["interactions"].table())
+        rows = inputs["histories"].table(["row_id", "user_id", "split", "target"])
+        found = no_train_item_among_negatives(table, rows, inputs["interactions"].table())
         hard = table.filter(pl.col("miner") == "hardest")
         metadata = {
             "rows": table["row_id"].n_unique(),
@@ -67,7 +68,7 @@ def mined_negatives(
             "policy": keys.experiment,
             "round": 0,
         }
-        return {"mined_negatives": Content(table, metadata, [violations])}
+        return {"mined_negatives": Content(table, metadata, [check("no_train_item_among_a_rows_negatives", found)])}
 
     yield from publish(
         context,

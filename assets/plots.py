@@ -26,11 +26,11 @@ def curves_plot(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.legend(fontsize=7)
-    return image(figure)
-
-
-def image(figure: "object") -> str:
-    """A matplotlib figure as a Markdown image with its bytes inline."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)  # type: ignore[attr-defined]
-    return f"![plot](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+    figure.savefig(buffer, format="png", dpi=80)
+    return image(buffer.getvalue())
+
+
+def image(png: bytes) -> str:
+    """A picture as Markdown, its bytes inline."""
+    return f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})"

@@ -164,8 +164,11 @@ class Tracker(Protocol):
         """Adds final metrics, tags and files to a run that has ended."""
         ...
 
-    def register(self, run_id: str, policy: Path, items: Path, card: ModelCard) -> str:
-        """Logs the policy as a servable model of the run and registers it as `borderline-<dataset>`; returns the version."""
+    def register(self, run_id: str, policy: Path, catalogue: Path, card: ModelCard) -> str:
+        """Logs the policy as a servable model of the run and registers it as `borderline-<dataset>`; returns the version.
+
+        `catalogue` is a Parquet file with item_id, item, title and n_train, the users who touched the item in train.
+        """
         ...
 
     def version_exists(self, dataset: str, version: str) -> bool:

@@ -12,7 +12,7 @@ from assets.partitions import BY_EXPERIMENT, keys_of
 from assets.ports import Lake, Launcher, Partition
 from assets.progress import Follower
 from assets.publication import Check, Content, Inputs, check_specs, publish
-from evaluation.baselines import BASELINES
+from evaluation.baselines import popularity_predictions, random_predictions
 from training.config import BaselineExperiment, Experiment, ScoreSpec
 
 POLICY_OF = {"sft": "sft_policies", "preference": "preference_policies"}
@@ -58,16 +58,14 @@ def predictions(
 
 
 def _baseline(experiment: BaselineExperiment, inputs: Inputs) -> pl.DataFrame:
-    train = inputs["interactions"].table().filter(pl.col("split") == "train")
-    rows = inputs["histories"].table().filter(pl.col("split") != "train")
-    return BASELINES[experiment.baseline](
-        rows,
-        inputs["candidate_sets"].table(),
-        train,
-        n_items=inputs["items"].table(["item_id"]).height,
-        top_k=TOP_K,
-        seed=experiment.seed,
-    )
+    rows, candidate_sets = inputs["histories"].table(), inputs["candidate_sets"].table()
+    n_items = inputs["items"].table(["item_id"]).height
+    match experiment.baseline:
+        case "popularity":
+            interactions = inputs["interactions"].table(["item_id", "split"])
+            return popularity_predictions(rows, candidate_sets, interactions, n_items=n_items, top_k=TOP_K)
+        case "random":
+            return random_predictions(rows, candidate_sets, n_items=n_items, seed=experiment.seed, top_k=TOP_K)
 
 
 def _scored(

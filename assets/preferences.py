@@ -1,29 +1,29 @@
 """Preference rows: the chosen item of each training row, and the negatives an experiment takes from the shared pool."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from assets.configuration import load_start
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of
 from assets.policies import load_preference
 from assets.ports import Lake
-from assets.publication import Content, Inputs, check_specs, publish
-from assets.transforms.guarantees import preference_violations
-from assets.transforms.preferences import choose_negatives
+from assets.publication import Content, Inputs, check, check_specs, publish
+from assets.transforms.guarantees import no_train_item_among_negatives
+from assets.transforms.preferences import choose_negatives, negatives_missing
 
 
 @dg.asset(
-    deps=["mined_negatives", "histories"],
+    deps=["mined_negatives", "histories", "interactions"],
     partitions_def=BY_EXPERIMENT,
     group_name="negatives",
     kinds={"polars", "parquet"},
     owners=["team:training"],
     code_version="1",
-    check_specs=check_specs("preference_rows", "rejected_are_distinct_and_not_chosen"),
+    check_specs=check_specs("preference_rows", "no_train_item_among_the_rejected"),
 )
 def preference_rows(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
@@ -38,22 +38,25 @@ def preference_rows(
     start = load_start(experiment)
 
     def choose(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        rows = inputs["histories"].table(["row_id", "user_id", "split", "target"]).filter(pl.col("split") == "train")
-        table = choose_negatives(rows, inputs["mined_negatives"].table(), experiment.negatives, seed=start.seed)
-        lengths = table["rejected"].list.len()
+        rows = inputs["histories"].table(["row_id", "user_id", "split", "target"])
+        table = choose_negatives(rows, inputs["mined_negatives"].table(), experiment.negatives, start.seed)
+        found = no_train_item_among_negatives(table, rows, inputs["interactions"].table(["user_id", "item_id", "split"]))
         metadata = {
-            "negatives_per_row": float(lengths.mean() or 0.0),
-            "rows_with_fewer_than_asked": int((lengths < experiment.negatives.n).sum()),
+            **asdict(negatives_missing(table, experiment.negatives.n)),
             "start_from": dg.MetadataValue.md(f"`mined_negatives` of `{keys.dataset}|{experiment.start_from}`"),
         }
-        return {"preference_rows": Content(table, metadata, [preference_violations(table, rows)])}
+        return {"preference_rows": Content(table, metadata, [check("no_train_item_among_the_rejected", found)])}
 
     yield from publish(
         context,
         lake,
         choose,
         partition=keys,
-        inputs=[("mined_negatives", Keys(keys.dataset, experiment.start_from)), ("histories", (keys.dataset,))],
+        inputs=[
+            ("mined_negatives", Keys(keys.dataset, experiment.start_from)),
+            ("histories", (keys.dataset,)),
+            ("interactions", (keys.dataset,)),
+        ],
         config={"negatives": experiment.negatives.model_dump(mode="json"), "seed": start.seed},
         shared=True,
     )

@@ -23,7 +23,7 @@ SELECTED_BY = "ndcg_at_10_full"
 
 
 @dg.asset(
-    deps=["sft_policies", "preference_policies", "metrics", "items", "histories"],
+    deps=["sft_policies", "preference_policies", "metrics", "items", "histories", "interactions"],
     partitions_def=BY_EXPERIMENT,
     group_name="registry",
     kinds={"mlflow"},
@@ -63,7 +63,9 @@ def registered_models(
             },
             histories_example=_examples(inputs),
         )
-        version = tracker.register(run_id, policy.path("policy"), inputs["items"].table_path, card)
+        catalogue = staged["registered_models"] / "catalogue.parquet"
+        _catalogue(inputs).write_parquet(catalogue)
+        version = tracker.register(run_id, policy.path("policy"), catalogue, card)
         registration = {"version": version, "run_id": run_id, "model": f"borderline-{keys.dataset}"}
         (staged["registered_models"] / "registration.json").write_text(json.dumps(registration), encoding="utf-8")
         url = tracker.version_url(keys.dataset, version)
@@ -79,7 +81,13 @@ def registered_models(
         lake,
         register,
         partition=keys,
-        inputs=[(policy_asset, keys), ("metrics", keys), ("items", dataset), ("histories", dataset)],
+        inputs=[
+            (policy_asset, keys),
+            ("metrics", keys),
+            ("items", dataset),
+            ("histories", dataset),
+            ("interactions", dataset),
+        ],
         config={"experiment": keys.experiment},
         still_valid=still_registered,
     )
@@ -168,6 +176,13 @@ def _lineage(lake: Lake, policy: Version) -> dict[str, str]:
             seen[tag] = entry["data_version"]
             queue.append(lake.require(entry["asset"], tuple(entry["partition"])))
     return seen
+
+
+def _catalogue(inputs: Inputs) -> pl.DataFrame:
+    train = inputs["interactions"].table(["item_id", "split"]).filter(pl.col("split") == "train")
+    counts = train.group_by("item_id").agg(pl.len().alias("n_train"))
+    items = inputs["items"].table(["item_id", "item", "title"])
+    return items.join(counts, on="item_id", how="left").with_columns(pl.col("n_train").fill_null(0)).sort("item_id")
 
 
 def _examples(inputs: Inputs) -> list[list[str]]:

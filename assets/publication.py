@@ -5,6 +5,7 @@ Validation comes before publication, inside the asset, because a blocking check 
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import polars as pl
 
 from assets.ports import Lake, Partition, Version, partition_text
 from assets.schemas import SCHEMAS, validate
+from assets.transforms.guarantees import Finding
 
 PREVIEW_ROWS = 5
 
@@ -31,6 +33,20 @@ class Check:
     passed: bool
     detail: Mapping[str, int | float | str] = field(default_factory=dict)
     blocks: bool = True
+
+
+def check(name: str, *findings: Finding) -> Check:
+    """The verdict on findings that together are one guarantee."""
+    broken = [finding for finding in findings if not finding.passed]
+    return Check(
+        name,
+        not broken,
+        {
+            "checked": sum(finding.checked for finding in findings),
+            "violations": sum(finding.violations for finding in findings),
+            "message": " ".join(finding.message for finding in broken or findings),
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -99,18 +115,30 @@ def publish(
             stack.enter_context(lake.writing(name, partition))
         current = {} if force else _current(lake, outputs, partition, fingerprint)
         if len(current) == len(outputs) and all(map(still_valid, current.values())):
+            context.log.info(f"{', '.join(outputs)} of {partition_text(partition)}: unchanged, reused")
             for name in outputs:
                 yield from _results(current[name], reused="unchanged")
             return
         if shared and not force and len(outputs) == 1:
             twin = _twin(lake, outputs[0], partition, fingerprint)
             if twin is not None:
+                shown = partition_text(twin.partition)
+                context.log.info(f"{outputs[0]} of {partition_text(partition)}: the same as of {shown}, shared")
                 yield from _results(_take_over(lake, twin, partition, stack), reused=partition_text(twin.partition))
                 return
         staged = {name: stack.enter_context(lake.staging(name, partition)) for name in outputs}
+        started = time.monotonic()
         contents = compute(versions, staged)
+        context.log.info(_summary(contents, partition, time.monotonic() - started))
         for name in outputs:
             yield from _published(context, lake, name, contents[name], staged[name], versions, partition, fingerprint)
+
+
+def _summary(contents: Mapping[str, Content], partition: Partition, seconds: float) -> str:
+    parts = [
+        name if content.table is None else f"{name} {content.table.height:,} rows" for name, content in contents.items()
+    ]
+    return f"{', '.join(parts)} of {partition_text(partition)}: {seconds:.1f} s"
 
 
 def _current(lake: Lake, outputs: Sequence[str], partition: Partition, fingerprint: str) -> dict[str, Version]:
@@ -153,10 +181,10 @@ def _published(
         validate(content.table, SCHEMAS[name])
         checks.insert(0, Check("schema", True, {"rows": content.table.height}))
         metadata = {**_table_metadata(content.table), **metadata}
-    failed = [check for check in checks if check.blocks and not check.passed]
+    failed = [c for c in checks if c.blocks and not c.passed]
     if failed:
         yield from _check_results(name, checks)
-        reasons = "; ".join(f"{check.name}: {dict(check.detail)}" for check in failed)
+        reasons = "; ".join(f"{c.name}: {c.detail.get('message', dict(c.detail))}" for c in failed)
         raise dg.Failure(
             f"{name} of {partition_text(partition)} was not published: {reasons}. The previous version stays readable.",
             allow_retries=False,
@@ -198,13 +226,13 @@ def _results(version: Version, *, reused: str | None) -> Iterator[dg.AssetCheckR
 
 
 def _check_results(asset: str, checks: Sequence[Check]) -> Iterator[dg.AssetCheckResult]:
-    for check in checks:
+    for verdict in checks:
         yield dg.AssetCheckResult(
             asset_key=asset,
-            check_name=check.name,
-            passed=check.passed,
-            severity=dg.AssetCheckSeverity.ERROR if check.blocks else dg.AssetCheckSeverity.WARN,
-            metadata=dict(check.detail),
+            check_name=verdict.name,
+            passed=verdict.passed,
+            severity=dg.AssetCheckSeverity.ERROR if verdict.blocks else dg.AssetCheckSeverity.WARN,
+            metadata=dict(verdict.detail),
         )
 
 
@@ -216,7 +244,7 @@ def column_schema(asset: str) -> dg.TableSchema:
                 column.name,
                 type=str(column.dtype),
                 description=column.description,
-                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=column.rules()),
             )
             for column in SCHEMAS[asset].columns
         ]

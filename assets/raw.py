@@ -6,11 +6,11 @@ from typing import Any
 
 import dagster as dg
 
-from assets.configuration import load_dataset
+from assets.configuration import load_dataset, raw_folder
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import Content, Inputs, check_specs, publish
-from assets.sources import fingerprint_source, raw_folder, read_source
+from assets.publication import Content, Inputs, check_specs, preview, publish
+from assets.sources import compared_with_published, read_source, source_card, source_files
 
 TABLES = ("raw_interactions", "raw_items", "quarantine")
 
@@ -52,15 +52,22 @@ def raw(
     dataset = context.partition_key
     config = load_dataset(dataset)
     folder = raw_folder(dataset)
-    files = fingerprint_source(config.source, folder)
+    files = dict(source_files(config.source, folder))
 
     def read(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         tables = read_source(config.source, folder)
-        sources = {"source": dg.MetadataValue.json(files)}
+        card = source_card(config.source)
+        origin: dict[str, Any] = {"source": card.title, "terms": card.terms, "sha256": dg.MetadataValue.json(files)}
+        if card.page:
+            origin["official_page"] = dg.MetadataValue.url(card.page)
+        counts: dict[str, Any] = {"quarantined_rows": tables.quarantine.height}
+        if card.published:
+            comparison = compared_with_published(tables, card.published)
+            counts["published_statistics"] = dg.MetadataValue.md(preview(comparison))
         return {
-            "raw_interactions": Content(tables.interactions, sources),
-            "raw_items": Content(tables.items, sources),
-            "quarantine": Content(tables.quarantine, sources),
+            "raw_interactions": Content(tables.interactions, {**origin, **counts}),
+            "raw_items": Content(tables.items, origin),
+            "quarantine": Content(tables.quarantine, origin),
         }
 
     yield from publish(

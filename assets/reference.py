@@ -11,8 +11,8 @@ from assets.partitions import BY_EXPERIMENT, Keys, keys_of
 from assets.policies import load_preference
 from assets.ports import Lake, Launcher
 from assets.progress import Follower
-from assets.publication import Content, Inputs, check_specs, publish
-from assets.transforms.guarantees import reference_violations
+from assets.publication import Content, Inputs, check, check_specs, publish
+from assets.transforms.guarantees import every_completion_is_covered
 from training.config import ReferenceSpec
 
 
@@ -48,7 +48,8 @@ def reference_logps(
         )
         launcher.run("reference", spec, Follower(context, f"reference of {keys.experiment}"))
         table = pl.read_parquet(spec.output / "reference_logps.parquet")
-        return {"reference_logps": Content(table, {}, [reference_violations(table, inputs["preference_rows"].table())])}
+        found = every_completion_is_covered(table, inputs["preference_rows"].table())
+        return {"reference_logps": Content(table, {}, [check("every_completion_is_covered", found)])}
 
     yield from publish(
         context,

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from assets.configuration import ConfigurationError, dataset_keys, experiment_keys, load_dataset, load_experiment
+from assets.configuration import ConfigurationError, dataset_keys, experiment_keys, load_dataset, load_experiment, raw_folder
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 datasets_app = typer.Typer(invoke_without_command=True, help="The data sets, and whether their raw files are here.")
@@ -144,28 +144,41 @@ def ui(
 def datasets(context: typer.Context) -> None:
     """List the data sets, and whether their raw files are here."""
     if context.invoked_subcommand is None:
-        from assets.sources import missing_files, raw_folder
+        from assets.sources import MissingRawFile, source_card, source_files
 
         for key in dataset_keys():
-            config = load_dataset(key)
-            missing = missing_files(config.source, raw_folder(key))
-            state = "ready" if not missing else f"missing {', '.join(missing)}: borderline datasets show {key}"
-            typer.echo(f"{key:<20} {config.source.kind:<12} {state}")
+            source = load_dataset(key).source
+            try:
+                source_files(source, raw_folder(key))
+                state = "ready"
+            except MissingRawFile:
+                state = f"raw files missing; borderline datasets show {key}"
+            typer.echo(f"{key:<20} {source_card(source).title:<40} {state}")
 
 
 @datasets_app.command()
 def show(key: str) -> None:
     """Say where the raw files of a data set come from and where to put them."""
-    from assets.sources import describe_source, raw_folder
+    from assets.sources import source_card
 
-    typer.echo(describe_source(load_dataset(key).source, raw_folder(key)))
+    card = source_card(load_dataset(key).source)
+    typer.echo(card.title)
+    if card.page is not None:
+        typer.echo(f"official page   {card.page}")
+        typer.echo(f"put into        {raw_folder(key)}: {' or '.join(card.files)}")
+    typer.echo(f"terms           {card.terms}")
+    if card.published is not None:
+        published = card.published
+        typer.echo(
+            f"published       {published.interactions:,} interactions, {published.users:,} users, {published.items:,} items"
+        )
 
 
 def check_raw_files(dataset: str) -> None:
     """Refuses a data set whose raw files are not here, before anything is computed."""
-    from assets.sources import fingerprint_source, raw_folder
+    from assets.sources import source_files
 
-    fingerprint_source(load_dataset(dataset).source, raw_folder(dataset))
+    source_files(load_dataset(dataset).source, raw_folder(dataset))
 
 
 @contextmanager
@@ -193,12 +206,12 @@ def _leaderboard(dataset: str, split: Split, format: Format) -> str:
 def main() -> None:
     """The entry point: what a person got wrong is one line on stderr and exit code 2, what failed is exit code 1."""
     from assets.ports import NotMaterialised
-    from assets.sources import SourceError
+    from assets.sources import MissingRawFile, UnusableSource
     from orchestration.pipeline import LayerFailed
 
     try:
         app()
-    except (ConfigurationError, NotMaterialised, SourceError) as error:
+    except (ConfigurationError, NotMaterialised, MissingRawFile, UnusableSource) as error:
         typer.echo(f"borderline: {error}", err=True)
         sys.exit(2)
     except LayerFailed as error:

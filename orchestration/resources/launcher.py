@@ -32,6 +32,8 @@ class SubprocessLauncher(dg.ConfigurableResource):
     """auto, float32 or bf16."""
     threads: int | None = None
     """CPU threads of a command; all cores, when absent."""
+    package: str = "training"
+    """Where the commands are."""
 
     @classmethod
     def from_environment(cls) -> "SubprocessLauncher":
@@ -58,7 +60,7 @@ class SubprocessLauncher(dg.ConfigurableResource):
         log_path = output / "train.log"
         with log_path.open("wb") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", f"training.{stage}", str(spec_path)],
+                [sys.executable, "-m", f"{self.package}.{stage}", str(spec_path)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -77,7 +79,9 @@ class SubprocessLauncher(dg.ConfigurableResource):
         finally:
             _signal_group(child.pid, signal.SIGKILL)  # grandchildren, if any are left
         if child.returncode != 0:
-            raise TrainingFailed(_failure(stage, child.returncode, log_path), child.returncode)
+            # A command that a signal asked to end leaves by itself, with 128 + the signal's number.
+            exit_code = 128 - child.returncode if child.returncode > 128 else child.returncode
+            raise TrainingFailed(_failure(stage, exit_code, log_path), exit_code)
 
     def _stop(self, child: subprocess.Popen[bytes]) -> None:
         for number, grace in ((signal.SIGINT, self.interrupt_grace_s), (signal.SIGTERM, self.terminate_grace_s)):

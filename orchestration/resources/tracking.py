@@ -81,18 +81,17 @@ class MlflowTracker(dg.ConfigurableResource):
         for path in artifacts:
             client.log_artifact(run_id, str(path))
 
-    def register(self, run_id: str, policy: Path, items: Path, card: ModelCard) -> str:
+    def register(self, run_id: str, policy: Path, catalogue: Path, card: ModelCard) -> str:
         """See `assets.ports.Tracker`."""
+        client = self._client()
         import mlflow
+        from mlflow.exceptions import MlflowException
 
         from orchestration.serving.packaging import log_recommender
 
-        client = self._client()
         mlflow.set_tracking_uri(self.tracking_uri)
-        uri = log_recommender(run_id, policy, items, card)
+        model = log_recommender(run_id, policy, catalogue, card)
         name = _model_name(card.dataset)
-        from mlflow.exceptions import MlflowException
-
         try:
             client.create_registered_model(name, description=f"Recommenders trained on {card.dataset} by Borderline.")
         except MlflowException as error:
@@ -103,7 +102,9 @@ class MlflowTracker(dg.ConfigurableResource):
             **card.tags,
             **{f"metric.{key}": f"{value:.6f}" for key, value in card.metrics.items()},
         }
-        version = client.create_model_version(name, uri, run_id=run_id, tags=tags)
+        version = client.create_model_version(
+            name, model.model_uri, run_id=run_id, tags=tags, model_id=model.model_id
+        )
         return str(version.version)
 
     def version_exists(self, dataset: str, version: str) -> bool:
@@ -147,6 +148,7 @@ class MlflowTracker(dg.ConfigurableResource):
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
             os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
             from mlflow import MlflowClient
 

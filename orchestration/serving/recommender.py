@@ -1,0 +1,78 @@
+"""The model that MLflow carries: histories of raw item ids in, the top K items out. Loaded from this code, never unpickled.
+
+Beside it travel the policy (safetensors), the catalogue (Parquet) and the package `training`, so that it answers in a
+process that has never seen the project.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+DEFAULT_K = 10
+
+
+class Recommender(mlflow.pyfunc.PythonModel):
+    """Ranks the whole catalogue after a history; items of the history are left out, unknown ones are passed over."""
+
+    def load_context(self, context: Any) -> None:
+        """Reads the policy and the catalogue, once."""
+        from training.checkpoint import load_policy
+
+        self.policy = load_policy(Path(context.artifacts["policy"]))
+        catalogue = pq.read_table(context.artifacts["catalogue"]).sort_by("item_id").to_pydict()
+        self.items: list[str] = catalogue["item"]
+        self.titles: list[str] = catalogue["title"]
+        self.item_ids = {item: item_id for item, item_id in zip(self.items, catalogue["item_id"], strict=True)}
+        # A history without a known item says nothing about the user: the answer is what most users took.
+        self.popularity = np.log1p(np.array(catalogue["n_train"], dtype=np.float32))
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """For each row of `model_input` its best items.
+
+        Args:
+            context: of MLflow.
+            model_input: a column `history`: lists of raw item ids, oldest first; empty ones and unknown ids are fine.
+            params: `k`, how many items to return; 10 when absent.
+
+        Returns:
+            A row for each row of the input: `items`, `titles` and `scores` (log-probability in nats; after a history
+            without a known item, the logarithm of 1 + the number of users who took the item), best first.
+        """
+        k = int((params or {}).get("k", DEFAULT_K))
+        known = [[self.item_ids[item] for item in map(str, h) if item in self.item_ids] for h in model_input["history"]]
+        scores = self._scores(known)
+        rows = []
+        for history, of_row in zip(known, scores, strict=True):
+            of_row[history] = -np.inf
+            best = np.argsort(-of_row, kind="stable")[: min(k, len(of_row) - len(set(history)))]
+            rows.append(
+                {
+                    "items": [self.items[item] for item in best],
+                    "titles": [self.titles[item] for item in best],
+                    "scores": [float(of_row[item]) for item in best],
+                }
+            )
+        return pd.DataFrame(rows, columns=["items", "titles", "scores"])
+
+    def _scores(self, histories: list[list[int]]) -> np.ndarray:
+        from training.policy import fit_context
+        from training.scoring import catalogue_scores
+        from training.tables import Ragged, Rows
+        from training.windows import find_windows
+
+        scores = np.tile(self.popularity, (len(histories), 1))
+        asked = [row for row, history in enumerate(histories) if history]
+        if asked:
+            index = np.arange(len(asked))
+            rows = Rows(index, index, Ragged.of([histories[row] for row in asked]), np.zeros(len(asked), dtype=np.int32))
+            rows, _ = fit_context(rows, self.policy.vocabulary, self.policy.context)
+            for block, logps in catalogue_scores(self.policy, find_windows(rows)):
+                scores[np.array(asked)[block]] = logps.numpy()
+        return scores
+
+
+mlflow.models.set_model(Recommender())

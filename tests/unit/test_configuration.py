@@ -1,0 +1,91 @@
+"""Every mistake in a YAML is one line that names the file, the line, the key and what is accepted."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from assets.configuration import ConfigurationError, experiment_keys, load_dataset, load_experiment, project_folder
+from training.config import identity
+
+GOOD = """\
+kind: preference
+start_from: sft
+objective: {kind: dynamicpo-dmpo, beta: 1.0, margin: 6.0}
+negatives: {n: 15, miner: mixed}
+optimizer: {kind: adamw, lr: 3.0e-4}
+seed: 0
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for folder in ("datasets", "experiments"):
+        shutil.copytree(project_folder() / folder, tmp_path / folder)
+    monkeypatch.setenv("BORDERLINE_PROJECT", str(tmp_path))
+    return tmp_path
+
+
+def write(project: Path, text: str, key: str = "mine") -> None:
+    (project / "experiments" / f"{key}.yaml").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("beta: 1.0", "beta: -1", 3, "objective.beta must be greater than 0, got -1"),
+        ("beta: 1.0", "betaa: 1.0", 3, "unknown key 'objective.betaa'. Did you mean 'beta'?"),
+        ("dynamicpo-dmpo", "dynamicpo-dmpoo", 3, "unknown kind 'dynamicpo-dmpoo' of objective. Did you mean"),
+        ("lr: 3.0e-4", "lr: fast", 5, "optimizer.lr must be a valid number"),
+        ("n: 15", "n: 0", 4, "negatives.n must be greater than or equal to 1, got 0"),
+        ("miner: mixed", "miner: hard", 4, "negatives.miner must be 'mixed', 'hardest' or 'uniform', got 'hard'"),
+        ("optimizer: {kind: adamw, lr: 3.0e-4}\n", "", 1, "'optimizer' is missing"),
+        ("seed: 0", "seed: 0\nseed: 1", 7, "'seed' stands twice"),
+        ("kind: preference", "kind: prefrence", 1, "Did you mean 'preference'? Accepted: sft, preference, baseline"),
+        ("{kind: adamw, lr: 3.0e-4}", "{lr: 3.0e-4}", 5, "'optimizer' must say its kind. Accepted: adamw"),
+        ("seed: 0", "seed: [", 7, "not valid YAML"),
+    ],
+)
+def test_a_mistake_names_its_line_and_what_is_accepted(project: Path, old: str, new: str, line: int, said: str) -> None:
+    assert old in GOOD
+    write(project, GOOD.replace(old, new))
+    with pytest.raises(ConfigurationError) as refusal:
+        load_experiment("mine")
+    assert f"mine.yaml:{line}: " in str(refusal.value)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_unknown_start_names_the_accepted_ones(project: Path) -> None:
+    write(project, GOOD.replace("start_from: sft", "start_from: dmpo-k1"))
+    with pytest.raises(ConfigurationError, match=r"start_from must be an experiment of kind sft.*Accepted: sft"):
+        load_experiment("mine")
+
+
+def test_an_unknown_name_suggests_the_closest(project: Path) -> None:
+    with pytest.raises(ConfigurationError, match="unknown experiment 'dmpo-k16'. Did you mean 'dmpo-k1'"):
+        load_experiment("dmpo-k16")
+    with pytest.raises(ConfigurationError, match="unknown data set '../demo'"):
+        load_dataset("../demo")
+
+
+def test_latin_1_is_refused_with_the_byte(project: Path) -> None:
+    (project / "experiments" / "mine.yaml").write_bytes("# caf\xe9\n".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="must be UTF-8 text, byte 5 is not"):
+        load_experiment("mine")
+
+
+def test_identity_is_the_meaning_and_not_the_spelling(project: Path) -> None:
+    write(project, GOOD)
+    reordered = "\n".join(reversed(GOOD.splitlines())).replace("3.0e-4", "0.0003").replace("margin: 6.0", "margin: 6")
+    write(project, "# another header\n" + reordered, "same")
+    write(project, GOOD.replace("margin: 6.0", "margin: 2.0"), "other")
+    same, mine, other = (identity(load_experiment(key)) for key in ("same", "mine", "other"))
+    assert same == mine != other
+
+
+@pytest.mark.parametrize("key", experiment_keys())
+def test_every_experiment_that_ships_loads_and_says_how_to_run_it(key: str) -> None:
+    load_experiment(key)
+    header = (project_folder() / "experiments" / f"{key}.yaml").read_text(encoding="utf-8").split("\nkind:")[0]
+    assert f"borderline run --dataset demo --experiments {key}" in header

@@ -1,0 +1,142 @@
+"""A reader of the lake sees the previous version or the new one, whole."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from assets.ports import NotMaterialised
+from orchestration.resources.storage import KEPT_VERSIONS, CorruptVersion, LakeStorage
+
+DEMO = ("demo",)
+
+
+def lake_in(folder: Path) -> LakeStorage:
+    return LakeStorage(root=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"))
+
+
+def put(lake: LakeStorage, rows: int, *, fingerprint: str = "f", asset: str = "interactions") -> None:
+    with lake.writing(asset, DEMO), lake.staging(asset, DEMO) as staged:
+        pl.DataFrame({"user_id": range(rows)}).write_parquet(staged / f"{asset}.parquet")
+        lake.publish(asset, DEMO, staged, fingerprint=fingerprint, manifest={})
+
+
+def test_what_was_published_is_what_is_read(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+    assert lake.current("interactions", DEMO) is None
+    put(lake, 3)
+    version = lake.require("interactions", DEMO)
+    assert version.table()["user_id"].to_list() == [0, 1, 2]
+    assert version.fingerprint == "f"
+    assert lake.partitions("interactions") == [DEMO]
+
+
+def test_the_same_content_has_the_same_data_version(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+    seen = []
+    for rows in (3, 3, 4):
+        put(lake, rows)
+        seen.append(lake.require("interactions", DEMO).data_version)
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_logs_are_not_content(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+    versions = []
+    for text in ("first", "second"):
+        with lake.staging("sft_policies", ("demo", "sft")) as staged:
+            (staged / "train.log").write_text(text)
+            (staged / "weights").write_text("same")
+            versions.append(
+                lake.publish("sft_policies", ("demo", "sft"), staged, fingerprint="f", manifest={}).data_version
+            )
+    assert versions[0] == versions[1]
+
+
+def test_an_attempt_that_fails_leaves_the_previous_version_and_its_log(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+    put(lake, 3)
+    with pytest.raises(RuntimeError, match="out of luck"), lake.staging("interactions", DEMO) as staged:
+        (staged / "train.log").write_text("what happened")
+        (staged / "interactions.parquet").write_bytes(b"half a file")
+        raise RuntimeError("out of luck")
+    folder = tmp_path / "lake" / "interactions" / "demo"
+    assert lake.require("interactions", DEMO).table().height == 3
+    assert (folder / "failed" / "train.log").read_text() == "what happened"
+    assert not list(folder.glob(".staging-*"))
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove"])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+    put(lake_in(tmp_path), 1000)
+    path = lake_in(tmp_path).require("interactions", DEMO).table_path
+    if damage == "flip":
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    else:
+        path.unlink()
+    with pytest.raises(CorruptVersion, match=r"interactions\.parquet"):
+        lake_in(tmp_path).current("interactions", DEMO)  # a new process: nothing is remembered as checked
+
+
+def test_only_the_last_versions_are_kept(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+    for rows in range(1, KEPT_VERSIONS + 4):
+        put(lake, rows)
+    assert len(list((tmp_path / "lake" / "interactions" / "demo" / ".versions").iterdir())) == KEPT_VERSIONS
+    assert lake.require("interactions", DEMO).table().height == KEPT_VERSIONS + 3
+
+
+def test_what_is_missing_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(NotMaterialised, match="borderline run --dataset demo --experiments sft"):
+        lake_in(tmp_path).require("sft_policies", ("demo", "sft"))
+
+
+@pytest.mark.parametrize("name", ["../demo", "a/b", "", ".hidden", "x" * 65, "=1+1", "Demo\0"])
+def test_a_name_cannot_leave_the_lake(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="a name in the lake must match"):
+        lake_in(tmp_path).current("interactions", (name,))
+
+
+def test_the_warehouse_shows_the_current_versions_in_sql(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+    put(lake, 3)
+    held = duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True)  # a reader that stays must not stop us
+    put(lake, 5)
+    held.close()
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
+        assert connection.execute("SELECT dataset, count(*) FROM interactions GROUP BY ALL").fetchall() == [("demo", 5)]
+
+
+def _publish_for_ever(folder: str) -> None:
+    lake = lake_in(Path(folder))
+    for n in range(1, 1_000_000):
+        put(lake, 1000 + n % 7)
+
+
+def test_killed_at_any_moment_a_reader_finds_one_whole_version(tmp_path: Path) -> None:
+    put(lake_in(tmp_path), 1000)
+    context = multiprocessing.get_context("spawn")
+    for delay in (0.0, 0.013, 0.041, 0.087, 0.151):
+        writer = context.Process(target=_publish_for_ever, args=(str(tmp_path),))
+        writer.start()
+        before = lake_in(tmp_path).require("interactions", DEMO).folder
+        deadline = time.monotonic() + 30
+        while lake_in(tmp_path).require("interactions", DEMO).folder == before and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(delay)
+        assert writer.pid is not None
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        version = lake_in(tmp_path).require("interactions", DEMO)
+        assert version.folder != before
+        assert 1000 <= version.table().height <= 1006
+    put(lake_in(tmp_path), 7)  # and the next writer is not stopped by what the dead left
+    assert lake_in(tmp_path).require("interactions", DEMO).table().height == 7
+    assert not list((tmp_path / "lake" / "interactions" / "demo").glob(".staging-*"))
