@@ -79,6 +79,15 @@ def test_padding_leaves_every_draw_as_it_was() -> None:
     assert torch.equal(*losses)
 
 
+def test_a_batch_cut_in_two_draws_what_it_would_draw_whole() -> None:
+    """As a step does that is cut into several passes: one generator, which goes on from pass to pass."""
+    hyperparameters = {"beta": BETA, "temperature": TEMPERATURE, "score": "policy_logp"}
+    whole, passes = (torch.Generator().manual_seed(5) for _ in range(2))
+    expected = OBJECTIVES["mcpo"](batch(50), generator=whole, **hyperparameters)
+    parts = [OBJECTIVES["mcpo"](batch(rows), generator=passes, **hyperparameters) for rows in (7, 30, 13)]
+    assert torch.equal(torch.cat(parts), expected)
+
+
 def test_softmax_over_the_catalogue_is_the_control_of_one_draw() -> None:
     """S-DPO over every item that is left is the exact softmax; with the chosen item's own share it sums to 1."""
     policy, reference = (torch.randn(2, 6, generator=torch.Generator().manual_seed(s)).log_softmax(-1) for s in (0, 1))

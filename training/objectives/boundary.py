@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from training.objectives.reductions import running_sum
+
 
 @torch.no_grad()
 def select_boundary(
@@ -56,7 +58,7 @@ def top_cluster_floor(scores: Float[Tensor, "b n"], *, clusters: int) -> Float[T
     # Transposed: the rows of the batch are the long side, and the long side is fastest last.
     ranked = scores.t().sort(dim=0, descending=True).values.contiguous()
     is_padding = ranked == -torch.inf
-    sums = (ranked.double() - ranked[0]).masked_fill(is_padding, 0.0).cumsum(dim=0)
+    sums = running_sum((ranked.double() - ranked[0]).masked_fill(is_padding, 0.0).t()).t().contiguous()
     position = torch.arange(n, dtype=torch.float64, device=device)[:, None]
     lengths = position.t() - position  # [i, t]: of the run from after i to t
     per_length = (1 / lengths.clamp(min=1))[:, :, None]

@@ -27,13 +27,14 @@ def catalogue_preferences(
     tensor([1.0986])
     """
     at = chosen[:, None]
+    is_other = torch.arange(policy_logp.shape[-1], device=policy_logp.device) != at
     one_token = torch.ones_like(policy_logp, dtype=torch.int64)
     return Preferences(
         policy_chosen=policy_logp.gather(-1, at)[:, 0],
         policy_rejected=policy_logp,
         reference_chosen=reference_logp.gather(-1, at)[:, 0],
         reference_rejected=reference_logp,
-        is_negative=(~is_excluded).scatter(-1, at, False),
+        is_negative=is_other & ~is_excluded,
         chosen_tokens=one_token[:, 0],
         rejected_tokens=one_token,
     )

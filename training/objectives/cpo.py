@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from training.objectives.masking import mean_over_negatives
 from training.objectives.nll import chosen_nll
+from training.objectives.reductions import mean_over_negatives
 from training.objectives.types import Preferences
 
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from training.objectives.masking import mean_over_negatives, zero_without_negatives
+from training.objectives.reductions import mean_over_negatives, zero_without_negatives
 from training.objectives.types import Preferences
 
 

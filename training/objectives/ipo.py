@@ -3,7 +3,7 @@ r"""IPO: identity preference optimisation (https://arxiv.org/abs/2310.12036)."""
 from jaxtyping import Float
 from torch import Tensor
 
-from training.objectives.masking import mean_over_negatives
+from training.objectives.reductions import mean_over_negatives
 from training.objectives.types import Preferences
 
 

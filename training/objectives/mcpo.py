@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from training.objectives.masking import zero_without_negatives
+from training.objectives.reductions import running_sum, zero_without_negatives
 from training.objectives.types import Preferences
 
 KernelScore = Literal["implicit_reward", "policy_logp"]
@@ -66,7 +66,7 @@ def kernel(
 def _draw(probabilities: Float[Tensor, "b n"], generator: torch.Generator) -> Int[Tensor, " b"]:
     """One index for each row by inverting the cumulative distribution; 0 for a row of zeros."""
     uniform = torch.rand(len(probabilities), dtype=torch.float64, generator=generator, device=generator.device)
-    cumulative = probabilities.cumsum(dim=-1)
-    # In (0, total], so that the first index to reach it exists and has a probability above 0.
-    target = (1 - uniform.to(cumulative.device)) * cumulative[:, -1]
+    cumulative = running_sum(probabilities).masked_fill(probabilities == 0, 0.0)
+    # In (0, largest], so that some index reaches it, and only one with a probability above 0 can.
+    target = (1 - uniform.to(cumulative.device)) * cumulative.amax(dim=-1)
     return (cumulative >= target[:, None]).int().argmax(dim=-1)

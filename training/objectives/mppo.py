@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from training.objectives.masking import zero_without_negatives
+from training.objectives.reductions import zero_without_negatives
 from training.objectives.types import Preferences
 
 Probability = Literal["geometric_mean", "joint"]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from training.objectives.masking import mean_over_negatives
+from training.objectives.reductions import mean_over_negatives
 
 
 @torch.no_grad()
