@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from evaluation.candidate_lists import Ids, candidate_lists
 from evaluation.ranking import PREDICTIONS_SCHEMA
 
-Ids = NDArray[np.int64]
 Scores = NDArray[np.float32]
 Keys = NDArray[np.int64]
 
@@ -86,8 +86,13 @@ def ranked_predictions(
     rows = histories.filter(pl.col("split") != "train").select("row_id", "history", "target").sort("row_id")
     if rows.is_empty():
         raise ValueError("histories must hold validation or test rows, got none.")
-    candidates = _candidate_matrix(rows, candidate_sets)
-    row_id, target = _ids(rows["row_id"]), _ids(rows["target"])
+    lists = candidate_lists(rows, candidate_sets)
+    if lists.row_id.size != rows.height:
+        raise ValueError(
+            f"candidate_sets must hold each of the {rows.height} validation and test rows, got {lists.row_id.size}. "
+            "Draw them from these histories."
+        )
+    row_id, target, candidates = lists.row_id, lists.target, lists.items
     if int(max(candidates.max(), target.max())) >= n_items:
         raise ValueError(f"item ids must be below n_items {n_items}, got {max(candidates.max(), target.max())}.")
     n_candidates = int(candidates.shape[1])
@@ -111,27 +116,6 @@ def ranked_predictions(
 
 def _ids(column: pl.Series) -> Ids:
     return column.to_numpy().astype(np.int64)
-
-
-def _candidate_matrix(rows: pl.DataFrame, candidate_sets: pl.DataFrame) -> Ids:
-    """The candidates of each row, shape [r n]."""
-    joined = rows.join(candidate_sets, on="row_id", how="inner", maintain_order="left")
-    if not joined["row_id"].equals(rows["row_id"]) or candidate_sets.height != rows.height:
-        raise ValueError(
-            f"candidate_sets must hold each of the {rows.height} validation and test rows once, got "
-            f"{candidate_sets.height} rows, {joined.height} of them theirs. Draw them from these histories."
-        )
-    lengths = sorted(set(joined["candidates"].list.len().to_list()))
-    if len(lengths) != 1:
-        raise ValueError(f"candidate sets must be of one length, got lengths {lengths}.")
-    candidates = _ids(joined["candidates"].explode()).reshape(rows.height, lengths[0])
-    times = (candidates == _ids(joined["target"])[:, None]).sum(axis=1)
-    if (times != 1).any():
-        first = int(np.argmax(times != 1))
-        raise ValueError(
-            f"a candidate set must hold its target once, got {times[first]} times at row_id {joined['row_id'][first]}."
-        )
-    return candidates
 
 
 def _keys(scores: Scores, item_id: Ids, target: Ids, n_items: int) -> Keys:
