@@ -117,26 +117,25 @@ def read(release: str, folder: Path) -> RawTables:
     found = locate(release, folder)
     ratings_file, items_file = found
     items, bad_items = read_lines(items_file, published.items_layout)
-    ratings, bad_ratings = read_lines(ratings_file, published.ratings_layout)
-
     is_repeat = ~pl.col("item").is_first_distinct()
     repeats = _set_aside(items.filter(is_repeat), "item is listed more than once; the first line counts")
+    bad_items = pl.concat([bad_items, repeats])
     items = items.filter(~is_repeat)
+    # Before the ratings: a broken film list would show as ratings of unknown films.
+    refuse_bad_share(bad_items, {items_file.name: items.height + bad_items.height})
+
+    ratings, bad_ratings = read_lines(ratings_file, published.ratings_layout)
     orphans = ratings.join(items, on="item", how="anti", maintain_order="left")
     orphans = _set_aside(orphans, f"item has no usable line in {published.items}")
     ratings = ratings.join(items, on="item", how="semi", maintain_order="left")
+    bad_ratings = pl.concat([bad_ratings, orphans])
+    refuse_bad_share(bad_ratings, {ratings_file.name: ratings.height + bad_ratings.height})
 
-    n_lines = {
-        items_file.name: items.height + repeats.height + bad_items.height,
-        ratings_file.name: ratings.height + orphans.height + bad_ratings.height,
-    }
-    quarantine = pl.concat([bad_items, repeats, bad_ratings, orphans]).sort("file", "line")
-    refuse_bad_share(quarantine, n_lines)
     at = pl.from_epoch("seconds", time_unit="s").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
     return RawTables(
         interactions=ratings.select("user", "item", at.alias("at"), "weight", "file", "line"),
         items=items.select("item", "title", "category"),
-        quarantine=quarantine,
+        quarantine=pl.concat([bad_items, bad_ratings]).sort("file", "line"),
         provenance=hashed(folder, found),
     )
 

@@ -64,7 +64,8 @@ def _refuse_short_catalogue(rows: pl.DataFrame, n_untouched: Ints, n_items: int,
         raise ValueError(
             f"candidates.n must leave every user n - 1 = {n - 1} untouched items, got {fewest} for user "
             f"{row['user_id']}, who touched {n_items - fewest} of {n_items:,} items "
-            f"({rows[short]['user_id'].n_unique():,} users are short). Lower candidates.n to at most {fewest + 1}, or bring a larger catalogue."
+            f"({rows[short]['user_id'].n_unique():,} users are short). Lower candidates.n to at most {fewest + 1}, or "
+            "bring a larger catalogue."
         )
 
 

@@ -63,6 +63,8 @@ def clean_interactions(
         ValueError: an interaction's item is not in `raw_items`, some interactions have a time and others have none, or
             nothing is left.
     """
+    if raw_interactions.is_empty():
+        raise ValueError("Cleaning must start from at least one interaction, got an empty log. Check the raw files.")
     _refuse_unknown_items(raw_interactions, raw_items)
     missing_times = raw_interactions["at"].null_count()
     if 0 < missing_times < raw_interactions.height:
