@@ -1,0 +1,199 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from evaluation.ranking import METRICS_SCHEMA
+from evaluation.report import Leaderboard, as_json, as_markdown, as_png, as_text, leaderboard
+
+NAMES = ("hit_ratio_at_1_of_20", "mrr_of_20", "recall_at_10_full", "ndcg_at_10_full")
+
+
+def table(
+    mean: float, *, users: int = 400, rows_per_user: int = 1, noise: int = 0, names: tuple[str, ...] = NAMES
+) -> pl.DataFrame:
+    """Values around `mean`, the same for every experiment but for the shift, and for the noise if any."""
+    rows = users * rows_per_user
+    shared = np.random.default_rng(0).normal(0.0, 0.2, rows)
+    own = np.random.default_rng(noise).normal(0.0, 0.2, rows) if noise else 0.0
+    parts = [
+        pl.DataFrame(
+            {
+                "row_id": np.arange(rows),
+                "user_id": np.arange(rows) // rows_per_user,
+                "split": split,
+                "protocol": "full" if name.endswith("full") else "of_20",
+                "metric": name,
+                "value": mean + shared + own,
+            },
+            schema=METRICS_SCHEMA,
+        )
+        for name in names
+        for split in ("validation", "test")
+    ]
+    return pl.concat(parts)
+
+
+KINDS = {"sft": "sft", "dmpo": "preference", "sdpo": "preference", "popularity": "baseline"}
+TABLES = {"sft": table(0.3), "dmpo": table(0.35), "sdpo": table(0.3, noise=7), "popularity": table(0.1, noise=8)}
+
+
+def board(**changes: object) -> Leaderboard:
+    settings = {"dataset": "demo", "split": "test", "base": "sft", "resamples": 3000} | changes
+    return leaderboard(TABLES, KINDS, **settings)  # pyright: ignore[reportArgumentType]
+
+
+def test_rows_are_best_first_and_judged_against_the_base() -> None:
+    result = board()
+    assert [row.experiment for row in result.rows][-1] == "popularity"
+    verdicts = {row.experiment: {c.verdict for c in row.comparisons.values()} for row in result.rows}
+    assert verdicts == {"dmpo": {"better"}, "sft": set(), "sdpo": {"cannot tell"}, "popularity": {"worse"}}
+    assert [row.is_floor for row in result.rows] == [row.experiment == "popularity" for row in result.rows]
+
+
+def test_json_has_the_agreed_shape() -> None:
+    plain = json.loads(json.dumps(as_json(board()), allow_nan=False))
+    assert list(plain)[:3] == ["dataset", "split", "rows"]
+    assert (plain["dataset"], plain["split"]) == ("demo", "test")
+    for row in plain["rows"]:
+        assert KINDS[row["experiment"]] == row["kind"]
+        assert tuple(row["metrics"]) == NAMES
+        for interval in row["metrics"].values():
+            assert list(interval) == ["value", "low", "high"]
+            assert interval["low"] <= interval["value"] <= interval["high"]
+
+
+def test_the_order_of_experiments_and_rows_changes_nothing() -> None:
+    shuffled = {name: TABLES[name].sample(fraction=1.0, shuffle=True, seed=3) for name in reversed(TABLES)}
+    again = leaderboard(shuffled, KINDS, dataset="demo", split="test", base="sft", resamples=3000)
+    assert as_json(again) == as_json(board())
+    assert as_text(again) == as_text(board())
+
+
+def test_text_is_aligned_and_fits_the_terminal() -> None:
+    lines = as_text(board()).splitlines()
+    assert max(map(len, lines)) <= 120
+    shown = [line for line in lines if "[" in line]
+    assert len(shown) == 4
+    assert len({line.index("[") for line in shown}) == 1
+    for said in ("demo, test: 400 users, 400 rows", "resampled 3,000 times, seed 0", "of_20 = the target and 19 items"):
+        assert said in "\n".join(lines[:5])
+    assert any(line.startswith("* popularity") for line in lines)
+
+
+@pytest.mark.parametrize("width", [60, 100, 120])
+def test_a_narrow_terminal_gets_several_blocks_and_long_names_keep_both_ends(width: int) -> None:
+    long = "dynamicpo-dmpo-" + "k15-" * 20 + "s3"
+    result = leaderboard(
+        TABLES | {long: table(0.33)},
+        KINDS | {long: "preference"},
+        dataset="demo",
+        split="test",
+        base="sft",
+        resamples=500,
+    )
+    text = as_text(result, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert all(name in text for name in NAMES)
+    assert sum("…" in line and "s3" in line and line.strip().startswith("dyn") for line in text.splitlines()) >= 1
+
+
+def test_several_rows_per_user_show_the_user_means_too() -> None:
+    tables = {"sft": table(0.3, users=50, rows_per_user=3), "dmpo": table(0.35, users=50, rows_per_user=3)}
+    kinds = {"sft": "sft", "dmpo": "preference"}
+    result = leaderboard(tables, kinds, dataset="demo", split="test", base="sft", resamples=500)
+    assert (result.users, result.rows_evaluated) == (50, 150)
+    assert tuple(result.rows[0].user_means) == NAMES
+    assert "user means" in as_text(result)
+    assert not board().rows[0].user_means
+
+
+def test_markdown_holds_every_row_and_statement() -> None:
+    text = as_markdown(board())
+    assert text.startswith("- demo, test: 400 users")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 4
+    assert {line.count("|") for line in rows} == {1 + 2 + len(NAMES)}
+    assert any(line.startswith("| popularity * | baseline |") for line in rows)
+
+
+def test_the_picture_is_a_png_and_is_the_same_each_time() -> None:
+    picture = as_png(board())
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert picture == as_png(board())
+
+
+def test_an_experiment_without_a_protocol_has_a_gap_not_a_zero() -> None:
+    foreign = table(0.4, names=NAMES[:2])
+    result = leaderboard(
+        TABLES | {"foreign": foreign},
+        KINDS | {"foreign": "preference"},
+        dataset="demo",
+        split="test",
+        base="sft",
+        resamples=500,
+    )
+    assert result.rows[-1].experiment == "foreign", "sorted by a metric that it lacks"
+    assert tuple(result.rows[-1].metrics) == NAMES[:2]
+    line = next(line for line in as_text(result).splitlines() if "foreign" in line)
+    assert line.split()[-1] == "-"
+    assert as_png(result)
+
+
+def test_without_a_base_there_is_no_comparison() -> None:
+    result = board(base=None)
+    assert not any(row.comparisons for row in result.rows)
+    assert result.smallest_detectable == {}
+    assert "better" not in as_text(result)
+
+
+def test_an_experiment_alone_can_be_its_own_base() -> None:
+    result = leaderboard(
+        {"sft": TABLES["sft"]}, {"sft": "sft"}, dataset="demo", split="test", base="sft", resamples=100
+    )
+    assert result.rows[0].comparisons == {}
+    assert as_text(result)
+    assert as_png(result)
+
+
+def test_many_comparisons_get_the_resamples_that_their_correction_needs() -> None:
+    many = {f"dmpo-s{seed}": table(0.35) for seed in range(40)} | {"sft": TABLES["sft"]}
+    result = leaderboard(
+        many, {name: "preference" for name in many}, dataset="demo", split="test", base="sft", resamples=100
+    )
+    assert result.resamples >= 2 * 160 / 0.05
+    assert all(c.verdict == "better" for row in result.rows for c in row.comparisons.values())
+
+
+def test_a_difference_that_one_comparison_shows_can_be_lost_among_many() -> None:
+    """The own noise has a standard error of 0.01; the observed difference is 2.4 times that, so p is about 0.016."""
+    shift = 0.024 - np.random.default_rng(7).normal(0.0, 0.2, 400).mean()
+    tables = {"sft": table(0.3, names=NAMES[:1]), "dmpo": table(0.3 + shift, noise=7, names=NAMES[:1])}
+    others = {f"sdpo-s{seed}": table(0.3, noise=20 + seed, names=NAMES[:1]) for seed in range(9)}
+
+    def of_dmpo(tables: dict[str, pl.DataFrame]) -> str:
+        kinds = dict.fromkeys(tables, "preference")
+        result = leaderboard(tables, kinds, dataset="demo", split="test", base="sft", resamples=5000)
+        return next(row for row in result.rows if row.experiment == "dmpo").comparisons[NAMES[0]].verdict
+
+    assert of_dmpo(tables) == "better"
+    assert of_dmpo(tables | others) == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"base": "sftt"}, r"base must be one of \['dmpo', .*got sftt"),
+        ({"sort_by": "hr"}, "sort_by must be one of .*got hr"),
+        ({"split": "train"}, "must have rows of split train"),
+    ],
+)
+def test_a_wrong_name_is_refused_with_those_there_are(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        board(**changes)
+
+
+def test_kinds_must_name_the_experiments() -> None:
+    with pytest.raises(ValueError, match="kinds must name the experiments"):
+        leaderboard(TABLES, {"sft": "sft"}, dataset="demo", split="test")
