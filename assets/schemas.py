@@ -200,7 +200,7 @@ def _packed(table: pl.DataFrame, key: tuple[str, ...]) -> pl.Expr:
     if len(key) == 2 and all(table.schema[name] == pl.Int32 for name in key):
         first, second = (pl.col(name).cast(pl.Int64) for name in key)
         return first * 2**32 + second
-    return pl.struct(key).alias("key") if len(key) > 1 else pl.col(key[0])
+    return pl.struct(key).alias("key")
 
 
 def _validate_order(table: pl.DataFrame, schema: TableSchema) -> None:

@@ -7,6 +7,7 @@ import codecs
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,14 +109,14 @@ def write_utf8(source: RawFile, encoding: str, to: Path, max_bytes: int) -> NDAr
                     open_line += len(text)
                 n_lines += len(found)
             text = decoder.decode(b"", final=True).encode()
-            out.write(text)
-            lengths.append(np.array([open_line + len(text)]))
+            out.write(text)  # a carriage return was held back, in case a line feed followed
+            lengths.append(np.array([open_line + len(text.rstrip(b"\n"))]))
     except UnicodeDecodeError as error:
         raise UnusableSource(
             f"{source.name} must be text in {encoding}, got the byte 0x{error.object[error.start]:02x} near line "
             f"{n_lines + 1:,}. Bring the file as published, not converted."
         ) from error
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise UnusableSource(f"{source.name} must be readable, got: {error}. Download it again.") from error
     return np.flatnonzero(np.concatenate(lengths)) + 1
 
@@ -134,11 +135,13 @@ def _members(path: Path) -> dict[str, str]:
     members: dict[str, str] = {}
     for info in infos:
         name = PurePosixPath(info.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+        if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
             raise UnusableSource(
                 f"{path} must hold files inside its own folder, got the member {info.filename!r}. That is not the "
                 "published archive; download it again."
             )
+        if info.flag_bits & 1:
+            raise UnusableSource(f"{path} must not be encrypted, got an encrypted {name}. Download it again.")
         if not info.is_dir():
             members.setdefault(name.name, info.filename)
     return members

@@ -97,7 +97,7 @@ def _read(
     n = len(layout.fields)
     fixed = {
         "holds a NUL byte": "contains(text, chr(0))",
-        f"must have {n} fields ({', '.join(layout.fields)})": f"len(fields) <> {n}",
+        f"must have {n} fields": f"len(fields) <> {n}",
     }
     reasons = " ".join(f"WHEN {rule} THEN '{reason}'" for reason, rule in (fixed | dict(layout.rules)).items())
     selected = ", ".join(f"{value} AS {name}" for name, value in layout.select.items())

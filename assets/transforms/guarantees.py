@@ -226,5 +226,20 @@ def no_train_item_among_negatives(
     )
 
 
+def every_completion_is_covered(reference_logps: pl.DataFrame, preference_rows: pl.DataFrame) -> Finding:
+    """Every chosen and rejected item of every row has one reference log-probability, and no other item has."""
+    items, owners = flat(preference_rows["rejected"])
+    rejected = preference_rows.select("row_id")[owners].with_columns(pl.Series("item_id", items, dtype=pl.Int32))
+    wanted = pl.concat([preference_rows.select("row_id", item_id="chosen"), rejected]).with_columns(wanted=1)
+    found = reference_logps.select("row_id", "item_id").with_columns(found=1)
+    judged = wanted.join(found, on=["row_id", "item_id"], how="full", coalesce=True)
+    return _finding(
+        "Each chosen and rejected item of a row must have one reference log-probability, and no other item may",
+        judged.height,
+        judged.filter(pl.col("wanted").is_null() | pl.col("found").is_null()),
+        "Compute the reference log-probabilities again from these rows.",
+    )
+
+
 def _finding(guarantee: str, checked: int, offending: pl.DataFrame, remedy: str) -> Finding:
     return Finding(guarantee, checked, offending.height, offending.head(5), remedy)

@@ -28,6 +28,7 @@ class Lake:
     candidate_sets: pl.DataFrame
     mined_negatives: pl.DataFrame
     preference_rows: pl.DataFrame
+    reference_logps: pl.DataFrame
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +47,16 @@ def lake() -> Lake:
     mined = train.join(pl.DataFrame({"item_id": [35, 36, 37], "rank": [1, 2, 3]}), how="cross").with_columns(
         pl.col("item_id").cast(pl.Int32), miner=pl.lit("hardest")
     )
+    preference_rows = choose_negatives(histories, mined, Negatives(n=2, miner="hardest"), 0)
+    chosen = preference_rows.select("row_id", item_id="chosen")
+    rejected = preference_rows.select("row_id", item_id="rejected").explode("item_id", empty_as_null=False)
     return Lake(
         interactions,
         histories,
         draw_candidates(histories, interactions, N_ITEMS, Candidates(n=8), 0),
         mined,
-        choose_negatives(histories, mined, Negatives(n=2, miner="hardest"), 0),
+        preference_rows,
+        pl.concat([chosen, rejected]),
     )
 
 
@@ -67,6 +72,7 @@ CHECKS: dict[str, Callable[[Lake], Finding]] = {
     "mined": lambda lake: guarantees.no_train_item_among_negatives(
         lake.mined_negatives, lake.histories, lake.interactions
     ),
+    "covered": lambda lake: guarantees.every_completion_is_covered(lake.reference_logps, lake.preference_rows),
     "rejected": lambda lake: guarantees.no_train_item_among_negatives(
         lake.preference_rows, lake.histories, lake.interactions
     ),
@@ -182,6 +188,18 @@ def _target_rejected(lake: Lake) -> Lake:
     return replace(lake, preference_rows=at_row(lake.preference_rows, 1, rejected=[35, target]))
 
 
+def _missing_chosen(lake: Lake) -> Lake:
+    return replace(lake, reference_logps=lake.reference_logps[1:])
+
+
+def _missing_rejected(lake: Lake) -> Lake:
+    return replace(lake, reference_logps=lake.reference_logps[:-1])
+
+
+def _completion_of_no_row(lake: Lake) -> Lake:
+    return replace(lake, reference_logps=pl.concat([lake.reference_logps, lake.reference_logps[:1] + 30]))
+
+
 @pytest.mark.parametrize(
     ("name", "plant", "violations", "shown"),
     [
@@ -205,6 +223,9 @@ def _target_rejected(lake: Lake) -> Lake:
         ("untouched", _test_item_among_validation_candidates, 1, "item_id=5"),
         ("mined", _train_item_mined, 1, "row_id=1, user_id=0, item_id=3"),
         ("mined", _negative_of_unknown_row, 1, "row_id=999, user_id=None"),
+        ("covered", _missing_chosen, 1, "row_id=0, item_id=1, wanted=1, found=None"),
+        ("covered", _missing_rejected, 1, "item_id=36, wanted=1, found=None"),
+        ("covered", _completion_of_no_row, 1, "row_id=30, item_id=31, wanted=None, found=1"),
         ("rejected", _target_rejected, 1, "row_id=1, user_id=0, item_id=2, target=2"),
     ],
 )

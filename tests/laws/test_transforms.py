@@ -1,0 +1,244 @@
+"""Laws of the data side: what a row gets depends on the row, and on nothing that only happens to it."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from assets.datasets import Candidates, Cleaning, Histories, LeaveOneOut
+from assets.schemas import SCHEMAS, validate
+from assets.transforms.candidates import draw_candidates
+from assets.transforms.guarantees import (
+    candidates_are_untouched,
+    histories_precede_targets,
+    interactions_are_chronological,
+    one_target_per_candidate_set,
+    require,
+    split_is_leave_one_out,
+    training_touches_no_held_out_item,
+)
+from assets.transforms.histories import build_histories
+from assets.transforms.interactions import Cleaned, clean_interactions, k_core
+from assets.transforms.preferences import choose_negatives
+from assets.transforms.splits import assign_split
+from training.config import Negatives
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+ITEMS = pl.DataFrame(
+    {"item": [f"i{n}" for n in range(30)], "title": [f"Title {n}" for n in range(30)], "category": [None] * 30},
+    schema=SCHEMAS["raw_items"].dtypes,
+)
+law = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+
+
+@st.composite
+def raw_logs(draw: st.DrawFn) -> pl.DataFrame:
+    """Logs with repeats, exact duplicates and many ties in time."""
+    row = st.tuples(st.integers(0, 7), st.integers(0, 11), st.integers(0, 6), st.integers(1, 3))
+    rows = draw(st.lists(row, min_size=8, max_size=120))
+    return pl.DataFrame(
+        [
+            (f"u{user}", f"i{item}", START + timedelta(hours=hour), float(weight), "log", line)
+            for line, (user, item, hour, weight) in enumerate(rows, start=1)
+        ],
+        schema=SCHEMAS["raw_interactions"].dtypes,
+        orient="row",
+    )
+
+
+def cleaned(raw: pl.DataFrame, seed: int = 0, **rules: object) -> Cleaned:
+    try:
+        return clean_interactions(raw, ITEMS, Cleaning.model_validate({"k_core": 2} | rules), seed)
+    except ValueError as error:
+        assume("0 users left" not in str(error))
+        raise
+
+
+def from_raw_to_candidates(raw: pl.DataFrame, seed: int, repeats: str) -> dict[str, pl.DataFrame]:
+    clean = cleaned(raw, seed, repeats=repeats)
+    interactions = assign_split(clean.interactions, LeaveOneOut())
+    histories = build_histories(interactions, Histories(max_length=4))
+    # The catalogue has more items than the core, so that nobody runs out of untouched ones.
+    sets = draw_candidates(histories, interactions, 30, Candidates(n=6), seed)
+    return {
+        "interactions": interactions,
+        "users": clean.users,
+        "items": clean.items,
+        "histories": histories,
+        "candidate_sets": sets,
+    }
+
+
+@law
+@given(raw=raw_logs(), seed=st.integers(0, 3), repeats=st.sampled_from(["first", "last", "all"]), order=st.randoms())
+def test_the_order_of_the_raw_rows_changes_nothing(raw: pl.DataFrame, seed: int, repeats: str, order: object) -> None:
+    shuffled = list(range(raw.height))
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    tables = from_raw_to_candidates(raw, seed, repeats)
+    others = from_raw_to_candidates(raw[shuffled], seed, repeats)
+    for name, table in tables.items():
+        assert table.equals(others[name]), name
+
+
+@law
+@given(raw=raw_logs(), seed=st.integers(0, 3), repeats=st.sampled_from(["first", "last", "all"]))
+def test_every_table_keeps_its_contract_and_every_guarantee_holds(raw: pl.DataFrame, seed: int, repeats: str) -> None:
+    tables = from_raw_to_candidates(raw, seed, repeats)
+    for name, table in tables.items():
+        validate(table, SCHEMAS[name])
+    interactions, histories, sets = (tables[name] for name in ("interactions", "histories", "candidate_sets"))
+    require(
+        [
+            interactions_are_chronological(interactions),
+            split_is_leave_one_out(interactions),
+            histories_precede_targets(histories, interactions),
+            training_touches_no_held_out_item(histories, interactions),
+            one_target_per_candidate_set(histories, sets),
+            candidates_are_untouched(histories, sets, interactions),
+        ]
+    )
+
+
+@law
+@given(raw=raw_logs(), min_weight=st.sampled_from([None, 2.0]))
+def test_the_report_accounts_for_every_dropped_row(raw: pl.DataFrame, min_weight: float | None) -> None:
+    assume(min_weight is None or (raw["weight"] >= min_weight).any())
+    result = cleaned(raw, min_weight=min_weight)
+    table = result.report.as_table()
+    assert (table["dropped"] >= 0).all()
+    assert raw.height - table["dropped"].sum() == result.interactions.height == result.report.interactions
+    assert (result.users.height, result.items.height) == (result.report.users, result.report.items)
+
+
+@law
+@given(pairs=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=60), k=st.integers(1, 4))
+def test_the_k_core_is_the_largest_set_that_satisfies_itself(pairs: list[tuple[int, int]], k: int) -> None:
+    rows = list(pairs)
+    while True:  # the definition: drop one offending row at a time, in any order
+        short = [
+            place
+            for place, (user, item) in enumerate(rows)
+            if sum(u == user for u, _ in rows) < k or sum(i == item for _, i in rows) < k
+        ]
+        if not short:
+            break
+        del rows[short[-1]]
+    table = pl.DataFrame(pairs, schema=["user", "item"], orient="row")
+    if rows:
+        assert k_core(table, k)[0].rows() == rows
+    else:
+        with pytest.raises(ValueError, match=f"0 users left after {k}-core"):
+            k_core(table, k)
+
+
+@law
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5), max_length=st.integers(2, 9))
+def test_windows_carry_every_train_target_once_as_the_rule_says(lengths: list[int], max_length: int) -> None:
+    rows = [(user, 100 * user + item, "train") for user, length in enumerate(lengths) for item in range(length)]
+    log = pl.DataFrame(rows, schema={"user_id": pl.Int32, "item_id": pl.Int32, "split": pl.String}, orient="row")
+    built = build_histories(log, Histories(max_length=max_length)).select("user_id", "history", "target").rows()
+    expected = []
+    for user, length in enumerate(lengths):
+        items = [100 * user + item for item in range(length)]
+        owned = 1  # the user's first item is nobody's target
+        for start in range(0, length, max_length // 2):
+            end = min(start + max_length + 1, length)
+            expected += [(user, items[start:target], items[target]) for target in range(max(owned, start + 1), end)]
+            owned = max(owned, end)
+    assert built == expected
+
+
+@law
+@given(raw=raw_logs(), seed=st.integers(0, 3), part=st.integers(2, 3))
+def test_a_partition_of_the_users_draws_what_the_whole_draws(raw: pl.DataFrame, seed: int, part: int) -> None:
+    tables = from_raw_to_candidates(raw, seed, "first")
+    interactions, histories = tables["interactions"], tables["histories"]
+    parts = [
+        draw_candidates(
+            histories.filter(pl.col("user_id") % part == rest),
+            interactions.filter(pl.col("user_id") % part == rest),
+            30,
+            Candidates(n=6),
+            seed,
+        )
+        for rest in range(part)
+    ]
+    assert pl.concat(parts).sort("row_id").equals(tables["candidate_sets"])
+
+
+@law
+@given(raw=raw_logs(), seed=st.integers(0, 3), replacement=st.randoms())
+def test_candidate_sets_do_not_depend_on_the_target(raw: pl.DataFrame, seed: int, replacement: object) -> None:
+    tables = from_raw_to_candidates(raw, seed, "first")
+    histories, interactions = tables["histories"], tables["interactions"]
+    touched = dict(interactions.group_by("user_id").agg("item_id").iter_rows())
+    other = [replacement.choice(touched[user]) for user in histories["user_id"]]  # type: ignore[attr-defined]
+    replaced = histories.with_columns(target=pl.Series(other, dtype=pl.Int32))
+    sets = draw_candidates(replaced, interactions, 30, Candidates(n=6), seed)["candidates"].to_list()
+    for original, changed in zip(tables["candidate_sets"]["candidates"].to_list(), sets, strict=True):
+        assert sum(a != b for a, b in zip(original, changed, strict=True)) <= 1
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """histories and mined_negatives with pools of any size, empty ones and items that are in both kinds included."""
+    items = st.lists(st.integers(0, 12), max_size=6, unique=True)
+    rows = draw(st.lists(st.tuples(items, items), min_size=1, max_size=8))
+    mined = [
+        (row, item, rank, miner)
+        for row, kinds in enumerate(rows)
+        for miner, kind in zip(("hardest", "uniform"), kinds, strict=True)
+        for rank, item in enumerate(kind, start=1)
+    ]
+    schema = {"row_id": pl.Int32, "item_id": pl.Int32, "rank": pl.Int32, "miner": pl.String}
+    histories = pl.DataFrame({"row_id": range(len(rows)), "split": "train", "target": 20}).cast({"row_id": pl.Int32})
+    return histories, pl.DataFrame(mined, schema=schema, orient="row")
+
+
+@law
+@given(
+    tables=pools(),
+    n=st.integers(1, 8),
+    miner=st.sampled_from(["hardest", "uniform", "mixed"]),
+    share=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    order=st.randoms(),
+)
+def test_negatives_are_nested_distinct_from_the_pool_and_independent_of_its_order(
+    tables: tuple[pl.DataFrame, pl.DataFrame], n: int, miner: str, share: float, order: object
+) -> None:
+    histories, mined = tables
+    shuffled = list(range(mined.height))
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+
+    def chosen(pool: pl.DataFrame, n: int) -> list[list[int]]:
+        negatives = Negatives.model_validate({"n": n, "miner": miner, "hard_share": share})
+        return choose_negatives(histories, pool, negatives, 0)["rejected"].to_list()
+
+    most = chosen(mined, n + 3)
+    for row, (fewer, more) in enumerate(zip(chosen(mined, n), most, strict=True)):
+        assert more[: len(fewer)] == fewer
+        assert len(fewer) <= n
+        assert len(set(more)) == len(more)
+        kinds = ("hardest",) if miner == "hardest" else ("uniform",) if miner == "uniform" else ("hardest", "uniform")
+        in_pool = mined.filter((pl.col("row_id") == row) & pl.col("miner").is_in(kinds))
+        assert set(more) <= set(in_pool["item_id"])
+    assert chosen(mined[shuffled], n + 3) == most
+
+
+@law
+@given(raw=raw_logs(), newcomer=st.integers(0, 11))
+def test_a_user_who_comes_or_goes_changes_no_other_users_order_of_ties(raw: pl.DataFrame, newcomer: int) -> None:
+    extra = raw.head(1).with_columns(user=pl.lit("a newcomer"), item=pl.lit(f"i{newcomer}"))
+
+    def orders(log: pl.DataFrame) -> dict[str, list[str]]:
+        result = cleaned(log, k_core=1)
+        named = result.interactions
+        for table, key in ((result.users, "user_id"), (result.items, "item_id")):
+            named = named.join(table, on=key, maintain_order="left")
+        return dict(named.group_by("user", maintain_order=True).agg("item").iter_rows())
+
+    with_newcomer = orders(pl.concat([extra, raw]))
+    assert with_newcomer.pop("a newcomer") == [f"i{newcomer}"]
+    assert with_newcomer == orders(raw)
