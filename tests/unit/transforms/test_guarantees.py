@@ -197,7 +197,12 @@ def _missing_rejected(lake: Lake) -> Lake:
 
 
 def _completion_of_no_row(lake: Lake) -> Lake:
-    return replace(lake, reference_logps=pl.concat([lake.reference_logps, lake.reference_logps[:1] + 30]))
+    return replace(
+        lake,
+        reference_logps=pl.concat(
+            [lake.reference_logps, (lake.reference_logps[:1] + 30).cast(lake.reference_logps.schema)]
+        ),
+    )
 
 
 @pytest.mark.parametrize(
