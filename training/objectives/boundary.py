@@ -47,27 +47,24 @@ def top_cluster_floor(scores: Float[Tensor, "b n"], *, clusters: int) -> Float[T
     .. math:: R_c(i) = \max_{t \ge i} G(i, t] + R_{c-1}(t)
 
     Runs may be empty: fewer distinct scores than clusters need no rule of their own. Of equally good partitions the one
-    with the smallest highest cluster is taken. In float64, from the row's highest score. Memory: 8 b n² bytes.
+    with the smallest highest cluster is taken. In float64, from the row's highest score.
 
     >>> top_cluster_floor(torch.tensor([[-9.0, -1.0, -2.0, -5.0, -torch.inf]]), clusters=3)
     tensor([-2.])
     """
     if clusters < 2:
         raise ValueError(f"clusters must be at least 2, got {clusters}. One cluster would select every negative.")
-    n, device = scores.shape[-1], scores.device
-    # Transposed: the rows of the batch are the long side, and the long side is fastest last.
-    ranked = scores.t().sort(dim=0, descending=True).values.contiguous()
-    is_padding = ranked == -torch.inf
-    sums = running_sum((ranked.double() - ranked[0]).masked_fill(is_padding, 0.0).t()).t().contiguous()
-    position = torch.arange(n, dtype=torch.float64, device=device)[:, None]
-    lengths = position.t() - position  # [i, t]: of the run from after i to t
-    per_length = (1 / lengths.clamp(min=1))[:, :, None]
-    backward = torch.zeros_like(lengths).masked_fill(lengths < 0, -torch.inf)[:, :, None]
-
-    n_after = (~is_padding).sum(dim=0) - position - 1
-    rest = ((sums[-1] - sums).square() / n_after.clamp(min=1)).masked_fill(is_padding, -torch.inf)
+    ranked = scores.t().sort(dim=0, descending=True).values  # [n b]: splits are tried for all rows of the batch at once
+    n, is_padding = len(ranked), ranked == -torch.inf
+    sums = running_sum((ranked.double() - ranked[0]).masked_fill_(is_padding, 0.0))
+    length = torch.arange(1, n + 1, dtype=torch.float64, device=scores.device)[:, None]
+    length_after = ((~is_padding).sum(dim=0) - length).clamp_(min=1)
+    rest = (sums[-1] - sums).square_().div_(length_after).masked_fill_(is_padding, -torch.inf)
     for _ in range(clusters - 2):
-        gains = (sums - sums[:, None]).square_().mul_(per_length)
-        rest = gains.add_(rest).add_(backward).amax(dim=1)
-    end_of_top = (sums.square() / (position + 1) + rest).argmax(dim=0)  # the first, where several are equal
+        best = rest.clone()
+        for m in range(1, n):  # a run of length m after each position
+            run = sums[m:] - sums[:-m]
+            best[:-m] = torch.maximum(best[:-m], torch.addcmul(rest[m:], run, run, value=1 / m))
+        rest = best
+    end_of_top = (sums.square_().div_(length) + rest).argmax(dim=0)  # the first, where several are equal
     return ranked.gather(0, end_of_top[None])[0]

@@ -66,7 +66,7 @@ def kernel(
 def _draw(probabilities: Float[Tensor, "b n"], generator: torch.Generator) -> Int[Tensor, " b"]:
     """One index for each row by inverting the cumulative distribution; 0 for a row of zeros."""
     uniform = torch.rand(len(probabilities), dtype=torch.float64, generator=generator, device=generator.device)
-    cumulative = running_sum(probabilities).masked_fill(probabilities == 0, 0.0)
+    cumulative = running_sum(probabilities.t()).t().masked_fill(probabilities == 0, 0.0)
     # In (0, largest], so that some index reaches it, and only one with a probability above 0 can.
     target = (1 - uniform.to(cumulative.device)) * cumulative.amax(dim=-1)
     return (cumulative >= target[:, None]).int().argmax(dim=-1)

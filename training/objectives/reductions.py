@@ -1,7 +1,6 @@
 """Reductions that padding does not touch, the same to the bit on every run. Dimensions: b prompts, n negatives."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -22,14 +21,16 @@ def zero_without_negatives(loss: Float[Tensor, " b"], prefs: Preferences) -> Flo
     return torch.where(prefs.has_negatives, loss, 0.0)
 
 
-def running_sum(values: Float[Tensor, "*rows n"]) -> Float[Tensor, "*rows n"]:
-    """Sum of each entry and all before it. `torch.cumsum` is refused on CUDA where algorithms must be deterministic.
+def running_sum(values: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+    """Sum of each entry of the first dimension and all before it, as `torch.cumsum`.
+
+    That one is refused on CUDA where algorithms must be deterministic.
 
     >>> running_sum(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]))
     tensor([ 1.,  3.,  6., 10., 15.])
     """
-    n, step = values.shape[-1], 1
-    while step < n:  # after it, each entry holds the sum of the last 2 × step
-        values = values + F.pad(values, (step, 0))[..., :n]
+    step = 1
+    while step < len(values):  # after it, each entry holds the sum of the last 2 × step
+        values = torch.cat([values[:step], values[step:] + values[:-step]])
         step *= 2
     return values
