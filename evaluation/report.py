@@ -16,9 +16,8 @@ from evaluation.significance import (
     Difference,
     Interval,
     Verdict,
-    bootstrap_intervals,
+    bootstrap,
     holm,
-    paired_differences,
     panel_of,
     smallest_detectable_difference,
     verdict,
@@ -140,15 +139,10 @@ def leaderboard(
     alpha = 1.0 - level
     # The smallest bootstrap p-value is 2 / (resamples + 1): with too few, a long leaderboard could never find anything.
     resamples = max(resamples, math.ceil(10 * len(compared) / alpha))
-    intervals = bootstrap_intervals(panel, resamples=resamples, seed=seed, level=level)
-    several_rows = bool((panel.rows > 1).any())
-    user_intervals = (
-        bootstrap_intervals(panel.user_means(), resamples=resamples, seed=seed, level=level) if several_rows else {}
-    )
     pairs = [(column, (base or "", column[1])) for column in compared]
-    differences = dict(
-        zip(compared, paired_differences(panel, pairs, resamples=resamples, seed=seed, level=level), strict=True)
-    )
+    found = bootstrap(panel, pairs, resamples=resamples, seed=seed, level=level)
+    intervals, user_intervals = found.intervals, found.user_intervals
+    differences = dict(zip(compared, found.differences, strict=True))
     adjusted = dict(zip(compared, holm([differences[column].p_value for column in compared]), strict=True))
 
     def row(experiment: str) -> LeaderboardRow:
@@ -329,7 +323,7 @@ def _statements(board: Leaderboard) -> list[str]:
         f"{board.dataset}, {board.split}: {board.users:,} users, {board.rows_evaluated:,} rows; best "
         f"{board.sorted_by} first",
         f"protocols: {', '.join(_described(protocol) for protocol in board.protocols)}",
-        f"{board.level:.0%} intervals: users resampled {board.resamples:,} times, seed {board.seed}",
+        f"{100 * board.level:g} % intervals: users resampled {board.resamples:,} times, seed {board.seed}",
     ]
     if board.smallest_detectable:
         sizes = ", ".join(f"{metric} {size:.3f}" for metric, size in board.smallest_detectable.items())

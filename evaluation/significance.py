@@ -16,6 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Column = tuple[str, str]
+"""(experiment, metric)."""
 Verdict = Literal["better", "worse", "cannot tell"]
 
 _CHUNK_CELLS = 8_000_000
@@ -50,8 +52,7 @@ class Panel:
     """Sorted, shape [u]."""
     rows: Floats
     """Rows of each user, shape [u]."""
-    columns: tuple[tuple[str, str], ...]
-    """(experiment, metric) of each column."""
+    columns: tuple[Column, ...]
     sums: Floats
     """Sum of each user's values, shape [u c]."""
 
@@ -85,7 +86,7 @@ def panel_of(metrics: Mapping[str, pl.DataFrame], *, split: str) -> Panel:
     """
     first: pl.DataFrame | None = None
     first_name = ""
-    columns: list[tuple[str, str]] = []
+    columns: list[Column] = []
     values: list[Floats] = []
     for experiment, table in metrics.items():
         for (metric,), part in table.filter(pl.col("split") == split).partition_by("metric", as_dict=True).items():
@@ -111,18 +112,17 @@ def panel_of(metrics: Mapping[str, pl.DataFrame], *, split: str) -> Panel:
     return Panel(user_ids, rows, tuple(columns[c] for c in order), sums)
 
 
-def resampled_means(sums: Floats, rows: Floats, *, resamples: int = 10_000, seed: int = 0) -> Floats:
-    """The mean over rows of each column when users are drawn with replacement. Shapes [u c], [u] → [s c].
+def resampled_totals(values: Floats, *, resamples: int = 10_000, seed: int = 0) -> Floats:
+    """The sum over users of each column when users are drawn with replacement. Shapes [u c] → [s c].
 
     The honest multinomial bootstrap: each resample draws u of u users. The weights depend only on the seed, the number
     of users and the place of the resample: every call on the same users sees the same resamples, whatever its columns.
     """
-    users, columns = int(sums.shape[0]), int(sums.shape[1])
+    users, columns = int(values.shape[0]), int(values.shape[1])
     if users < 1 or resamples < 1:
         raise ValueError(f"users and resamples must be 1 or more, got {users} and {resamples}.")
     generator = np.random.Generator(np.random.SFC64(seed))
-    totals = np.column_stack([sums, rows])
-    means = np.empty((resamples, columns))
+    totals = np.empty((resamples, columns))
     chunk = max(1, min(resamples, _CHUNK_CELLS // users))
     weights = np.empty((chunk, users))
     for start in range(0, resamples, chunk):
@@ -130,9 +130,14 @@ def resampled_means(sums: Floats, rows: Floats, *, resamples: int = 10_000, seed
         for place in range(size):
             # One generator, one resample after another: the size of the chunk cannot change a number.
             weights[place] = np.bincount(generator.integers(0, users, size=users), minlength=users)
-        drawn = weights[:size] @ totals
-        means[start : start + size] = drawn[:, :-1] / drawn[:, -1:]
-    return means
+        np.matmul(weights[:size], values, out=totals[start : start + size])
+    return totals
+
+
+def resampled_means(sums: Floats, rows: Floats, *, resamples: int = 10_000, seed: int = 0) -> Floats:
+    """The mean over rows of each column when users are drawn with replacement. Shapes [u c], [u] → [s c]."""
+    totals = resampled_totals(np.column_stack([sums, rows]), resamples=resamples, seed=seed)
+    return totals[:, :-1] / totals[:, -1:]
 
 
 def percentile_intervals(values: Floats, resampled: Floats, *, level: float = 0.95) -> list[Interval]:
@@ -142,47 +147,72 @@ def percentile_intervals(values: Floats, resampled: Floats, *, level: float = 0.
     return [Interval(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)]
 
 
-def bootstrap_intervals(
-    panel: Panel, *, resamples: int = 10_000, seed: int = 0, level: float = 0.95
-) -> dict[tuple[str, str], Interval]:
-    """The interval of every column's mean over rows; of `panel.user_means()`, of the mean over users."""
-    resampled = resampled_means(panel.sums, panel.rows, resamples=resamples, seed=seed)
-    return dict(zip(panel.columns, percentile_intervals(panel.means(), resampled, level=level), strict=True))
+@dataclass(frozen=True)
+class Bootstrap:
+    """What one set of resamples says of a panel."""
+
+    intervals: Mapping[Column, Interval]
+    """Of each column's mean over rows."""
+    user_intervals: Mapping[Column, Interval]
+    """Of each column's mean over users, every user weighing the same; empty where every user has one row."""
+    differences: Sequence[Difference]
+    """Of each pair, in the order given."""
 
 
-def paired_differences(
+def bootstrap(
     panel: Panel,
-    pairs: Sequence[tuple[tuple[str, str], tuple[str, str]]],
+    pairs: Sequence[tuple[Column, Column]] = (),
     *,
     resamples: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
-) -> list[Difference]:
-    """For each pair of columns, the first minus the second on the same rows, by paired user-cluster bootstrap.
+) -> Bootstrap:
+    """Intervals of every column and of the paired differences, first minus second, by one user-cluster bootstrap.
 
-    The p-value inverts the percentile interval: twice the share of resamples on the other side of zero (the observed
-    sample counted as one of them), so that p < 1 - level says the same as an interval without zero. Its smallest value
-    is 2 / (resamples + 1). Two identical columns differ by exactly 0, with the interval [0, 0] and p = 1.
+    The p-value of a difference inverts its percentile interval: twice the share of resamples on the other side of zero
+    (the observed sample counted as one of them), so that p < 1 - level says the same as an interval without zero. Its
+    smallest value is 2 / (resamples + 1). Identical columns differ by exactly 0, with the interval [0, 0] and p = 1.
     """
-    if not pairs:
-        return []
     # Differences are taken before resampling: equal sums differ by 0, two matrix products of them may not.
-    sums = np.stack([panel.column(*first) - panel.column(*second) for first, second in pairs], axis=1)
-    resampled = resampled_means(sums, panel.rows, resamples=resamples, seed=seed)
-    return _differences(sums.sum(axis=0) / panel.rows.sum(), resampled, level)
+    differences = [panel.column(*first) - panel.column(*second) for first, second in pairs]
+    of_users = panel.user_means()
+    parts = [panel.sums, np.array(differences).T.reshape(panel.rows.size, len(differences)), panel.rows[:, None]]
+    if (panel.rows > 1).any():
+        parts.append(of_users.sums)
+    totals = resampled_totals(np.column_stack(parts), resamples=resamples, seed=seed)
+    edges = np.cumsum([part.shape[1] for part in parts])
+    sums, differing, rows, user_sums = np.split(totals, edges[:3], axis=1)
+    values = np.array([difference.sum() for difference in differences]) / panel.rows.sum()
+    intervals = percentile_intervals(panel.means(), sums / rows, level=level)
+    user_intervals: dict[Column, Interval] = {}
+    if user_sums.size:
+        of_each = percentile_intervals(of_users.means(), user_sums / panel.rows.size, level=level)
+        user_intervals = dict(zip(panel.columns, of_each, strict=True))
+    return Bootstrap(
+        intervals=dict(zip(panel.columns, intervals, strict=True)),
+        user_intervals=user_intervals,
+        differences=_differences(values, differing / rows, level) if differences else [],
+    )
+
+
+def bootstrap_intervals(
+    panel: Panel, *, resamples: int = 10_000, seed: int = 0, level: float = 0.95
+) -> dict[Column, Interval]:
+    """The interval of every column's mean over rows; of `panel.user_means()`, of the mean over users."""
+    return dict(bootstrap(panel, resamples=resamples, seed=seed, level=level).intervals)
 
 
 def paired_difference(
     panel: Panel,
-    first: tuple[str, str],
-    second: tuple[str, str],
+    first: Column,
+    second: Column,
     *,
     resamples: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
 ) -> Difference:
-    """`paired_differences` of one pair."""
-    return paired_differences(panel, [(first, second)], resamples=resamples, seed=seed, level=level)[0]
+    """The first column minus the second on the same rows; see `bootstrap`."""
+    return bootstrap(panel, [(first, second)], resamples=resamples, seed=seed, level=level).differences[0]
 
 
 def _differences(values: Floats, resampled: Floats, level: float) -> list[Difference]:
