@@ -44,7 +44,7 @@ class Tables:
 def simulate_tables(
     folder: Path, *, users: int = 40, items: int = 30, mean_length: int = 9, max_length: int = 8, seed: int = 0
 ) -> Tables:
-    """Each user walks a ring of items with small steps, now and then anywhere: the last item says much about the next."""
+    """Each user walks a ring of items with small steps, rarely anywhere: the last item says much about the next."""
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     interactions: list[tuple[int, int, str]] = []

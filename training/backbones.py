@@ -1,6 +1,7 @@
 """The causal language model under a policy: a small Llama from scratch, or a checkpoint in Hugging Face format.
 
-Models are used through `transformers` unchanged. Checkpoints are safetensors only, never run remote code, and are pinned.
+Models are used through `transformers` unchanged. Checkpoints are safetensors only, never run remote
+code, and are pinned.
 `transformers.models.auto` and `peft` are imported where they are needed: they cost seconds.
 """
 
@@ -11,21 +12,20 @@ import torch
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
+from training.attention import ATTENTION
 from training.config import CheckpointBackbone, LoraConfig, ScratchBackbone
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-ATTENTION = "sdpa"
 INNER_MULTIPLE = 32
 
 
 def scratch_model(config: ScratchBackbone, n_tokens: int, seed: int) -> LlamaForCausalLM:
     """A Llama-architecture model with random weights that depend on the seed alone."""
-    inner = (
-        -(-8 * config.hidden // (3 * INNER_MULTIPLE)) * INNER_MULTIPLE
-    )  # three matrices as large as the usual two of 4 × hidden
+    # Three matrices of this width are as large as the usual two of 4 × hidden.
+    inner = -(-8 * config.hidden // (3 * INNER_MULTIPLE)) * INNER_MULTIPLE
     torch.manual_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -41,13 +41,13 @@ def scratch_model(config: ScratchBackbone, n_tokens: int, seed: int) -> LlamaFor
             bos_token_id=None,
             eos_token_id=None,
             use_cache=False,
-            attn_implementation=ATTENTION,
+            attn_implementation=ATTENTION,  # pyright: ignore[reportCallIssue]
         )
     )
 
 
 def checkpoint_model(config: CheckpointBackbone, n_tokens: int, seed: int) -> "PreTrainedModel":
-    """The body of a checkpoint under a new vocabulary of `n_tokens`: its own words have no use where a token is an item.
+    """The body of a checkpoint under a new vocabulary of `n_tokens`: its words have no use where a token is an item.
 
     New embeddings have the standard deviation of the old ones, so that the body meets inputs of the size it knows.
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors.torch import save_file
 
 from training.backbones import load_model
@@ -42,7 +42,7 @@ class PolicyCard(Frozen):
     start: str | None
     """SHA-256 of the weights that training started from; none, when it started from scratch."""
     selection: Selection
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the other files of the folder."""
 
     def selected(self, value: float, step: int) -> "PolicyCard":
@@ -68,6 +68,7 @@ def save_policy(folder: Path, policy: Policy, card: PolicyCard) -> None:
         ]  # the same memory as the input embedding, which safetensors refuses to store twice
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     staging.mkdir(parents=True)
+    model.config.architectures = [type(model).__name__]  # by which transformers finds the class, without this project
     try:
         save_file(weights, staging / WEIGHTS, metadata={"format": "pt"})
         model.config.to_json_file(staging / ARCHITECTURE, use_diff=True)

@@ -1,7 +1,6 @@
 """Where a command computes: device, precision, threads, and that the same command twice computes the same bits."""
 
 import os
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,7 @@ class Device:
     device: torch.device
     is_bf16: bool = False
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> torch.autocast:
         """Matrix products inside run in bf16, where that is the precision."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_bf16)
 

@@ -1,4 +1,4 @@
-"""Randomness as a function of what is drawn for: the same bits for the same counters, whatever else is drawn, and in which order."""
+"""Randomness as a function of what is drawn for: whatever else is drawn, and in which order."""
 
 import hashlib
 

@@ -1,4 +1,7 @@
-"""Hidden states to log-probabilities, in float32. The next-token shift happens here, once. Dimensions: r rows, i items, c items scored per row, w windows, t tokens, d hidden."""
+"""Hidden states to log-probabilities, in float32. The next-token shift happens here, once.
+
+Dimensions: r rows, i items, c items scored per row, t tokens, d hidden.
+"""
 
 from typing import Any
 
@@ -9,11 +12,16 @@ from torch.autograd.function import once_differentiable
 
 
 def prompt_ends(
-    hidden: Float[Tensor, "w t d"], window: Int[Tensor, " r"], prompt_tokens: Int[Tensor, " r"]
+    hidden: Float[Tensor, "t d"], starts: Int[Tensor, " r"], prompt_tokens: Int[Tensor, " r"]
 ) -> Float[Tensor, "r d"]:
-    """The states that predict each row's completion: those at the last token of its prompt, which is the shift."""
-    n_tokens = hidden.shape[1]
-    return hidden.flatten(0, 1).index_select(0, window * n_tokens + prompt_tokens - 1)
+    """The states that predict each row's completion: those at the last token of its prompt, which is the shift.
+
+    Args:
+        hidden: of all tokens of a pass.
+        starts: where the window of each row starts in `hidden`.
+        prompt_tokens: how many of its window's tokens are the row's prompt.
+    """
+    return hidden.index_select(0, starts + prompt_tokens - 1)
 
 
 def catalogue_logps(states: Float[Tensor, "r d"], item_head: Float[Tensor, "i d"]) -> Float[Tensor, "r i"]:

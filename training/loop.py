@@ -1,4 +1,4 @@
-"""The training loop of SFT and preference optimisation alike: the policy scores items after prompts, a criterion turns that into losses.
+"""The training loop of SFT and preference optimisation alike: the policy scores items, a criterion makes losses of it.
 
 Dimensions: r rows, c items scored per row.
 """
@@ -23,8 +23,6 @@ from training.windows import Windows, cut, lay_out, plan_steps
 
 MAX_LOGITS = 2**26
 """Most logits of one forward pass (256 MiB in float32), beside `micro_batch_tokens`."""
-SPLIT_SAVING = 1024
-"""Tokens of padding whose cost equals that of one more forward and backward pass of a small model (8 ms on two cores)."""
 ROWS_NAMED = 10
 
 
@@ -152,7 +150,7 @@ def fit_and_save(
     spec: SftSpec | PreferenceSpec,
     telemetry: Telemetry,
 ) -> dict[str, float]:
-    """Trains as the experiment says and writes OUTPUT/policy; when training diverges, OUTPUT/last_good_policy if there is one.
+    """Trains as the experiment says and writes OUTPUT/policy; or, if it diverged, OUTPUT/last_good_policy.
 
     Returns:
         The validation metrics of the weights that were kept.
@@ -188,7 +186,7 @@ def _step(
     compute: ComputeConfig,
     is_logged: bool,
 ) -> tuple[float, float, dict[str, float]]:
-    """One optimizer step: mean loss of its rows, norm of the gradient before clipping, and diagnostics when they are due."""
+    """One optimizer step: mean loss of its rows, norm of the gradient before clipping, diagnostics when due."""
     loss, scored = accumulate(policy, windows, criterion, compute)
     norm = float(torch.nn.utils.clip_grad_norm_(policy.trained_parameters().values(), clip))
     if not math.isfinite(norm):
@@ -219,10 +217,9 @@ def accumulate(
     loss, scored = 0.0, []
     parts = cut(
         windows,
-        np.arange(len(windows)),
+        policy.vocabulary,
         max_tokens=compute.micro_batch_tokens,
         max_rows=max(1, MAX_LOGITS // policy.vocabulary.n_items),
-        split_saving=SPLIT_SAVING,
     )
     for part in parts:
         trunks = lay_out(windows, part, policy.vocabulary)

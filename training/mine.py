@@ -1,6 +1,6 @@
 """Mines the pool of negatives of every train row, with a policy's log-probabilities over the whole catalogue.
 
-python -m training.mine SPEC.json     writes OUTPUT/mined_negatives.parquet; SPEC.json is a training.config.MineSpec
+python -m training.mine SPEC.json     a training.config.MineSpec in, OUTPUT/mined_negatives.parquet out
 """
 
 import sys

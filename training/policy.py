@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from training.attention import pack
 from training.backbones import attach_lora
 from training.config import LoraConfig
 from training.device import CPU, Device
@@ -63,10 +64,17 @@ class Policy:
         return weight[: self.vocabulary.n_items]
 
     def states(self, trunks: Trunks) -> Float[Tensor, "r d"]:
-        """The hidden state at the end of each row's prompt: one pass over the trunks, however many rows hang on them."""
+        """The hidden state at the end of each row's prompt: one pass, however many rows hang on a trunk."""
+        starts, lengths = trunks.offsets[:-1], np.diff(trunks.offsets)
+        positions = np.arange(len(trunks.tokens)) - np.repeat(starts, lengths)
         with self.device.autocast():
-            hidden = self.model.base_model(input_ids=self.tensor(trunks.tokens), use_cache=False).last_hidden_state
-        return prompt_ends(hidden, self.tensor(trunks.window), self.tensor(trunks.prompt_tokens))
+            hidden = self.model.base_model(
+                input_ids=self.tensor(trunks.tokens[None]),
+                position_ids=self.tensor(positions[None]),
+                use_cache=False,
+                packing=pack(trunks.offsets, self.device.device),
+            ).last_hidden_state[0]
+        return prompt_ends(hidden, self.tensor(starts[trunks.window]), self.tensor(trunks.prompt_tokens))
 
     def item_logps(self, trunks: Trunks, items: Int[Tensor, "r c"]) -> Float[Tensor, "r c"]:
         """Log-probability of each row's items after its history, in nats; differentiable."""
@@ -91,7 +99,7 @@ class Policy:
             weight.copy_(snapshot[name])
 
     def as_reference(self) -> AbstractContextManager[None]:
-        """Within, the adapter is off: the policy is the one it started from. Without an adapter there is none to switch off."""
+        """Within, the adapter is off: the policy is the one it started from."""
         if self.adapter is None:
             raise ValueError("the live reference must be a policy with an adapter, got one whose weights all train.")
         return self.adapter.disable_adapter()

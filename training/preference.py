@@ -1,6 +1,6 @@
 """Preference optimisation: the policy learns to prefer each row's target over the negatives mined for it.
 
-python -m training.preference SPEC.json     writes OUTPUT/policy/ and OUTPUT/telemetry.jsonl; SPEC.json is a training.config.PreferenceSpec
+python -m training.preference SPEC.json     a training.config.PreferenceSpec in, OUTPUT/policy/ out
 """
 
 import sys
@@ -14,7 +14,7 @@ from training.telemetry import Telemetry
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float, Int
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from training.objectives import Preferences
     from training.policy import Policy
@@ -26,7 +26,10 @@ LARGEST_DRIFT = {False: 1e-2, True: 0.5}
 
 
 class Preferred:
-    """The objective of the experiment, over the chosen and rejected items of each row. Dimensions: r rows, n negatives."""
+    """The objective of the experiment, over the chosen and rejected items of each row.
+
+    Dimensions: r rows, n negatives, p rows of the table `preference_rows`.
+    """
 
     def __init__(
         self,
@@ -35,9 +38,13 @@ class Preferred:
         n_rejected: "Int[np.ndarray, ' p']",
         reference: "Float[np.ndarray, 'p n+1']",
         place: "Int[np.ndarray, ' r']",
+        generator: "Generator | None",
     ) -> None:
         self.objective, self.table, self.n_rejected = objective, chosen_and_rejected, n_rejected
         self.reference, self.place = reference, place
+        self.hyperparameters = objective.hyperparameters
+        if objective.needs_generator:
+            self.hyperparameters["generator"] = generator
 
     def items(self, row: "Int[np.ndarray, ' r']") -> "Int[np.ndarray, 'r n+1']":
         """The chosen item, then the rejected ones; padding repeats the chosen one."""
@@ -47,13 +54,13 @@ class Preferred:
         """Of the objective."""
         from training.objectives import OBJECTIVES
 
-        return OBJECTIVES[self.objective.kind](self.preferences(row, logps), **self.objective.hyperparameters)
+        return OBJECTIVES[self.objective.kind](self.preferences(row, logps), **self.hyperparameters)
 
     def diagnostics(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r n+1']") -> dict[str, float]:
         """Margins, win rate, boundary and violations."""
         from training.objectives.diagnostics import diagnose
 
-        numbers = diagnose(self.preferences(row, logps), self.objective.kind, **self.objective.hyperparameters)
+        numbers = diagnose(self.preferences(row, logps), self.objective.kind, **self.hyperparameters)
         return {name: float(value) for name, value in numbers.items()}
 
     def preferences(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r n+1']") -> "Preferences":
@@ -80,6 +87,7 @@ class Preferred:
 def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     """Trains the policy in `start_policy`; returns the validation metrics of the weights that were kept."""
     import numpy as np
+    import torch
 
     from training.checkpoint import PolicyCard, Selection, load_policy, read_card
     from training.device import prepare_device
@@ -111,7 +119,8 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     place = np.full(len(rows), -1)
     place[preferences.row] = np.arange(len(preferences.row))
     windows = find_windows(rows).keep(place >= 0)
-    criterion = Preferred(experiment.objective, items.astype(np.int32), n_rejected, reference, place)
+    generator = torch.Generator(device.device).manual_seed(experiment.seed)
+    criterion = Preferred(experiment.objective, items.astype(np.int32), n_rejected, reference, place, generator)
     _check_reference(policy, windows, criterion, spec)
     telemetry.write(
         "diagnostic",
@@ -150,8 +159,8 @@ def _check_reference(policy: "Policy", windows: "Windows", criterion: Preferred,
     drift = torch.cat([prefs.chosen_log_ratio, prefs.rejected_log_ratio.flatten()]).abs().max().item()
     if not drift <= LARGEST_DRIFT[policy.device.is_bf16]:
         raise ValueError(
-            f"reference_logps must be those of the starting policy, got {spec.reference_logps}, which differs by {drift:.3g} "
-            f"nats from {spec.start_policy}. Compute the reference log-probabilities with that policy."
+            f"reference_logps must be those of the starting policy, got {spec.reference_logps}, which differs by "
+            f"{drift:.3g} nats from {spec.start_policy}. Compute the reference log-probabilities with that policy."
         )
 
 

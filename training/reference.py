@@ -1,6 +1,6 @@
 """Log-probabilities of chosen and rejected items under the reference, computed once for all objectives and seeds.
 
-python -m training.reference SPEC.json     writes OUTPUT/reference_logps.parquet; SPEC.json is a training.config.ReferenceSpec
+python -m training.reference SPEC.json     a training.config.ReferenceSpec in, OUTPUT/reference_logps.parquet out
 """
 
 import sys

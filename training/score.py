@@ -1,6 +1,6 @@
 """Scores every validation and test row: its candidate set, and the full catalogue with the exact rank of the target.
 
-python -m training.score SPEC.json     writes OUTPUT/predictions.parquet; SPEC.json is a training.config.ScoreSpec
+python -m training.score SPEC.json     a training.config.ScoreSpec in, OUTPUT/predictions.parquet out
 """
 
 import sys

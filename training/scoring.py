@@ -1,7 +1,7 @@
 """Log-probabilities of the whole catalogue for many rows, and exact ranks. Dimensions: r rows, i items, k list length.
 
-A row's scores must not depend on which rows are scored beside it: rounding differs between matrix shapes, so every pass has
-one of a few fixed shapes, chosen by the length of the row's own trunk, and the output layer sees blocks of one size.
+A row's scores must not depend on which rows are scored beside it: rounding differs between matrix shapes, so every pass
+has one of a few fixed shapes, chosen by the length of the row's trunk, and the output layer sees blocks of one size.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -67,7 +67,7 @@ def _blocks(policy: Policy, rows: np.ndarray, states: Tensor) -> Iterator[tuple[
 def target_ranks(
     logps: Float[Tensor, "r i"], target: Int[Tensor, " r"], history: Int[Tensor, "r h"]
 ) -> tuple[Int[Tensor, " r"], Float[Tensor, " r"]]:
-    """Rank of each target among all items outside its row's history (1 = best; ties: target last), and its log-probability.
+    """Rank of each target among all items outside its row's history (1 = best; ties: target last), and its logp.
 
     Args:
         logps: scores of the catalogue; overwritten.
@@ -108,7 +108,7 @@ def padded_history(history: Ragged) -> Int[np.ndarray, "r h"]:
 
 
 def ranking_metrics(rank: Int[np.ndarray, " r"], logp: Float[np.ndarray, " r"]) -> dict[str, float]:
-    """Means over rows, with one target each: recall and NDCG of the first ten, reciprocal rank, and the loss in nats."""
+    """Means over rows, with one target each: recall and NDCG of the first ten, reciprocal rank, loss in nats."""
     in_ten = rank <= 10
     return {
         "ndcg_at_10_full": float(np.mean(np.where(in_ten, 1.0 / np.log2(rank + 1.0), 0.0))),
@@ -165,7 +165,7 @@ def joined_rankings(parts: Sequence[Ranking]) -> Ranking:
 def rank_catalogue(
     logps: Float[np.ndarray, "r i"], target: Int[np.ndarray, " r"], history: Ragged, top_k: int
 ) -> Ranking:
-    """All items but those in the row's history (never the target itself), cut to the first `top_k`; ties: target last."""
+    """All items outside the row's history, and the target, cut to the first `top_k`; ties: target last."""
     keys = _keys_with_target(logps, target)
     of_target = keys[np.arange(len(keys)), target]
     keys[history.owners, history.values] = EXCLUDED

@@ -1,6 +1,6 @@
 """Supervised fine-tuning: the policy learns to predict every next item of a history.
 
-python -m training.sft SPEC.json     writes OUTPUT/policy/ and OUTPUT/telemetry.jsonl; SPEC.json is a training.config.SftSpec
+python -m training.sft SPEC.json     a training.config.SftSpec in, OUTPUT/policy/ out
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The Parquet tables that the commands read and write, as flat numpy arrays; a bad value is refused with its row named."""
+"""The Parquet tables that the commands read and write, as flat numpy arrays; a bad value is refused, its row named."""
 
 import os
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Int
 
@@ -140,7 +139,7 @@ def read_rows(path: Path, split: str, n_items: int) -> Rows:
 
 
 def read_touched(path: Path, n_users: int, n_items: int) -> Ragged:
-    """For each user_id, the items in the user's train interactions, sorted; interactions of other splits are not read."""
+    """For each user_id, the items in the user's train interactions, sorted; other splits are not read."""
     table = pq.read_table(path, columns=["user_id", "item_id"], filters=[("split", "=", "train")])
     user_id, item_id = _integers(table, "user_id", path), _integers(table, "item_id", path)
     if _outside(item_id, n_items).any():
@@ -165,8 +164,8 @@ def read_preference_rows(path: Path, train: Rows, n_items: int) -> PreferenceRow
     """The table `preference_rows`.
 
     Raises:
-        ValueError: a row that is no train row or occurs twice, a chosen item that is not its target, a rejected item that
-            is the chosen one or occurs twice.
+        ValueError: a row that is no train row or occurs twice, a chosen item that is not its target, a rejected item
+            that is the chosen one or occurs twice.
     """
     table = pq.read_table(path, columns=["row_id", "chosen", "rejected"])
     row_id, chosen = _integers(table, "row_id", path), _integers(table, "chosen", path)
@@ -205,8 +204,8 @@ def read_reference_logps(path: Path, row_id: Int[np.ndarray, " m"], item_id: Int
         missing = int((~is_covered).sum())
         row, item = row_id[~is_covered][0], item_id[~is_covered][0]
         raise ValueError(
-            f"reference_logps must cover every chosen and rejected item, got {len(wanted) - missing} of {len(wanted)} pairs: "
-            f"{missing} are missing from {path}, the first is item {item} of row {row}. "
+            f"reference_logps must cover every chosen and rejected item, got {len(wanted) - missing} of {len(wanted)} "
+            f"pairs: {missing} are missing from {path}, the first is item {item} of row {row}. "
             "Compute the reference log-probabilities of these preference rows."
         )
     _refuse(~np.isfinite(logp[at]), row_id, f"logp in {path} must be finite")
@@ -281,22 +280,21 @@ def _integers(table: pa.Table, name: str, path: Path) -> np.ndarray:
     column = table[name]
     if not pa.types.is_integer(column.type) or column.null_count:
         raise ValueError(
-            f"{name} in {path} must be integers without nulls, got {column.type} with {column.null_count} nulls."
+            f"{name} in {path} must be integers without nulls, got {column.type} with {column.null_count} nulls. "
+            "Rebuild that table."
         )
     return column.to_numpy()
 
 
 def _lists(table: pa.Table, name: str, path: Path) -> Ragged:
-    column = table[name].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):  # zero or several chunks
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
-    if column.null_count or pc.list_flatten(column).null_count:
-        raise ValueError(f"{name} in {path} must be lists of integers without nulls.")
-    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
-    values = pc.list_flatten(column)
-    if not pa.types.is_integer(values.type):
-        raise ValueError(f"{name} in {path} must be lists of integers, got {column.type}.")
-    return Ragged(values.to_numpy(), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    chunks, kind = table[name].chunks, table.schema.field(name).type
+    column = pa.concat_arrays(chunks) if chunks else pa.array([], kind)
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_integer(kind.value_type):
+        raise ValueError(f"{name} in {path} must be lists of integers, got {kind}. Rebuild that table.")
+    values, offsets = column.flatten(), column.offsets.to_numpy().astype(np.int64)
+    if column.null_count or values.null_count:
+        raise ValueError(f"{name} in {path} must be lists of integers without nulls, got nulls. Rebuild that table.")
+    return Ragged(values.to_numpy(), offsets - offsets[0])
 
 
 def _pairs(row_id: np.ndarray, item_id: np.ndarray) -> Int[np.ndarray, " m"]:

@@ -1,7 +1,8 @@
-"""Which rows share one forward pass: rows whose histories are prefixes of one another. Dimensions: r rows, w windows, t tokens.
+"""Which rows share one forward pass: rows whose histories are prefixes of one another.
 
 In the table `histories` the rows of one window follow each other, each history being the one before it plus its target.
 The longest is the trunk: the model reads it once, and every row is scored at the end of its own prefix.
+Dimensions: r rows, w windows, t tokens.
 """
 
 from collections.abc import Iterator
@@ -63,40 +64,39 @@ def find_windows(rows: Rows) -> Windows:
 
 @dataclass(frozen=True)
 class Trunks:
-    """One forward pass: the tokens of some windows, and where each of their rows is scored."""
+    """One forward pass: the trunks of some windows one after the other, unpadded, and where each row is scored."""
 
-    tokens: Int[np.ndarray, "w t"]
-    """Padded on the right, where a causal model never looks back from."""
+    tokens: Int[np.ndarray, " t"]
+    offsets: Int[np.ndarray, " w+1"]
+    """Window k is `tokens[offsets[k] : offsets[k + 1]]`."""
     row: Int[np.ndarray, " r"]
     """Index of each row."""
     window: Int[np.ndarray, " r"]
-    """Which line of `tokens` each row stands in."""
+    """The window each row stands in."""
     prompt_tokens: Int[np.ndarray, " r"]
-    """How many tokens of that line are the row's prompt."""
+    """How many tokens of its window are the row's prompt."""
 
 
 def lay_out(
-    windows: Windows, chosen: Int[np.ndarray, " w"], vocabulary: ItemVocabulary, shape: tuple[int, int] | None = None
+    windows: Windows, chosen: Int[np.ndarray, " _"], vocabulary: ItemVocabulary, shape: tuple[int, int] | None = None
 ) -> Trunks:
-    """The tokens of the chosen windows, as many lines of as many tokens as they need, or filled up to `shape`."""
-    history = windows.rows.history.take(windows.trunk_row[chosen])
-    members = windows.members.take(chosen)
-    tokens = vocabulary.prompts(history, None if shape is None else shape[1])
+    """The tokens of the chosen windows; with `shape`, that many windows of that many tokens, filled up with padding."""
+    prompts = vocabulary.prompts(windows.rows.history.take(windows.trunk_row[chosen]))
     if shape is not None:
-        tokens = np.concatenate([tokens, np.full((shape[0] - len(tokens), shape[1]), vocabulary.pad)])
-    return Trunks(
-        tokens=tokens,
-        row=members.values,
-        window=members.owners,
-        prompt_tokens=vocabulary.prompt_tokens(windows.rows.history.lengths[members.values]),
-    )
+        n_windows, width = shape
+        tokens = np.full(shape, vocabulary.pad, dtype=np.int64)
+        tokens[: len(prompts)] = prompts.padded(vocabulary.pad, width)
+        prompts = Ragged(tokens.reshape(-1), np.arange(n_windows + 1) * width)
+    members = windows.members.take(chosen)
+    lengths = vocabulary.prompt_tokens(windows.rows.history.lengths[members.values])
+    return Trunks(prompts.values, prompts.offsets, members.values, members.owners, lengths)
 
 
 def plan_steps(windows: Windows, *, batch_size: int, epochs: int, seed: int) -> list[list[Int[np.ndarray, " _"]]]:
     """For each epoch, for each optimizer step, the windows it takes: whole windows in an order of that epoch's own.
 
     A step takes windows until it has at least `batch_size` rows; a remainder too small for a step joins the last one.
-    The order is a hash of the seed, the epoch and the window's first row: it does not depend on which other windows exist.
+    The order is a hash of the seed, the epoch and the window's first row: whatever other windows exist.
     """
     sizes, first_row = (
         windows.members.lengths,
@@ -119,28 +119,19 @@ def plan_steps(windows: Windows, *, batch_size: int, epochs: int, seed: int) -> 
 
 
 def cut(
-    windows: Windows, chosen: Int[np.ndarray, " _"], *, max_tokens: int, max_rows: int, split_saving: int
+    windows: Windows, vocabulary: ItemVocabulary, *, max_tokens: int, max_rows: int
 ) -> Iterator[Int[np.ndarray, " _"]]:
-    """Parts of one step that each fit a forward pass, longest windows first so that little is padding.
+    """Parts of the windows that each fit a forward pass: few tokens and few rows, or a single window.
 
-    Args:
-        max_tokens: most tokens of one pass, padding included; a longer single window is a pass of its own.
-        max_rows: most rows of one pass; a single window with more is a pass of its own.
-        split_saving: a pass is also ended where the padding this saves in the remaining windows outweighs this many tokens,
-            which is what another pass costs.
+    Longest first: windows of one pass have similar lengths, which their attention is padded to.
     """
-    lengths = windows.rows.history.lengths[windows.trunk_row[chosen]] + 1
-    order = np.argsort(-lengths, kind="stable")
-    chosen, lengths, sizes = chosen[order], lengths[order], windows.members.lengths[chosen[order]]
+    tokens = vocabulary.prompt_tokens(windows.rows.history.lengths[windows.trunk_row])
+    order = np.argsort(-tokens, kind="stable")
+    tokens, rows = np.cumsum(tokens[order]), np.cumsum(windows.members.lengths[order])
     start = 0
-    while start < len(chosen):
-        width = int(lengths[start])
-        end = min(start + max(1, max_tokens // width), len(chosen))
-        within = int(np.searchsorted(np.cumsum(sizes[start:end]), max_rows, side="right"))
-        end = start + max(1, min(end - start, within))
-        # Ending at e narrows the windows from e on to lengths[e].
-        saved = (width - lengths[start + 1 : end]) * (end - np.arange(start + 1, end))
-        if len(saved) and saved.max() > split_saving:
-            end = start + 1 + int(saved.argmax())
-        yield chosen[start:end]
+    while start < len(order):
+        tokens_before, rows_before = (tokens[start - 1], rows[start - 1]) if start else (0, 0)
+        fits = (tokens - tokens_before <= max_tokens) & (rows - rows_before <= max_rows)
+        end = max(start + 1, int(np.flatnonzero(fits)[-1]) + 1 if fits.any() else 0)
+        yield order[start:end]
         start = end

@@ -60,8 +60,8 @@ def draw_uniform(
 ) -> Int[np.ndarray, "r n"]:
     """Distinct items drawn uniformly from those not excluded; ABSENT where a row has fewer.
 
-    Draw j of a row is a hash of (seed, row id, j); excluded and repeated items are rejected. The few rows that this leaves
-    short order their remaining items by a hash of (seed, row id, item).
+    Draw j of a row is a hash of (seed, row id, j); excluded and repeated items are rejected. The few rows left short by
+    that order their remaining items by a hash of (seed, row id, item).
     """
     n_rows, n_items = is_excluded.shape
     if n == 0 or n_rows == 0:

@@ -14,7 +14,7 @@ from training.tables import Ragged
 
 @dataclass(frozen=True)
 class ItemVocabulary:
-    """Token k is item k; behind the catalogue come the token that begins every prompt and the one that fills up lines."""
+    """Token k is item k; behind them come the token that begins every prompt and the one that fills up lines."""
 
     n_items: int
 
@@ -41,12 +41,12 @@ class ItemVocabulary:
         """Most items of a history whose prompt fits `context` tokens."""
         return context - 1
 
-    def prompts(self, histories: Ragged, width: int | None = None) -> Int[np.ndarray, "k t"]:
-        """Tokens of each history, padded on the right.
+    def prompts(self, histories: Ragged) -> Ragged:
+        """Tokens of each history.
 
-        >>> ItemVocabulary(n_items=5).prompts(Ragged.of([[3, 0], [4]]))
-        array([[5, 3, 0],
-               [5, 4, 6]])
+        >>> ItemVocabulary(n_items=5).prompts(Ragged.of([[3, 0], [4]])).padded(-1)
+        array([[ 5,  3,  0],
+               [ 5,  4, -1]])
         """
-        items = histories.padded(self.pad, None if width is None else width - 1)
-        return np.concatenate([np.full((len(histories), 1), self.begin), items], axis=1)
+        tokens = np.insert(histories.values.astype(np.int64), histories.offsets[:-1], self.begin)
+        return Ragged(tokens, histories.offsets + np.arange(len(histories.offsets)))
