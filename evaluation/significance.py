@@ -134,12 +134,6 @@ def resampled_totals(values: Floats, *, resamples: int = 10_000, seed: int = 0) 
     return totals
 
 
-def resampled_means(sums: Floats, rows: Floats, *, resamples: int = 10_000, seed: int = 0) -> Floats:
-    """The mean over rows of each column when users are drawn with replacement. Shapes [u c], [u] → [s c]."""
-    totals = resampled_totals(np.column_stack([sums, rows]), resamples=resamples, seed=seed)
-    return totals[:, :-1] / totals[:, -1:]
-
-
 def percentile_intervals(values: Floats, resampled: Floats, *, level: float = 0.95) -> list[Interval]:
     """The percentile interval of each column. Shapes [c], [s c]."""
     tail = (1.0 - level) / 2.0

@@ -17,7 +17,7 @@ from evaluation.significance import (
     paired_difference,
     panel_of,
     percentile_intervals,
-    resampled_means,
+    resampled_totals,
 )
 
 LAW = settings(deadline=None, derandomize=True, max_examples=60)
@@ -156,6 +156,11 @@ def test_a_paired_difference_changes_its_sign_with_its_order(table: pl.DataFrame
     assert back.p_value == forth.p_value
 
 
+def resampled_means(sums: np.ndarray, rows: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
+    totals = resampled_totals(np.column_stack([sums, rows]), resamples=resamples, seed=seed)
+    return totals[:, :-1] / totals[:, -1:]
+
+
 @pytest.mark.parametrize("rows_per_user", [1, 4])
 def test_intervals_cover_the_truth_as_often_as_they_say(rows_per_user: int) -> None:
     """400 simulated test sets of 80 users with tastes of their own: 95 % intervals hold the true mean in 95 %."""
@@ -176,7 +181,7 @@ def test_paired_p_values_of_equal_systems_are_small_as_rarely_as_they_say() -> N
     generator = np.random.default_rng(0)
     sets, users = 400, 150
     first, second = (generator.binomial(1, 0.3, (users, sets)).astype(np.float64) for _ in range(2))
-    resampled = resampled_means(first - second, np.ones(users), resamples=1000, seed=2)
+    resampled = resampled_totals(first - second, resamples=1000, seed=2)
     at_most, at_least = (resampled <= 0.0).mean(axis=0), (resampled >= 0.0).mean(axis=0)
     found = np.mean(2 * np.minimum(at_most, at_least) < 0.05)
     assert found == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / sets))

@@ -142,7 +142,7 @@ def with_candidates(candidates: list[list[int]]) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("candidate_sets", "said"),
     [
-        (CANDIDATE_SETS[:1], "each of the 2 validation and test rows once, got 1 rows"),
+        (CANDIDATE_SETS[:1], "each of the 2 validation and test rows, got 1"),
         (pl.concat([CANDIDATE_SETS, CANDIDATE_SETS[:1]]), "got 3 rows, 3 of them theirs"),
         (CANDIDATE_SETS.with_columns(row_id=2 * pl.col("row_id")), "1 of them theirs"),
         (with_candidates([[2], [3, 4]]), "one length"),

@@ -13,7 +13,7 @@ from evaluation.significance import (
     mcnemar_exact,
     paired_difference,
     panel_of,
-    resampled_means,
+    resampled_totals,
     smallest_detectable_difference,
     verdict,
 )
@@ -24,6 +24,11 @@ def metrics(values: list[float], users: list[int], split: str = "test", metric: 
         {"row_id": range(len(values)), "user_id": users, "split": split, "metric": metric, "value": values},
         schema={"row_id": pl.Int32, "user_id": pl.Int32, "split": pl.String, "metric": pl.String, "value": pl.Float64},
     )
+
+
+def resampled_means(sums: np.ndarray, rows: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
+    totals = resampled_totals(np.column_stack([sums, rows]), resamples=resamples, seed=seed)
+    return totals[:, :-1] / totals[:, -1:]
 
 
 def test_the_mean_over_rows_and_the_mean_over_users_differ_where_users_have_several_rows() -> None:
