@@ -1,6 +1,7 @@
 """Reads `datasets/*.yaml` and `experiments/*.yaml`; every mistake is one line that names file, line, key and what is accepted."""
 
 import difflib
+import math
 import os
 import re
 from pathlib import Path
@@ -62,7 +63,21 @@ def load_experiment(key: str) -> Experiment:
                 f"{_path('experiments', key)}: start_from must be an experiment of kind sft, got "
                 f"'{experiment.start_from}'. Accepted: {', '.join(starts) or 'none yet; add one to experiments/'}."
             )
+        _refuse_short_pool(key, experiment, load_start(experiment))
     return experiment
+
+
+def _refuse_short_pool(key: str, experiment: PreferenceExperiment, start: SftExperiment) -> None:
+    negatives, pool = experiment.negatives, start.pool
+    hard = {"hardest": negatives.n, "uniform": 0, "mixed": math.ceil(negatives.n * negatives.hard_share)}[negatives.miner]
+    uniform = {"hardest": 0, "uniform": negatives.n, "mixed": math.ceil(negatives.n * (1 - negatives.hard_share))}
+    for kind, asked, held in (("hard", hard, pool.hard), ("uniform", uniform[negatives.miner], pool.uniform)):
+        if asked > held:
+            raise ConfigurationError(
+                f"{_path('experiments', key)}: negatives must ask for at most the {held} {kind} negatives that the pool of "
+                f"{experiment.start_from} holds, got {asked}. Lower n, or raise pool.{kind} in "
+                f"experiments/{experiment.start_from}.yaml."
+            )
 
 
 def load_start(experiment: PreferenceExperiment) -> SftExperiment:

@@ -14,7 +14,7 @@ class DemoSource(Frozen):
     """The built-in simulated shop; see `assets/sources/demo.py` for its mechanism."""
 
     kind: Literal["demo"]
-    users: int = Field(6000, ge=50, le=1_000_000)
+    users: int = Field(8000, ge=50, le=1_000_000)
     items: int = Field(1200, ge=50, le=100_000)
     seed: int = Field(0, ge=0)
 

@@ -29,7 +29,7 @@ SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:d
             **SPEC,
         ),
         dg.AssetSpec(
-            "users", description="Dense user ids and what they were.", deps=["raw_interactions", "raw_items"], **SPEC
+            "users", description="Every user that cleaning kept: the dense id, and the raw id it stands for.", deps=["raw_interactions", "raw_items"], **SPEC
         ),
         dg.AssetSpec(
             "items",

@@ -1,5 +1,6 @@
 """The two dimensions of everything: a data set, and an experiment on it. Keys are file names in `datasets/` and `experiments/`."""
 
+import warnings
 from typing import NamedTuple
 
 import dagster as dg
@@ -14,6 +15,24 @@ class Keys(NamedTuple):
 
     dataset: str
     experiment: str
+
+
+def of_start(asset: str) -> dg.AssetDep:
+    """A dependency on the partition of another experiment: the one that an experiment's `start_from` names.
+
+    Dagster cannot read that name from the file, so it is told that any experiment on the same data set may be meant.
+    Which one it was stands in the materialisation's metadata.
+    """
+    with warnings.catch_warnings():
+        # Beta in the pinned release; without it the graph would show an edge from the experiment to itself.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        mapping = dg.MultiPartitionMapping(
+            {
+                "dataset": dg.DimensionPartitionMapping("dataset", dg.IdentityPartitionMapping()),
+                "experiment": dg.DimensionPartitionMapping("experiment", dg.AllPartitionMapping()),
+            }
+        )
+    return dg.AssetDep(asset, partition_mapping=mapping)
 
 
 def keys_of(context: dg.AssetExecutionContext) -> Keys:

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets.configuration import load_experiment
-from assets.partitions import BY_EXPERIMENT, Keys, keys_of
+from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.plots import curves_plot
 from assets.ports import Lake, Launcher, Tracker, partition_text
 from assets.progress import Follower
@@ -69,7 +69,7 @@ def sft_policies(
 
 
 @dg.asset(
-    deps=["histories", "items", "preference_rows", "reference_logps"],
+    deps=[of_start("sft_policies"), "histories", "items", "preference_rows", "reference_logps"],
     partitions_def=BY_EXPERIMENT,
     group_name="policies",
     kinds={"torch", "mlflow"},

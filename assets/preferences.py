@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from assets.configuration import load_start
-from assets.partitions import BY_EXPERIMENT, Keys, keys_of
+from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.policies import load_preference
 from assets.ports import Lake
 from assets.publication import Content, Inputs, check, check_specs, publish
@@ -17,7 +17,7 @@ from assets.transforms.preferences import choose_negatives, negatives_missing
 
 
 @dg.asset(
-    deps=["mined_negatives", "histories", "interactions"],
+    deps=[of_start("mined_negatives"), "histories", "interactions"],
     partitions_def=BY_EXPERIMENT,
     group_name="negatives",
     kinds={"polars", "parquet"},

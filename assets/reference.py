@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.partitions import BY_EXPERIMENT, Keys, keys_of
+from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.policies import load_preference
 from assets.ports import Lake, Launcher
 from assets.progress import Follower
@@ -17,7 +17,7 @@ from training.config import ReferenceSpec
 
 
 @dg.asset(
-    deps=["sft_policies", "preference_rows", "histories", "items"],
+    deps=[of_start("sft_policies"), "preference_rows", "histories", "items"],
     partitions_def=BY_EXPERIMENT,
     group_name="negatives",
     kinds={"torch", "parquet"},

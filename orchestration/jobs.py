@@ -7,7 +7,7 @@ A job cannot span two partition definitions, so a whole way from raw file to reg
 import dagster as dg
 
 from assets.configuration import experiment_keys
-from assets.partitions import BY_EXPERIMENT, DATASETS
+from assets.partitions import BY_EXPERIMENT
 
 ingest = dg.define_asset_job(
     "ingest",
@@ -15,43 +15,36 @@ ingest = dg.define_asset_job(
         "raw_interactions", "raw_items", "quarantine", "interactions", "users", "items", "splits", "histories",
         "candidate_sets",
     ),  # fmt: skip
-    partitions_def=DATASETS,
     description="Raw files → clean tables, histories and candidate sets of one data set.",
 )
 train_sft = dg.define_asset_job(
     "train_sft",
     selection=dg.AssetSelection.assets("sft_policies", "mined_negatives"),
-    partitions_def=BY_EXPERIMENT,
     description="A supervised policy, and the pool of negatives it mines. For experiments of kind sft.",
 )
 train_preference = dg.define_asset_job(
     "train_preference",
     selection=dg.AssetSelection.assets("preference_rows", "reference_logps", "preference_policies"),
-    partitions_def=BY_EXPERIMENT,
     description="A preference policy from the policy it starts from. For experiments of kind preference.",
 )
 evaluate = dg.define_asset_job(
     "evaluate",
     selection=dg.AssetSelection.assets("predictions", "metrics"),
-    partitions_def=BY_EXPERIMENT,
     description="Predictions and metrics of one experiment, on both protocols.",
 )
 register = dg.define_asset_job(
     "register",
     selection=dg.AssetSelection.assets("registered_models"),
-    partitions_def=BY_EXPERIMENT,
     description="A trained and evaluated policy as a version in the MLflow registry.",
 )
 compare = dg.define_asset_job(
     "compare",
     selection=dg.AssetSelection.assets("leaderboard"),
-    partitions_def=DATASETS,
     description="The leaderboard of one data set.",
 )
 promote = dg.define_asset_job(
     "promote",
     selection=dg.AssetSelection.assets("promotion"),
-    partitions_def=DATASETS,
     description="Gives the alias `champion` to the best version of one data set.",
 )
 

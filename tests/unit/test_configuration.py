@@ -89,3 +89,9 @@ def test_every_experiment_that_ships_loads_and_says_how_to_run_it(key: str) -> N
     load_experiment(key)
     header = (project_folder() / "experiments" / f"{key}.yaml").read_text(encoding="utf-8").split("\nkind:")[0]
     assert f"borderline run --dataset demo --experiments {key}" in header
+
+
+def test_more_negatives_than_the_pool_holds_are_refused(project: Path) -> None:
+    write(project, GOOD.replace("{n: 15, miner: mixed}", "{n: 21, miner: uniform}"))
+    with pytest.raises(ConfigurationError, match=r"at most the 20 uniform negatives .* got 21.*raise pool\.uniform"):
+        load_experiment("mine")
