@@ -51,7 +51,7 @@ def simulate_tables(
     histories: dict[str, list[tuple[int, list[int], int]]] = {"train": [], "validation": [], "test": []}
     candidates: list[list[int]] = []
     for user in range(users):
-        length = min(4 + int(random.geometric(1 / mean_length)), items - 1)
+        length = min(4 + int(random.geometric(1 / mean_length)), 2 * items // 3)
         sequence, at = [], int(random.integers(items))
         while len(sequence) < length:
             at = (at + int(random.integers(1, 4))) % items if random.random() < 0.85 else int(random.integers(items))

@@ -44,7 +44,7 @@ def windows(simulate: Callable[..., Any], tmp_path: Any) -> Windows:
 def repeat_the_prompt(policy: Policy, windows: Windows, row: int, items: list[int]) -> Tensor:
     """Each item appended to a copy of the prompt, as `transformers` itself computes it, with its own attention."""
     prompt = [policy.vocabulary.begin, *windows.rows.history[row].tolist()]
-    policy.model.config._attn_implementation = "eager"
+    policy.model.config._attn_implementation = "sdpa"
     logits = policy.model(input_ids=torch.tensor([[*prompt, item] for item in items])).logits
     policy.model.config._attn_implementation = "borderline_windows"
     shifted = torch.log_softmax(logits[:, :-1, : policy.vocabulary.n_items], dim=-1)

@@ -1,0 +1,334 @@
+"""Every command end to end on a small data set, in this process; and how they end when they must."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from training import mine, preference, reference, score, sft
+
+COMMANDS = {"sft": sft, "mine": mine, "reference": reference, "preference": preference, "score": score}
+BACKBONE = {"kind": "scratch", "hidden": 16, "layers": 1, "heads": 2, "context": 16, "dropout": 0.1}
+SFT = {
+    "kind": "sft",
+    "backbone": BACKBONE,
+    "optimizer": {"kind": "adamw", "lr": 0.01, "weight_decay": 0.01},
+    "budget": {"epochs": 6, "batch_size": 64, "validations": 3},
+}
+PREFERENCE = {
+    "kind": "preference",
+    "start_from": "sft",
+    "objective": {"kind": "dynamicpo-dmpo", "beta": 1.0},
+    "optimizer": {"kind": "adamw", "lr": 1e-3},
+    "budget": {"epochs": 2, "batch_size": 64, "validations": 2},
+}
+
+
+class Workshop:
+    """Runs commands on one data set, each in a folder of its own."""
+
+    def __init__(self, tables: Any, folder: Path) -> None:
+        self.tables, self.folder = tables, folder
+
+    def spec(self, stage: str, name: str, **fields: Any) -> Path:
+        output = self.folder / name
+        output.mkdir()
+        fields = {"histories": self.tables.histories, "items": self.tables.items, "output": output, **fields}
+        path = output / "spec.json"
+        path.write_text(json.dumps(fields, default=str))
+        return path
+
+    def run(self, stage: str, name: str | None = None, exit_code: int = 0, **fields: Any) -> Path:
+        path = self.spec(stage, name or stage, **fields)
+        assert COMMANDS[stage].main([str(path)]) == exit_code
+        return path.parent
+
+    def sft(self, name: str = "sft", experiment: dict[str, Any] = SFT, **fields: Any) -> Path:
+        return self.run("sft", name, experiment=experiment, **fields) / "policy"
+
+    def mine(self, policy: Path, name: str = "mine", **fields: Any) -> pa.Table:
+        fields = {"pool": {"hard": 4, "uniform": 4}, "interactions": self.tables.interactions, "seed": 0, **fields}
+        output = self.run("mine", name, policy=policy, policy_name="sft", **fields)
+        return pq.read_table(output / "mined_negatives.parquet")
+
+    def preference_rows(self, mined: pa.Table, n: int = 5) -> Path:
+        pools: dict[int, list[int]] = {}
+        for row, item in zip(mined["row_id"].to_pylist(), mined["item_id"].to_pylist(), strict=True):
+            pools.setdefault(row, []).append(item)
+        train = self.tables.rows("train")
+        table = {
+            "row_id": pa.array([row["row_id"] for row in train], pa.int32()),
+            "chosen": pa.array([row["target"] for row in train], pa.int32()),
+            "rejected": pa.array([pools.get(row["row_id"], [])[-n:] for row in train], pa.list_(pa.int32())),
+        }
+        path = self.folder / "preference_rows.parquet"
+        pq.write_table(pa.table(table), path)
+        return path
+
+    def reference(self, policy: Path, preference_rows: Path) -> Path:
+        output = self.run("reference", policy=policy, preference_rows=preference_rows)
+        return output / "reference_logps.parquet"
+
+    def preference(self, start: Path, rows: Path, reference: Path, name: str = "preference", **fields: Any) -> Path:
+        inputs = {"start_policy": start, "preference_rows": rows, "reference_logps": reference}
+        return self.run("preference", name, **{"experiment": PREFERENCE, **inputs, **fields})
+
+
+@pytest.fixture
+def workshop(tables: Any, tmp_path: Path) -> Workshop:
+    return Workshop(tables, tmp_path)
+
+
+def weights(policy: Path) -> bytes:
+    return (policy / "model.safetensors").read_bytes()
+
+
+def test_the_commands_make_a_policy_negatives_a_better_policy_and_predictions(
+    workshop: Workshop, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    policy = workshop.sft()
+    lines = telemetry_lines(policy.parent)
+    losses = [line["metrics"]["loss"] for line in lines if line["kind"] == "validation"]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < np.log(workshop.tables.n_items) - 0.1  # better than knowing nothing
+    assert lines[-1]["kind"] == "end"
+    assert lines[-1]["metrics"]["success"] == 1
+
+    mined = workshop.mine(policy)
+    rows = workshop.preference_rows(mined)
+    reference = workshop.reference(policy, rows)
+    output = workshop.preference(policy, rows, reference)
+    lines = telemetry_lines(output)
+    kinds = {line["kind"] for line in lines}
+    assert kinds == {"train", "validation", "diagnostic", "progress", "checkpoint", "end"}
+    measured = [(line["step"], line["metrics"]["ndcg_at_10_full"]) for line in lines if line["kind"] == "validation"]
+    assert measured[0][0] == 0  # the start is measured …
+    card = json.loads((output / "policy" / "policy.json").read_text())
+    assert card["selection"]["step"] in [step for step, _ in measured[1:]]  # … but never selected
+    assert card["selection"]["value"] == max(value for _, value in measured[1:])
+    assert card["start"] == json.loads((policy / "policy.json").read_text())["files"]["model.safetensors"]
+    names = set().union(*[line["metrics"] for line in lines if line["kind"] == "diagnostic"])
+    assert {"margin_q50", "win_rate_all", "boundary_fraction", "violation_rate_policy", "chosen_logp_drift"} <= names
+
+    predicted = workshop.run("score", policy=output / "policy", candidate_sets=workshop.tables.candidate_sets, top_k=7)
+    predictions = pq.read_table(predicted / "predictions.parquet").to_pylist()
+    histories = {row["row_id"]: row for row in workshop.tables.rows() if row["split"] != "train"}
+    assert [(p["row_id"], p["protocol"]) for p in predictions] == [(r, p) for r in histories for p in ("full", "of_5")]
+    for prediction in predictions:
+        row = histories[prediction["row_id"]]
+        assert len(prediction["items"]) == {"full": 7, "of_5": 5}[prediction["protocol"]]
+        assert prediction["scores"] == sorted(prediction["scores"], reverse=True)
+        if row["target"] in prediction["items"]:
+            assert prediction["items"].index(row["target"]) + 1 == prediction["target_rank"]
+        if prediction["protocol"] == "full":
+            assert not set(prediction["items"]) & (set(row["history"]) - {row["target"]})
+
+
+def test_the_same_seed_gives_the_same_weights_to_the_bit_and_another_does_not(workshop: Workshop) -> None:
+    first, again = workshop.sft("first"), workshop.sft("again")
+    assert weights(first) == weights(again)
+    assert weights(workshop.sft("other", {**SFT, "seed": 1})) != weights(first)
+    mined = workshop.mine(first)
+    rows = workshop.preference_rows(mined)
+    reference = workshop.reference(first, rows)
+    one = workshop.preference(first, rows, reference, "one")
+    two = workshop.preference(first, rows, reference, "two")
+    assert weights(one / "policy") == weights(two / "policy") != weights(first)
+
+
+def test_test_rows_change_nothing(workshop: Workshop) -> None:
+    policy = workshop.sft()
+    mined = workshop.mine(policy)
+    n_items = workshop.tables.n_items
+    table = pq.read_table(workshop.tables.histories)
+    is_test = np.array(table["split"].to_pylist()) == "test"
+    spoilt = [[99_999] if bad else row for bad, row in zip(is_test, table["history"].to_pylist(), strict=True)]
+    target = np.where(is_test, -1, table["target"].to_numpy()).astype(np.int32)
+    table = table.set_column(3, "history", pa.array(spoilt, pa.list_(pa.int32())))
+    pq.write_table(table.set_column(4, "target", pa.array(target)), workshop.tables.histories)
+    touched = pq.read_table(workshop.tables.interactions)
+    is_held_out = np.array(touched["split"].to_pylist()) != "train"
+    item = np.where(is_held_out, (touched["item_id"].to_numpy() + 1) % n_items, touched["item_id"].to_numpy())
+    pq.write_table(touched.set_column(1, "item_id", pa.array(item.astype(np.int32))), workshop.tables.interactions)
+    assert weights(workshop.sft("again")) == weights(policy)
+    assert workshop.mine(policy, "mine again").equals(mined)
+
+
+def test_mined_negatives_agree_with_a_look_at_every_row(workshop: Workshop) -> None:
+    mined = workshop.mine(workshop.sft())
+    touched: dict[int, set[int]] = {}
+    for row in pq.read_table(workshop.tables.interactions).to_pylist():
+        if row["split"] == "train":
+            touched.setdefault(row["user_id"], set()).add(row["item_id"])
+    train = {row["row_id"]: row for row in workshop.tables.rows("train")}
+    table = mined.to_pylist()
+    assert [row["row_id"] for row in table] == sorted(row["row_id"] for row in table)
+    pools: dict[int, list[dict[str, Any]]] = {}
+    for row in table:
+        pools.setdefault(row["row_id"], []).append(row)
+    assert pools.keys() == train.keys()
+    for row_id, pool in pools.items():
+        items = [row["item_id"] for row in pool]
+        assert len(set(items)) == len(items) == 8
+        assert not set(items) & touched[train[row_id]["user_id"]]
+        assert [row["miner"] for row in pool] == ["hardest"] * 4 + ["uniform"] * 4
+        assert [row["rank"] for row in pool[:4]] == [1, 2, 3, 4]
+        assert {(row["round"], row["policy"]) for row in pool} == {(0, "sft")}
+        by_rank = sorted(pool, key=lambda row: row["rank"])
+        assert [row["logp"] for row in by_rank] == sorted((row["logp"] for row in pool), reverse=True)
+        sums = {np.float32(row["logp"] + row["margin"]).round(4) for row in pool}
+        assert max(sums) - min(sums) < 1e-3  # all are margins to the same chosen item
+        violations = [row["on_boundary"] for row in pool if row["margin"] <= 0]
+        assert all(violations)
+        assert any(row["on_boundary"] for row in pool)
+        if violations:
+            assert not any(row["on_boundary"] for row in pool if row["margin"] > 0)
+    held_out = {row["user_id"]: row["target"] for row in workshop.tables.rows("test")}
+    assert any(held_out[train[row["row_id"]]["user_id"]] == row["item_id"] for row in table)  # not kept out either
+
+
+def test_mining_draws_the_same_whatever_chunk_a_row_is_in(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = workshop.sft()
+    whole = workshop.mine(policy, "whole")
+    monkeypatch.setattr(mine, "CHUNK_ROWS", 10)
+    assert workshop.mine(policy, "chunks").equals(whole)
+
+
+def test_a_reference_table_with_holes_is_refused_with_the_count(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = workshop.sft()
+    rows = workshop.preference_rows(workshop.mine(policy))
+    reference = workshop.reference(policy, rows)
+    table = pq.read_table(reference)
+    pq.write_table(table.slice(3), reference)
+    inputs = {"start_policy": policy, "preference_rows": rows, "reference_logps": reference}
+    workshop.run("preference", exit_code=2, experiment=PREFERENCE, **inputs)
+    assert f"got {len(table) - 3} of {len(table)} pairs: 3 are missing" in capsys.readouterr().err
+
+
+def test_the_reference_of_another_policy_is_refused(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    policy, other = workshop.sft(), workshop.sft("other", {**SFT, "seed": 5})
+    rows = workshop.preference_rows(workshop.mine(policy))
+    reference = workshop.reference(other, rows)
+    inputs = {"start_policy": policy, "preference_rows": rows, "reference_logps": reference}
+    workshop.run("preference", exit_code=2, experiment=PREFERENCE, **inputs)
+    assert "reference_logps must be those of the starting policy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["dmpo", "sdpo", "mcpo", "dynamicpo-sdpo"])
+def test_each_objective_trains_from_its_kind_alone(workshop: Workshop, kind: str) -> None:
+    policy = workshop.sft()
+    rows = workshop.preference_rows(workshop.mine(policy))
+    reference = workshop.reference(policy, rows)
+    output = workshop.preference(policy, rows, reference, experiment={**PREFERENCE, "objective": {"kind": kind}})
+    assert weights(output / "policy") != weights(policy)
+
+
+def test_a_row_without_negatives_is_no_obstacle(workshop: Workshop) -> None:
+    policy = workshop.sft()
+    mined = workshop.mine(policy)
+    rows = workshop.preference_rows(mined.filter(pa.compute.greater(mined["row_id"], 20)))
+    output = workshop.preference(policy, rows, workshop.reference(policy, rows))
+    assert (output / "policy").is_dir()
+
+
+def test_a_wrong_specification_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(
+        json.dumps({"histories": "/h", "items": "/i", "output": str(tmp_path), "experiment": {"kind": "sft"}})
+    )
+    assert sft.main([str(path)]) == 2
+    message = capsys.readouterr().err
+    assert "experiment.optimizer: Field required" in message
+    assert message.count("\n") == 1
+
+
+def test_a_second_result_never_replaces_the_first(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = workshop.sft()
+    before = weights(policy)
+    assert sft.main([str(policy.parent / "spec.json")]) == 2
+    assert "must not hold a result yet" in capsys.readouterr().err
+    assert weights(policy) == before
+
+
+LONG = {**SFT, "budget": {"epochs": 100_000, "batch_size": 64, "validations": 1}}
+
+
+def start(path: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """The command in a process of its own; returns when it trains."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "training.sft", str(path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stderr=subprocess.PIPE,
+    )
+    telemetry = path.parent / "telemetry.jsonl"
+    deadline = time.monotonic() + 60
+    while child.poll() is None and not (telemetry.exists() and '"train"' in telemetry.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return child
+
+
+def test_a_signal_ends_a_command_promptly_with_an_end_line(
+    workshop: Workshop, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    path = workshop.spec("sft", "sft", experiment=LONG)
+    child = start(path)
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=10)
+    assert child.returncode == 128 + signal.SIGTERM
+    assert errors == b"stopped by SIGTERM\n"
+    last = telemetry_lines(path.parent)[-1]
+    assert (last["kind"], last["metrics"]) == ("end", {"success": 0})
+    assert not (path.parent / "policy").exists()
+
+
+def test_a_command_dies_with_its_parent(workshop: Workshop) -> None:
+    path = workshop.spec("sft", "sft", experiment=LONG)
+    script = (
+        "import os, subprocess, sys, time\n"
+        "environment = {**os.environ, 'BORDERLINE_PARENT_PID': str(os.getpid())}\n"
+        f"child = subprocess.Popen([sys.executable, '-m', 'training.sft', {str(path)!r}], env=environment)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    telemetry, deadline = path.parent / "telemetry.jsonl", time.monotonic() + 60
+    while not (telemetry.exists() and telemetry.stat().st_size):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.kill()
+    parent.communicate()
+    while is_running(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def test_a_command_whose_parent_is_gone_does_not_start(workshop: Workshop) -> None:
+    path = workshop.spec("sft", "sft", experiment=LONG)
+    child = start(path, BORDERLINE_PARENT_PID="1")
+    _, errors = child.communicate(timeout=10)
+    assert child.returncode == 1
+    assert errors == b"the parent process 1 is gone\n"
