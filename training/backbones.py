@@ -5,6 +5,7 @@ code, and are pinned.
 `transformers.models.auto` and `peft` are imported where they are needed: they cost seconds.
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def checkpoint_model(config: CheckpointBackbone, n_tokens: int, seed: int) -> "P
 
 
 def _replace_vocabulary(model: Any, n_tokens: int, seed: int) -> None:
-    old = model.get_input_embeddings().weight
+    old = model.get_input_embeddings().weight.detach()
     hidden, deviation = old.shape[1], float(old.float().std())
     generator = torch.Generator().manual_seed(seed)
     model.config.tie_word_embeddings = False
@@ -123,26 +124,27 @@ def load_model(folder: Path) -> "PreTrainedModel":
     return model
 
 
-def attach_lora(model: "PreTrainedModel", config: LoraConfig) -> "PeftModel":
+def attach_lora(model: "PreTrainedModel", config: LoraConfig, seed: int) -> "PeftModel":
     """Low-rank adapters on the frozen model; the item embeddings at both ends train in full, through copies.
 
     With the adapters disabled, the frozen weights answer: that is the reference.
     """
     import peft
 
+    torch.manual_seed(seed)
+
     ends = [
         name
         for name, module in model.named_modules()
         if module in (model.get_input_embeddings(), model.get_output_embeddings())
     ]
-    return peft.get_peft_model(
-        model,
-        peft.LoraConfig(
-            r=config.rank,
-            lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]
-            lora_dropout=config.dropout,
-            target_modules=config.targets,
-            modules_to_save=[name.rsplit(".", 1)[-1] for name in ends],
-            task_type=None,
-        ),
+    settings = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]
+        lora_dropout=config.dropout,
+        target_modules=config.targets,
+        modules_to_save=[name.rsplit(".", 1)[-1] for name in ends],
     )
+    with warnings.catch_warnings():  # peft 0.21 asks transformers 5 for a deprecated name; gone with the next peft
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        return peft.get_peft_model(model, settings)  # pyright: ignore[reportReturnType]

@@ -107,13 +107,14 @@ def read_card(folder: Path) -> PolicyCard:
     return card
 
 
-def load_policy(folder: Path, device: Device = CPU, *, for_training: bool = False) -> Policy:
+def load_policy(folder: Path, device: Device = CPU, *, adapter_seed: int | None = None) -> Policy:
     """The policy in a folder, in evaluation mode.
 
     Args:
         folder: as `save_policy` wrote it.
         device: where it will compute.
-        for_training: attach a new adapter, when its backbone has one; until it is trained it changes nothing.
+        adapter_seed: to train it further: attaches a new adapter drawn from this seed, when the backbone is one that is
+            trained through adapters; until it is trained it changes nothing.
 
     Raises:
         ValueError: the folder is torn or foreign, see `read_card`.
@@ -125,8 +126,9 @@ def load_policy(folder: Path, device: Device = CPU, *, for_training: bool = Fals
         raise ValueError(
             f"{folder} must hold {vocabulary.n_tokens} tokens for {card.n_items} items, got {model.config.vocab_size}."
         )
-    lora = card.backbone.lora if for_training and card.backbone.kind == "checkpoint" else None
-    return Policy(model, vocabulary, card.context, lora=lora, device=device)
+    if adapter_seed is None or card.backbone.kind != "checkpoint":
+        return Policy(model, vocabulary, card.context, device=device)
+    return Policy(model, vocabulary, card.context, lora=card.backbone.lora, seed=adapter_seed, device=device)
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """What an experiment is, and what a training command reads: frozen models, validated before anything is computed.
 
-An experiment is the whole scientific choice; `identity` hashes its meaning. Where it runs (device, precision, batch that
-fits) is `ComputeConfig` and stays outside that hash, so that the same experiment on another machine is the same experiment.
+An experiment is the whole scientific choice; `identity` hashes its meaning. Where it runs (device, precision, batch
+that fits) is `ComputeConfig` and stays outside that hash: the same experiment on another machine is the same experiment.
 Imports no torch: the orchestrator reads experiments without loading a deep-learning library.
 """
 
@@ -20,7 +20,7 @@ class Frozen(BaseModel):
 
 
 def identity(config: BaseModel, *, exclude: set[str] | None = None) -> str:
-    """Sixteen hexadecimal digits of the meaning of `config`: key order, comments and spelling of numbers do not matter."""
+    """Sixteen hexadecimal digits of the meaning of `config`: key order and spelling of numbers do not matter."""
     meaning = config.model_dump(mode="json", exclude=exclude)
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -36,9 +36,9 @@ class PreferenceObjective(Frozen):
     """Whether the loss draws at random, from a `generator` given to it."""
 
     kind: str
-    beta: float = Field(1.0, gt=0, le=100)
+    beta: float = Field(default=1.0, gt=0, le=100)
     """Inverse temperature of the implicit reward: larger holds the policy closer to the reference."""
-    nll_weight: float = Field(0.0, ge=0, le=100)
+    nll_weight: float = Field(default=0.0, ge=0, le=100)
     """Weight of the chosen item's negative log-likelihood per token: keeps its probability from falling."""
 
     @property
@@ -62,7 +62,7 @@ class Ipo(PreferenceObjective):
     """Identity preference optimisation (https://arxiv.org/abs/2310.12036), per token; mean over the negatives."""
 
     kind: Literal["ipo"]
-    beta: float = Field(0.1, gt=0, le=100)
+    beta: float = Field(default=0.1, gt=0, le=100)
     """The target margin is 1 / (2 beta) nats per token."""
 
 
@@ -72,8 +72,8 @@ class Simpo(PreferenceObjective):
     reads_reference: ClassVar[bool] = False
 
     kind: Literal["simpo"]
-    beta: float = Field(2.0, gt=0, le=100)
-    gamma: float = Field(1.0, ge=0, le=100)
+    beta: float = Field(default=2.0, gt=0, le=100)
+    gamma: float = Field(default=1.0, ge=0, le=100)
     """Target margin, subtracted after beta: the authors' `gamma_beta_ratio` times beta (0.5 × 2 for Llama-3 base)."""
 
 
@@ -83,8 +83,8 @@ class Cpo(PreferenceObjective):
     reads_reference: ClassVar[bool] = False
 
     kind: Literal["cpo"]
-    beta: float = Field(0.1, gt=0, le=100)
-    nll_weight: float = Field(1.0, ge=0, le=100)
+    beta: float = Field(default=0.1, gt=0, le=100)
+    nll_weight: float = Field(default=1.0, ge=0, le=100)
 
 
 class Orpo(PreferenceObjective):
@@ -93,7 +93,7 @@ class Orpo(PreferenceObjective):
     reads_reference: ClassVar[bool] = False
 
     kind: Literal["orpo"]
-    beta: float = Field(0.1, gt=0, le=100)
+    beta: float = Field(default=0.1, gt=0, le=100)
     """Weight of the odds-ratio term beside the chosen item's NLL (the paper's lambda)."""
 
 
@@ -101,7 +101,7 @@ class Rpo(PreferenceObjective):
     """Regularised preference optimisation (https://arxiv.org/abs/2405.16436): DPO plus the chosen item's NLL."""
 
     kind: Literal["rpo"]
-    nll_weight: float = Field(0.2, ge=0, le=100)
+    nll_weight: float = Field(default=0.2, ge=0, le=100)
     """Ours: the paper's default could not be verified."""
 
 
@@ -131,12 +131,12 @@ class Lpo(PreferenceObjective):
     """Linear preference optimisation (https://arxiv.org/abs/2508.14947), per token; mean over the negatives."""
 
     kind: Literal["lpo"]
-    beta: float = Field(0.2, gt=0, le=100)
+    beta: float = Field(default=0.2, gt=0, le=100)
     """The target margin is 1 / (2 beta) nats per token; past it, a negative is pulled back."""
-    chosen_weight: float = Field(1.0, gt=0, le=100)
-    rejected_weight: float = Field(0.8, ge=0, le=100)
+    chosen_weight: float = Field(default=1.0, gt=0, le=100)
+    rejected_weight: float = Field(default=0.8, ge=0, le=100)
     """Relative to `chosen_weight`: smaller suppresses negatives less."""
-    positive_weight: float = Field(10.0, ge=0, le=1000)
+    positive_weight: float = Field(default=10.0, ge=0, le=1000)
     """Cost per nat by which the chosen item has become less probable, per token, than under the reference."""
 
 
@@ -146,7 +146,7 @@ class Mcpo(PreferenceObjective):
     needs_generator: ClassVar[bool] = True
 
     kind: Literal["mcpo"]
-    temperature: float = Field(1.0, gt=0, le=1000)
+    temperature: float = Field(default=1.0, gt=0, le=1000)
     """Of the softmax: nats of score per unit; small draws the highest-scored negative always."""
     score: Literal["implicit_reward", "policy_logp"] = "implicit_reward"
     """What the softmax reads: beta × log-ratio (the paper's first version) or policy log-probability (published)."""
@@ -157,11 +157,11 @@ class DynamicBoundary(Frozen):
 
     reads_reference: ClassVar[bool]
 
-    margin: float = Field(6.0, ge=0, le=1000)
+    margin: float = Field(default=6.0, ge=0, le=1000)
     """Nats by which beta's adjustment is shifted: 6 in the later release, 2 in the first."""
-    clusters: int = Field(3, ge=2, le=10)
+    clusters: int = Field(default=3, ge=2, le=10)
     """Into how many groups the negatives are split where none outranks the chosen item; the highest is the boundary."""
-    scale: float = Field(0.5, ge=0, lt=1)
+    scale: float = Field(default=0.5, ge=0, lt=1)
     """Largest relative change of beta."""
     selection: bool = True
     """False keeps every negative: beta alone, for an ablation."""
@@ -285,21 +285,21 @@ class ScratchBackbone(Frozen):
     """A small Llama-architecture causal language model with random initial weights."""
 
     kind: Literal["scratch"] = "scratch"
-    hidden: int = Field(64, ge=8)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
-    context: int = Field(100, ge=2)
+    hidden: int = Field(default=64, ge=8)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    context: int = Field(default=100, ge=2)
     """Longest prompt in tokens; of a longer history the oldest items are dropped, and counted."""
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout on the attention weights; Llama has no other."""
 
 
 class LoraConfig(Frozen):
     """Low-rank adapters on a frozen checkpoint (https://arxiv.org/abs/2106.09685), through peft."""
 
-    rank: int = Field(8, ge=1)
-    alpha: float = Field(32, gt=0)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     targets: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -309,23 +309,25 @@ class CheckpointBackbone(Frozen):
     kind: Literal["checkpoint"]
     name: str
     """A folder on this machine, or the name of a repository on the Hugging Face hub."""
-    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     """The 40-digit commit; required for a repository on the hub."""
     lora: LoraConfig | None = LoraConfig()
-    context: int = Field(512, ge=2)
+    context: int = Field(default=512, ge=2)
 
 
 Backbone = Annotated[ScratchBackbone | CheckpointBackbone, Field(discriminator="kind")]
 
 
 class AdamW(Frozen):
+    """Adam with decoupled weight decay (https://arxiv.org/abs/1711.05101)."""
+
     kind: Literal["adamw"] = "adamw"
     lr: float = Field(gt=0, le=1)
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = Field(0.05, ge=0, lt=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of all steps over which the learning rate rises from zero."""
-    clip: float = Field(1.0, gt=0)
+    clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient; a longer one is scaled down to it."""
 
 
@@ -335,32 +337,34 @@ SelectionMetric = Literal["ndcg_at_10_full", "recall_at_10_full", "mrr_full"]
 
 
 class Budget(Frozen):
-    epochs: int = Field(3, ge=1)
-    batch_size: int = Field(512, ge=1)
+    """How long training goes on, and which of its weights are kept."""
+
+    epochs: int = Field(default=3, ge=1)
+    batch_size: int = Field(default=512, ge=1)
     """Training rows (history, target) that one optimizer step averages over, at least."""
-    validations: int = Field(6, ge=1)
+    validations: int = Field(default=6, ge=1)
     """How often the validation rows are ranked during training, evenly spaced; the last one is at the last step."""
     select_by: SelectionMetric = "ndcg_at_10_full"
     """The validation metric whose best value decides which weights are kept."""
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     """Stop after this many validations without improvement; never, when absent."""
 
 
 class Pool(Frozen):
-    """How many negatives of each row the starting policy mines, to be shared by every experiment that starts from it."""
+    """How many negatives of each row the starting policy mines, shared by every experiment that starts from it."""
 
-    hard: int = Field(20, ge=0)
+    hard: int = Field(default=20, ge=0)
     """The policy's highest-ranked items that the user did not touch in train."""
-    uniform: int = Field(20, ge=0)
+    uniform: int = Field(default=20, ge=0)
     """Items drawn uniformly from the rest of the catalogue."""
 
 
 class Negatives(Frozen):
     """Which negatives of the shared pool a preference experiment trains on."""
 
-    n: int = Field(15, ge=1)
+    n: int = Field(default=15, ge=1)
     miner: Literal["mixed", "hardest", "uniform"] = "mixed"
-    hard_share: float = Field(0.5, ge=0, le=1)
+    hard_share: float = Field(default=0.5, ge=0, le=1)
     """Share of hard negatives under `mixed`; the others are uniform."""
     rounds: Literal[1] = 1
 
@@ -374,7 +378,7 @@ class SftExperiment(Frozen):
     optimizer: Optimizer
     budget: Budget = Budget()
     pool: Pool = Pool()
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 class PreferenceExperiment(Frozen):
@@ -386,7 +390,7 @@ class PreferenceExperiment(Frozen):
     negatives: Negatives = Negatives()
     optimizer: Optimizer
     budget: Budget = Budget()
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 class BaselineExperiment(Frozen):
@@ -394,7 +398,7 @@ class BaselineExperiment(Frozen):
 
     kind: Literal["baseline"]
     baseline: Literal["popularity", "random"]
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 Experiment = Annotated[SftExperiment | PreferenceExperiment | BaselineExperiment, Field(discriminator="kind")]
@@ -410,11 +414,11 @@ class ComputeConfig(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """`auto`: bf16 on CUDA, float32 elsewhere. Log-probabilities are float32 always."""
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     """CPU threads; all cores, when absent."""
-    micro_batch_tokens: int = Field(16_384, ge=1)
+    micro_batch_tokens: int = Field(default=16_384, ge=1)
     """Tokens in one forward pass; an optimizer step accumulates as many as its rows need."""
-    log_every: int = Field(10, ge=1)
+    log_every: int = Field(default=10, ge=1)
     """Optimizer steps from one telemetry line with loss and diagnostics to the next."""
 
 
@@ -453,7 +457,7 @@ class MineSpec(Spec):
     policy: Path
     policy_name: str
     interactions: Path
-    """user_id, item_id, split: items touched in train are never mined, held-out ones are neither forced in nor kept out."""
+    """user_id, item_id, split: items touched in train are never mined, held-out ones neither forced in nor kept out."""
     pool: Pool
     round: int = 0
     seed: int
@@ -472,7 +476,7 @@ class ScoreSpec(Spec):
     policy: Path
     candidate_sets: Path
     """row_id, candidates (list)."""
-    top_k: int = Field(50, ge=1)
+    top_k: int = Field(default=50, ge=1)
     """Length of the stored full-catalogue list; the rank of the target is exact whatever it is."""
 
 

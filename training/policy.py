@@ -36,10 +36,11 @@ class Policy:
         context: int,
         *,
         lora: LoraConfig | None = None,
+        seed: int = 0,
         device: Device = CPU,
     ) -> None:
         self.vocabulary, self.context, self.device = vocabulary, context, device
-        self.adapter: PeftModel | None = None if lora is None else attach_lora(model, lora)
+        self.adapter: PeftModel | None = None if lora is None else attach_lora(model, lora, seed)
         self.model = model.to(device.device)  # pyright: ignore[reportArgumentType]
         self.model.eval()
 

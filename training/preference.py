@@ -99,7 +99,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     experiment = spec.experiment
     device = prepare_device(spec.compute)
     start = read_card(spec.start_policy)
-    policy = load_policy(spec.start_policy, device, for_training=True)
+    policy = load_policy(spec.start_policy, device, adapter_seed=experiment.seed)
     n_items = policy.catalogue_of(spec.items)
     rows, cut = fit_context(read_rows(spec.histories, "train", n_items), policy.vocabulary, policy.context)
     validation, _ = fit_context(read_rows(spec.histories, "validation", n_items), policy.vocabulary, policy.context)

@@ -66,7 +66,7 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
         model, lora = scratch_model(backbone, vocabulary.n_tokens, experiment.seed), None
     else:
         model, lora = checkpoint_model(backbone, vocabulary.n_tokens, experiment.seed), backbone.lora
-    policy = Policy(model, vocabulary, backbone.context, lora=lora, device=device)
+    policy = Policy(model, vocabulary, backbone.context, lora=lora, seed=experiment.seed, device=device)
     windows = find_windows(rows)
     telemetry.write(
         "diagnostic",

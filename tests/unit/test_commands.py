@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from training import mine, preference, reference, score, sft
 
@@ -144,6 +145,21 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit_and_another_does_not(wo
     one = workshop.preference(first, rows, reference, "one")
     two = workshop.preference(first, rows, reference, "two")
     assert weights(one / "policy") == weights(two / "policy") != weights(first)
+
+
+def test_a_checkpoint_goes_the_whole_way_through_adapters_the_same_twice(workshop: Workshop, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=40, **sizes)).save_pretrained(tmp_path / "checkpoint")
+    backbone = {"kind": "checkpoint", "name": str(tmp_path / "checkpoint"), "lora": {"rank": 2}, "context": 16}
+    experiment = {**SFT, "backbone": backbone}
+    policy = workshop.sft(experiment=experiment)
+    assert weights(workshop.sft("sft again", experiment)) == weights(policy)
+    rows = workshop.preference_rows(workshop.mine(policy))
+    reference = workshop.reference(policy, rows)
+    one = workshop.preference(policy, rows, reference, "one")
+    assert weights(workshop.preference(policy, rows, reference, "two") / "policy") == weights(one / "policy")
+    assert weights(one / "policy") != weights(policy)
+    workshop.run("score", policy=one / "policy", candidate_sets=workshop.tables.candidate_sets)
 
 
 def test_test_rows_change_nothing(workshop: Workshop) -> None:

@@ -1,0 +1,205 @@
+"""Models from scratch and from checkpoints in Hugging Face format, made on the spot; policies on disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from training.backbones import checkpoint_model, scratch_model
+from training.checkpoint import PolicyCard, Selection, load_policy, save_policy
+from training.config import CheckpointBackbone, ComputeConfig, LoraConfig, ScratchBackbone, SftExperiment, identity
+from training.logps import catalogue_logps
+from training.loop import accumulate
+from training.policy import Policy
+from training.representations.items import ItemVocabulary
+from training.sft import NextItem
+from training.tables import Ragged, Rows
+from training.windows import Windows, find_windows, lay_out
+
+N_ITEMS = 12
+SCRATCH = ScratchBackbone(hidden=16, layers=1, heads=2, context=16)
+LORA = LoraConfig(rank=2, alpha=8, dropout=0.0)
+
+
+@pytest.fixture
+def windows() -> Windows:
+    rows = Rows(
+        np.arange(4),
+        np.array([0, 0, 1, 2]),
+        Ragged.of([[1], [1, 2], [4, 11, 0], [7]]),
+        np.array([2, 3, 9, 8]),
+    )
+    return find_windows(rows)
+
+
+def small_checkpoint(folder: Path, architecture: str) -> CheckpointBackbone:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 50}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}  # fewer keys than queries, as modern models have
+    torch.manual_seed(0)
+    if architecture == "qwen2":
+        model = Qwen2ForCausalLM(Qwen2Config(**sizes, **heads, tie_word_embeddings=True))
+    else:
+        model = LlamaForCausalLM(LlamaConfig(**sizes, **heads))
+    model.save_pretrained(folder)
+    return CheckpointBackbone(kind="checkpoint", name=str(folder), lora=LORA, context=16)
+
+
+def card(backbone: ScratchBackbone | CheckpointBackbone) -> PolicyCard:
+    experiment = SftExperiment.model_validate(
+        {"kind": "sft", "backbone": backbone, "optimizer": {"kind": "adamw", "lr": 0.01}}
+    )
+    return PolicyCard(
+        representation=experiment.representation,
+        backbone=backbone,
+        n_items=N_ITEMS,
+        context=16,
+        experiment=experiment,
+        identity=identity(experiment),
+        start=None,
+        selection=Selection(metric="ndcg_at_10_full", value=0.5, step=3),
+    )
+
+
+def scores(policy: Policy, windows: Windows) -> torch.Tensor:
+    policy.model.eval()
+    with torch.no_grad():
+        states = policy.states(lay_out(windows, np.arange(len(windows)), policy.vocabulary))
+        return catalogue_logps(states, policy.item_head)
+
+
+def train_a_little(policy: Policy, windows: Windows, steps: int = 30) -> list[float]:
+    stepper = torch.optim.AdamW(policy.trained_parameters().values(), lr=0.02)
+    losses = []
+    for _ in range(steps):
+        loss, _ = accumulate(policy, windows, NextItem(windows.rows), ComputeConfig())
+        stepper.step()
+        stepper.zero_grad()
+        losses.append(loss)
+    return losses
+
+
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(123)
+    first = scratch_model(SCRATCH, 14, seed=0).state_dict()
+    torch.randn(3)
+    again, other = scratch_model(SCRATCH, 14, seed=0).state_dict(), scratch_model(SCRATCH, 14, seed=1).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_a_lora_adapter_on_a_checkpoint_trains_and_switched_off_it_is_the_start(
+    architecture: str, windows: Windows, tmp_path: Path
+) -> None:
+    backbone = small_checkpoint(tmp_path / "checkpoint", architecture)
+    vocabulary = ItemVocabulary(N_ITEMS)
+    start = Policy(checkpoint_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, 16)
+    policy = Policy(checkpoint_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, 16, lora=backbone.lora)
+    before = scores(start, windows)
+    assert torch.equal(scores(policy, windows), before)  # an untrained adapter changes nothing
+    frozen = {name: weight.clone() for name, weight in policy.model.named_parameters() if not weight.requires_grad}
+    assert any("lora_A" in name for name in policy.trained_parameters())
+    assert not any("mlp" in name and "lora" not in name for name in policy.trained_parameters())
+    losses = train_a_little(policy, windows)
+    assert losses[-1] < losses[0] / 2
+    after = scores(policy, windows)
+    assert not torch.allclose(after, before, atol=0.1)
+    with policy.as_reference():
+        assert torch.equal(scores(policy, windows), before)
+    assert torch.equal(scores(policy, windows), after)
+    parameters = dict(policy.model.named_parameters())
+    assert all(torch.equal(parameters[name], weight) for name, weight in frozen.items())
+
+    save_policy(tmp_path / "policy", policy, card(backbone))
+    loaded = load_policy(tmp_path / "policy")
+    torch.testing.assert_close(scores(loaded, windows), after, rtol=1e-4, atol=1e-4)  # merged: rounded differently
+    next_one = load_policy(tmp_path / "policy", adapter_seed=0)
+    assert torch.equal(scores(next_one, windows), scores(loaded, windows))
+    train_a_little(next_one, windows, steps=3)
+    with next_one.as_reference():
+        assert torch.equal(scores(next_one, windows), scores(loaded, windows))
+
+
+def test_a_saved_policy_scores_the_same_to_the_bit(windows: Windows, tmp_path: Path) -> None:
+    vocabulary = ItemVocabulary(N_ITEMS)
+    policy = Policy(scratch_model(SCRATCH, vocabulary.n_tokens, seed=0), vocabulary, 16)
+    train_a_little(policy, windows, steps=3)
+    save_policy(tmp_path / "policy", policy, card(SCRATCH))
+    assert torch.equal(scores(load_policy(tmp_path / "policy"), windows), scores(policy, windows))
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]  # nothing is left of the way there
+
+
+def test_transformers_reads_a_saved_policy_without_this_project(windows: Windows, tmp_path: Path) -> None:
+    vocabulary = ItemVocabulary(N_ITEMS)
+    policy = Policy(scratch_model(SCRATCH, vocabulary.n_tokens, seed=0), vocabulary, 16)
+    save_policy(tmp_path / "policy", policy, card(SCRATCH))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
+    prompt = torch.tensor([[vocabulary.begin, 4, 11, 0]])
+    with torch.no_grad():
+        logps = torch.log_softmax(model(input_ids=prompt).logits[0, -1, :N_ITEMS], dim=-1)
+    torch.testing.assert_close(logps, scores(policy, windows)[2])
+
+
+def saved(folder: Path) -> Path:
+    vocabulary = ItemVocabulary(N_ITEMS)
+    policy = Policy(scratch_model(SCRATCH, vocabulary.n_tokens, seed=0), vocabulary, 16)
+    save_policy(folder / "policy", policy, card(SCRATCH))
+    return folder / "policy"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_torn_policy_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=rf"{name} must be the file that policy.json names"):
+        load_policy(folder)
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=f"must hold {name}, it is missing"):
+        load_policy(folder)
+
+
+def test_a_foreign_folder_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must be the folder of a policy, it has no policy\.json"):
+        load_policy(tmp_path)
+    folder = saved(tmp_path)
+    described = json.loads((folder / "policy.json").read_text())
+    (folder / "policy.json").write_text(json.dumps({**described, "format": "borderline-policy-9"}))
+    with pytest.raises(ValueError, match="must describe a policy of this version"):
+        load_policy(folder)
+
+
+def test_a_policy_is_never_overwritten(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    before = (folder / "model.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        saved(tmp_path)
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.checkpoint.flush", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        saved(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("/nowhere/at/all", "must be a folder that exists"),
+        ("someone/something", "must be the 40-digit commit"),
+        ("EMPTY", r"must be a folder with \*.safetensors"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_trusted_is_refused(name: str, message: str, tmp_path: Path) -> None:
+    name = str(tmp_path) if name == "EMPTY" else name
+    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(ValueError, match=message):
+        checkpoint_model(CheckpointBackbone(kind="checkpoint", name=name), 14, seed=0)
