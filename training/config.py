@@ -1,7 +1,7 @@
 """What an experiment is, and what a training command reads: frozen models, validated before anything is computed.
 
 An experiment is the whole scientific choice; `identity` hashes its meaning. Where it runs (device, precision, batch
-that fits) is `ComputeConfig` and stays outside that hash: the same experiment on another machine is the same experiment.
+that fits) is `ComputeConfig` and stays outside that hash: on another machine it is the same experiment.
 Imports no torch: the orchestrator reads experiments without loading a deep-learning library.
 """
 
