@@ -1,7 +1,13 @@
-"""Runs a training command as a child in a process group of its own, follows its telemetry, and leaves no orphan."""
+"""Runs a training command in a process group of its own, follows its telemetry, and leaves no orphan.
 
+Commands are forked from a nursery, a process that has torch and transformers loaded: a run of twenty commands pays for
+their import once.
+"""
+
+import atexit
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -55,44 +61,104 @@ class SubprocessLauncher(dg.ConfigurableResource):
     def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> None:
         """See `assets.ports.Launcher`."""
         output = spec.output
-        spec_path = output / "spec.json"
+        spec_path, log_path = output / "spec.json", output / "train.log"
         spec_path.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
-        log_path = output / "train.log"
-        with log_path.open("wb") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", f"{self.package}.{stage}", str(spec_path)],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # one signal to the group reaches whatever the child starts
-                env={**os.environ, **_child_environment()},
-            )
+        log_path.touch()
+        command = _nursery().start(f"{self.package}.{stage}", [str(spec_path)], log_path)
         try:
             with _Tail(output / "telemetry.jsonl", on_telemetry) as tail:
-                while child.poll() is None:
+                while command.poll() is None:
                     tail.read()
                     time.sleep(POLL_S)
                 tail.read()
-        except BaseException:  # an interrupt or a failing callback: whatever it is, the child must not outlive it
-            self._stop(child)
+        except BaseException:  # an interrupt or a failing callback: whatever it is, the command must not outlive it
+            self._stop(command)
             raise
         finally:
-            _signal_group(child.pid, signal.SIGKILL)  # grandchildren, if any are left
-        if child.returncode != 0:
+            _signal_group(command.pid, signal.SIGKILL)  # what it started itself, if any of that is left
+        exit_code = command.poll()
+        if exit_code:
             # A command that a signal asked to end leaves by itself, with 128 + the signal's number.
-            exit_code = 128 - child.returncode if child.returncode > 128 else child.returncode
+            exit_code = 128 - exit_code if exit_code > 128 else exit_code
             raise TrainingFailed(_failure(stage, exit_code, log_path), exit_code)
 
-    def _stop(self, child: subprocess.Popen[bytes]) -> None:
+    def _stop(self, command: "_Command") -> None:
         for number, grace in ((signal.SIGINT, self.interrupt_grace_s), (signal.SIGTERM, self.terminate_grace_s)):
-            _signal_group(child.pid, number)
-            try:
-                child.wait(timeout=grace)
-                return
-            except subprocess.TimeoutExpired:
-                continue
-        _signal_group(child.pid, signal.SIGKILL)
-        child.wait()
+            _signal_group(command.pid, number)
+            deadline = time.monotonic() + grace
+            while time.monotonic() < deadline:
+                if command.poll() is not None:
+                    return
+                time.sleep(0.05)
+        _signal_group(command.pid, signal.SIGKILL)
+        while command.poll() is None:
+            time.sleep(0.05)
+
+
+class _Nursery:
+    """A process that has torch loaded and forks a command on request; see `training/nursery.py`."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "training.nursery"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,  # what a buffer holds, select does not see
+            start_new_session=True,  # Ctrl-C in the terminal reaches us, and we tell the command
+            env={**os.environ, **_child_environment()},
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self.owner == os.getpid() and self.process.poll() is None
+
+    def start(self, module: str, arguments: list[str], log: Path) -> "_Command":
+        request = json.dumps({"module": module, "arguments": arguments, "log": str(log)})
+        assert self.process.stdin is not None
+        self.process.stdin.write(request.encode() + b"\n")
+        self.process.stdin.flush()
+        return _Command(self, self.answer()["pid"])
+
+    def answer(self) -> dict[str, int]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise TrainingFailed("the process that starts training commands is gone; its message is above.", 1)
+        return json.loads(line)
+
+    def has_answer(self) -> bool:
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class _Command:
+    """A command that a nursery has started."""
+
+    def __init__(self, nursery: _Nursery, pid: int) -> None:
+        self.nursery, self.pid = nursery, pid
+        self.exit_code: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        if self.exit_code is None and self.nursery.has_answer():
+            self.exit_code = self.nursery.answer()["exit_code"]
+        return self.exit_code
+
+
+_STARTED: list[_Nursery] = []
+
+
+def _nursery() -> _Nursery:
+    """The nursery of this process: one for all commands it will start, so that libraries are loaded once."""
+    if not (_STARTED and _STARTED[-1].is_alive):
+        nursery = _Nursery()
+        atexit.register(nursery.close)
+        _STARTED[:] = [nursery]
+    return _STARTED[-1]
 
 
 class _Tail:
@@ -119,7 +185,7 @@ class _Tail:
 
 def _child_environment() -> dict[str, str]:
     return {
-        "BORDERLINE_PARENT_PID": str(os.getpid()),  # the child asks the kernel to die with us
+        "BORDERLINE_PARENT_PID": str(os.getpid()),  # the nursery asks the kernel to die with us
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",

@@ -1,0 +1,50 @@
+"""What a person gets wrong at the command line: one line, exit code 2, nothing computed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import borderline_in
+
+CASES = [
+    (["run", "-d", "shopp", "-e", "sft"], "unknown data set 'shopp'. Did you mean 'shop'?"),
+    (["run", "-d", "shop", "-e", "dmpoo"], "unknown experiment 'dmpoo'. Did you mean 'dmpo'?"),
+    (["run", "-d", "shop", "-e", " , "], "--experiments must name at least one experiment"),
+    (["run", "-d", "shop", "-e", "sft", "--device", "tpu"], "--device must be auto, cpu or cuda, got 'tpu'"),
+    (["run", "-d", "films", "-e", "sft"], "ml-100k.zip"),
+    (["run", "-d", "typo", "-e", "sft"], "typo.yaml:2: unknown key 'cleaning.k_cor'. Did you mean 'k_core'?"),
+    (["leaderboard", "-d", "shop"], "leaderboard of shop is not materialised. Run: borderline run --dataset shop"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), CASES, ids=[" ".join(arguments) for arguments, _ in CASES])
+def test_a_mistake_is_one_line_and_nothing_is_computed(
+    project: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    (project / "datasets" / "films.yaml").write_text("source: {kind: movielens, release: 100k}\n")
+    (project / "datasets" / "typo.yaml").write_text("source: {kind: demo}\ncleaning: {k_cor: 5}\n")
+    result = borderline_in(project, tmp_path / "home")(*arguments)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "home" / "lake").exists()
+
+
+def test_the_refusal_of_a_missing_file_says_where_to_get_it_and_where_to_put_it(project: Path, tmp_path: Path) -> None:
+    (project / "datasets" / "films.yaml").write_text("source: {kind: movielens, release: 100k}\n")
+    result = borderline_in(project, tmp_path / "home")("run", "-d", "films", "-e", "sft")
+    assert "https://grouplens.org/datasets/movielens/100k/" in result.stderr
+    assert str(project / "raw" / "films") in result.stderr
+
+
+def test_datasets_are_listed_with_what_is_missing(project: Path, tmp_path: Path) -> None:
+    (project / "datasets" / "films.yaml").write_text("source: {kind: movielens, release: 100k}\n")
+    (project / "datasets" / "typo.yaml").unlink(missing_ok=True)
+    borderline = borderline_in(project, tmp_path / "home")
+    listed = borderline("datasets").stdout
+    assert "ready" in listed
+    assert "borderline datasets show films" in listed
+    shown = borderline("datasets", "show", "films").stdout
+    assert "https://grouplens.org/datasets/movielens/100k/" in shown
+    assert "100,000 interactions" in shown

@@ -1,0 +1,220 @@
+"""From the raw log to the registry through the command line, then everything again without computing anything."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import polars as pl
+import pytest
+
+from orchestration.resources.storage import LakeStorage
+from tests.pipeline.conftest import borderline_in, environment
+
+EXPERIMENTS = "dmpo,dynamic"
+METRICS = {"hit_ratio_at_1_of_20", "mrr_of_20", "recall_at_10_full", "ndcg_at_10_full"}
+
+
+@pytest.fixture(scope="module")
+def first(project: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    result = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", EXPERIMENTS)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def lake(first: object, home: Path) -> LakeStorage:
+    return LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
+
+
+@pytest.fixture(scope="module")
+def client(first: object, home: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+
+
+def test_the_leaderboard_has_every_experiment_its_start_and_the_floors(first: subprocess.CompletedProcess[str]) -> None:
+    for name in ("sft", "dmpo", "dynamic", "popularity", "random", *METRICS):
+        assert name in first.stdout
+
+
+def test_progress_was_visible(first: subprocess.CompletedProcess[str]) -> None:
+    assert "sft: validation at step" in first.stderr
+    assert "histories" in first.stderr
+
+
+def test_the_leaderboard_is_json_with_intervals(project: Path, home: Path, first: object) -> None:
+    result = borderline_in(project, home)("leaderboard", "--dataset", "shop", "--format", "json")
+    board = json.loads(result.stdout)
+    assert (board["dataset"], board["split"]) == ("shop", "test")
+    assert {row["experiment"] for row in board["rows"]} == {"sft", "dmpo", "dynamic", "popularity", "random"}
+    for row in board["rows"]:
+        assert set(row["metrics"]) == METRICS
+        assert all(m["low"] <= m["value"] <= m["high"] for m in row["metrics"].values())
+
+
+def test_a_second_run_computes_nothing_and_says_so(project: Path, home: Path, first: object) -> None:
+    started = time.monotonic()
+    again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", EXPERIMENTS)
+    assert time.monotonic() - started < 40  # 20 on an idle machine
+    assert again.returncode == 0, again.stderr
+    steps = [line for line in again.stderr.splitlines() if " of shop" in line]
+    assert len(steps) > 15
+    assert [line for line in steps if not line.endswith("unchanged, reused")] == []
+
+
+def test_every_objective_saw_the_same_negatives(lake: LakeStorage) -> None:
+    rows = [lake.require("preference_rows", ("shop", name)) for name in ("dmpo", "dynamic")]
+    assert rows[0].data_version == rows[1].data_version
+    shared = [lake.require("reference_logps", ("shop", name)) for name in ("dmpo", "dynamic")]
+    assert shared[0].data_version == shared[1].data_version
+
+
+def test_the_mining_edge_shows_the_policy_and_round(lake: LakeStorage) -> None:
+    mined = lake.require("mined_negatives", ("shop", "sft")).table()
+    assert mined["policy"].unique().to_list() == ["sft"]
+    assert mined["round"].unique().to_list() == [0]
+    read = lake.require("preference_rows", ("shop", "dynamic")).manifest["inputs"]
+    assert {"mined_negatives"} == {entry["asset"] for entry in read if entry["partition"] == ["shop", "sft"]}
+
+
+def test_the_lake_has_a_sql_face(home: Path, lake: LakeStorage) -> None:
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
+        experiments = connection.execute("SELECT DISTINCT experiment FROM metrics ORDER BY 1").fetchall()
+        n_rows = connection.execute("SELECT count(*) FROM histories WHERE dataset = 'shop'").fetchone()
+    assert [name for (name,) in experiments] == ["dmpo", "dynamic", "popularity", "random", "sft"]
+    assert n_rows == (lake.require("histories", ("shop",)).table().height,)
+
+
+def test_mlflow_has_each_run_with_curves_and_the_same_metric_names(client: Any) -> None:
+    experiment = client.get_experiment_by_name("borderline/shop")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"sft", "dmpo", "dynamic", "popularity", "random"}
+    for run in runs.values():
+        assert run.info.status == "FINISHED"
+        assert set(run.data.metrics) >= METRICS
+    curve = client.get_metric_history(runs["dynamic"].info.run_id, "train/loss")
+    assert len(curve) > 1
+    assert runs["dynamic"].data.params["objective.kind"] == "dynamicpo-dmpo"
+    drawn = set(runs["dynamic"].data.metrics)
+    for part in ("boundary_fraction", "violation_rate", "drift", "margin"):
+        assert any(part in name for name in drawn), part
+
+
+def test_dagster_and_mlflow_link_to_each_other(client: Any, home: Path, lake: LakeStorage) -> None:
+    trained = json.loads(lake.require("preference_policies", ("shop", "dmpo")).path("run.json").read_text())
+    run = client.get_run(trained["mlflow_run_id"])
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        dagster_run = instance.get_run_by_id(run.data.tags["dagster.run_id"])
+        assert dagster_run is not None
+        assert dagster_run.tags["mlflow/run_id"] == run.info.run_id
+
+
+def test_the_champion_is_the_best_on_validation_and_carries_its_lineage(client: Any, lake: LakeStorage) -> None:
+    scores = {}
+    for name in ("sft", "dmpo", "dynamic"):
+        table = lake.require("metrics", ("shop", name)).table()
+        chosen = table.filter((pl.col("split") == "validation") & (pl.col("metric") == "ndcg_at_10_full"))
+        scores[name] = chosen["value"].mean()
+    champion = client.get_model_version_by_alias("borderline-shop", "champion")
+    assert champion.tags["experiment"] == max(sorted(scores), key=lambda name: scores[name])
+    for tag in ("seed", "dagster.run_id", "policy", "table.histories", "table.raw_interactions", "metric.ndcg_at_10_full"):
+        assert champion.tags[tag]
+
+
+def test_the_champion_answers_in_a_process_that_never_saw_the_project(home: Path, client: Any, lake: LakeStorage) -> None:
+    catalogue = lake.require("items", ("shop",)).table()
+    known = catalogue["item"].head(3).to_list()
+    code = f"""
+import json, mlflow, pandas
+mlflow.set_tracking_uri("sqlite:///{home / "mlflow.db"}")
+model = mlflow.pyfunc.load_model("models:/borderline-shop@champion")
+histories = [{known!r}, [], ["no such item"]]
+print(json.dumps(model.predict(pandas.DataFrame({{"history": histories}}), params={{"k": 5}}).to_dict("records")))
+"""
+    bare = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DAGSTER_HOME")}
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**bare, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    answers = json.loads(result.stdout.splitlines()[-1])
+    titles = dict(catalogue.select("item", "title").iter_rows())
+    for answer in answers:
+        assert len(set(answer["items"])) == 5
+        assert answer["titles"] == [titles[item] for item in answer["items"]]
+        assert answer["scores"] == sorted(answer["scores"], reverse=True)
+    assert not set(answers[0]["items"]) & set(known)
+    assert answers[1] == answers[2]  # nothing is known of either user
+
+
+def test_a_changed_experiment_computes_only_what_depends_on_it(project: Path, home: Path, first: object) -> None:
+    path = project / "experiments" / "dynamic.yaml"
+    before = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(before.replace("beta: 1.0", "beta: 0.5"), encoding="utf-8")
+        again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", EXPERIMENTS)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert again.returncode == 0, again.stderr
+    made = {
+        line.split("  ", 1)[1].split()[0]
+        for line in again.stderr.splitlines()
+        if " of shop" in line and not line.endswith("reused")
+    }
+    assert made == {"preference_policies", "predictions", "metrics", "registered_models", "leaderboard", "promotion"}
+
+
+def test_a_killed_training_fails_its_runs_and_leaves_the_previous_version(
+    project: Path, home: Path, client: Any, lake: LakeStorage
+) -> None:
+    before = lake.require("sft_policies", ("shop", "sft"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestration.cli", "run", "-d", "shop", "-e", "sft", "--force"],
+        env=environment(project, home),
+        cwd=project,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    child = _training_child(home)
+    os.kill(child, 9)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "training.sft was ended by SIGKILL" in said
+    experiment = client.get_experiment_by_name("borderline/shop")
+    newest = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
+    assert (newest.info.run_name, newest.info.status) == ("sft", "KILLED")
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        run = instance.get_run_by_id(newest.data.tags["dagster.run_id"])
+        assert run is not None
+        assert run.status is dg.DagsterRunStatus.FAILURE
+    assert lake.require("sft_policies", ("shop", "sft")).folder == before.folder
+
+
+def _training_child(home: Path) -> int:
+    """The pid of the command `training.sft` under this home, once it has begun to write telemetry."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        telemetry = list((home / "lake" / "sft_policies").glob("*/*/.staging-*/telemetry.jsonl"))
+        if telemetry and telemetry[0].stat().st_size:
+            for comm in Path("/proc").glob("[0-9]*/comm"):
+                try:
+                    if comm.read_text().strip() != "training.sft":
+                        continue
+                    if str(home).encode() in (comm.parent / "environ").read_bytes():
+                        return int(comm.parent.name)
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+        time.sleep(0.02)
+    raise AssertionError("no training was started")
