@@ -278,6 +278,28 @@ def test_a_second_result_never_replaces_the_first(workshop: Workshop, capsys: py
     assert weights(policy) == before
 
 
+def test_a_run_that_diverges_names_the_step_and_keeps_the_last_good_weights_apart(
+    workshop: Workshop,
+    telemetry_lines: Callable[[Path], list[dict[str, Any]]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses, calls = sft.NextItem.losses, iter(range(1000))
+
+    def break_in_the_end(self: Any, row: Any, logps: Any) -> Any:
+        return losses(self, row, logps) * (float("nan") if next(calls) > 20 else 1.0)
+
+    monkeypatch.setattr(sft.NextItem, "losses", break_in_the_end)
+    output = workshop.run("sft", exit_code=2, experiment=SFT)
+    assert "loss must be finite, got nan from rows" in capsys.readouterr().err
+    assert not (output / "policy").exists()
+    assert telemetry_lines(output)[-1]["metrics"] == {"success": 0}
+    card = json.loads((output / "last_good_policy" / "policy.json").read_text())
+    measured = [line["step"] for line in telemetry_lines(output) if line["kind"] == "validation"]
+    assert card["selection"]["step"] in measured
+    assert workshop.mine(output / "last_good_policy").num_rows > 0
+
+
 LONG = {**SFT, "budget": {"epochs": 100_000, "batch_size": 64, "validations": 1}}
 
 
