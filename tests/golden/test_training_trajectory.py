@@ -1,7 +1,7 @@
 """Twenty steps of SFT, then twenty of DynamicPO, on a small policy: the numbers of a run that was looked at.
 
-A change that moves them changes every experiment. Then put what `trajectory` returns into `training_trajectory.json`, in a
-commit of its own that says why. The numbers are of torch 2.13 on a CPU.
+A change that moves them changes every experiment. Then put what `trajectory` returns into `training_trajectory.json`,
+in a commit of its own that says why. The numbers are of torch 2.13 on a CPU.
 """
 
 import json
