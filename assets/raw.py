@@ -12,6 +12,7 @@ from assets.ports import Lake
 from assets.publication import Content, Inputs, check_specs, preview, publish
 from assets.sources import compared_with_published, read_source, source_card, source_files
 
+SPEC = {"group_name": "raw", "kinds": {"duckdb", "parquet"}, "owners": ["team:data"], "code_version": "1"}
 TABLES = ("raw_interactions", "raw_items", "quarantine")
 
 
@@ -20,26 +21,17 @@ TABLES = ("raw_interactions", "raw_items", "quarantine")
         dg.AssetSpec(
             "raw_interactions",
             description="Every interaction of the raw log that could be read, with the file and line it came from.",
-            group_name="raw",
-            kinds={"duckdb", "parquet"},
-            owners=["team:data"],
-            code_version="1",
+            **SPEC,
         ),
         dg.AssetSpec(
             "raw_items",
             description="The raw catalogue: what is known of each item besides who touched it.",
-            group_name="raw",
-            kinds={"duckdb", "parquet"},
-            owners=["team:data"],
-            code_version="1",
+            **SPEC,
         ),
         dg.AssetSpec(
             "quarantine",
             description="Rows of the raw files that could not be used, each with its file, line and reason.",
-            group_name="raw",
-            kinds={"duckdb", "parquet"},
-            owners=["team:data"],
-            code_version="1",
+            **SPEC,
         ),
     ],
     partitions_def=DATASETS,
