@@ -28,7 +28,7 @@ test: install check  ## everything: what `make check` runs, then pipeline and in
 check: install  ## ruff, pyright, import directions, doctests, unit tests and laws
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --doctest-modules training/objectives training/representations evaluation assets/schemas.py assets/sources assets/transforms tests/unit tests/laws tests/golden
 

@@ -1,4 +1,4 @@
-"""Reads `datasets/*.yaml` and `experiments/*.yaml`; every mistake is one line that names file, line, key and what is accepted."""
+"""Reads `datasets/*.yaml` and `experiments/*.yaml`; a mistake is one line: file, line, key and what is accepted."""
 
 import difflib
 import math
@@ -17,7 +17,7 @@ KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class ConfigurationError(ValueError):
-    """A file or a name that a person wrote is wrong; the message is one line that says what, where and what is accepted."""
+    """A file or a name that a person wrote is wrong; the message is one line: what, where, and what is accepted."""
 
 
 def project_folder() -> Path:
@@ -69,13 +69,15 @@ def load_experiment(key: str) -> Experiment:
 
 def _refuse_short_pool(key: str, experiment: PreferenceExperiment, start: SftExperiment) -> None:
     negatives, pool = experiment.negatives, start.pool
-    hard = {"hardest": negatives.n, "uniform": 0, "mixed": math.ceil(negatives.n * negatives.hard_share)}[negatives.miner]
+    hard = {"hardest": negatives.n, "uniform": 0, "mixed": math.ceil(negatives.n * negatives.hard_share)}[
+        negatives.miner
+    ]
     uniform = {"hardest": 0, "uniform": negatives.n, "mixed": math.ceil(negatives.n * (1 - negatives.hard_share))}
     for kind, asked, held in (("hard", hard, pool.hard), ("uniform", uniform[negatives.miner], pool.uniform)):
         if asked > held:
             raise ConfigurationError(
-                f"{_path('experiments', key)}: negatives must ask for at most the {held} {kind} negatives that the pool of "
-                f"{experiment.start_from} holds, got {asked}. Lower n, or raise pool.{kind} in "
+                f"{_path('experiments', key)}: negatives must ask for at most the {held} {kind} negatives the pool "
+                f"of {experiment.start_from} holds, got {asked}. Lower n, or raise pool.{kind} in "
                 f"experiments/{experiment.start_from}.yaml."
             )
 
@@ -153,8 +155,8 @@ def _load(folder: str, what: str, key: str, model: TypeAdapter[Any]) -> Any:
 
 
 def _problem(problem: Any, root: Any, lines: dict[tuple[str | int, ...], int]) -> tuple[int, str]:
-    """Line and sentence of one pydantic error. Its location also holds the tags of unions, which are no keys of the file."""
-    keys: tuple[str | int, ...] = ()
+    """Line and sentence of one pydantic error, whose location also holds the tags of unions, no keys of the file."""
+    keys: list[str | int] = []
     annotation: Any = root
     for part in problem["loc"]:
         members = _members(annotation)
@@ -163,10 +165,10 @@ def _problem(problem: Any, root: Any, lines: dict[tuple[str | int, ...], int]) -
             annotation = tagged[0]
             continue
         model = members[0] if len(members) == 1 else None
-        keys = (*keys, part)
+        keys.append(part)
         fields = getattr(model, "model_fields", {})
         annotation = fields[part].annotation if part in fields else annotation
-    line = next((lines[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in lines), 1)
+    line = next((lines[at] for n in range(len(keys), -1, -1) if (at := tuple(keys[:n])) in lines), 1)
     name = ".".join(map(str, keys)) or "the file"
     kind, given = problem["type"], problem.get("input")
     if kind == "extra_forbidden":

@@ -1,4 +1,4 @@
-"""What a data set is: where its raw files come from, how they are cleaned, split, cut into histories and given candidates.
+"""What a data set is: where its raw files come from, how they are cleaned, split and cut into histories.
 
 One YAML in `datasets/` for each; the file name is its key, and its partition.
 """
@@ -36,7 +36,7 @@ class Cleaning(Frozen):
     """Interactions with a smaller weight (rating, play count) are dropped; none, when absent."""
     repeats: Literal["first", "last", "all"] = "first"
     """Which of a user's several interactions with one item are kept."""
-    k_core: int = Field(5, ge=1)
+    k_core: int = Field(default=5, ge=1)
     """Every kept user and item has at least this many interactions, to a fixed point."""
 
 
@@ -50,12 +50,16 @@ Split = Annotated[LeaveOneOut, Field(discriminator="kind")]
 
 
 class Histories(Frozen):
-    max_length: int = Field(50, ge=2)
+    """How much of a user's past a row shows."""
+
+    max_length: int = Field(default=50, ge=2)
     """Most items a history holds; the oldest are left out."""
 
 
 class Candidates(Frozen):
-    n: int = Field(20, ge=2)
+    """The candidate sets of validation and test rows."""
+
+    n: int = Field(default=20, ge=2)
     """Length of a candidate set: the target and n - 1 items that the user never touched."""
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import Content, Inputs, check, check_specs, publish
+from assets.publication import Content, Inputs, check, check_specs, number, publish
 from assets.transforms.guarantees import histories_precede_targets, training_touches_no_held_out_item
 from assets.transforms.histories import build_histories
 
@@ -38,7 +38,11 @@ def histories(
         return {
             "histories": Content(
                 table,
-                {**rows, "history_length_median": float(lengths.median() or 0), "history_length_max": int(lengths.max() or 0)},
+                {
+                    **rows,
+                    "history_length_median": number(lengths.median()),
+                    "history_length_max": number(lengths.max()),
+                },
                 [
                     check("nothing_at_or_after_the_target", histories_precede_targets(table, interactions)),
                     check("no_held_out_item_in_train", training_touches_no_held_out_item(table, interactions)),

@@ -11,7 +11,7 @@ import polars as pl
 from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import Content, Inputs, check, check_specs, publish
+from assets.publication import Content, Inputs, check, check_specs, number, publish
 from assets.transforms.guarantees import interactions_are_chronological, split_is_leave_one_out
 from assets.transforms.interactions import clean_interactions
 from assets.transforms.splits import assign_split
@@ -29,7 +29,10 @@ SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:d
             **SPEC,
         ),
         dg.AssetSpec(
-            "users", description="Every user that cleaning kept: the dense id, and the raw id it stands for.", deps=["raw_interactions", "raw_items"], **SPEC
+            "users",
+            description="Every user that cleaning kept: the dense id, and the raw id it stands for.",
+            deps=["raw_interactions", "raw_items"],
+            **SPEC,
         ),
         dg.AssetSpec(
             "items",
@@ -48,7 +51,7 @@ SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:d
 def cleaned(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """Exact duplicates and unwanted events dropped, k-core to a fixed point, ids dense, each interaction in its split."""
+    """Duplicates and unwanted events dropped, k-core to a fixed point, ids dense, each interaction in its split."""
     dataset = context.partition_key
     config = load_dataset(dataset)
 
@@ -63,7 +66,7 @@ def cleaned(
             **report,
             "n_users": result.users.height,
             "n_items": result.items.height,
-            "interactions_per_user_median": float(per_user.cast(pl.Float64).median() or 0.0),
+            "interactions_per_user_median": number(per_user.cast(pl.Float64).median()),
             "density": interactions.height / max(1, result.users.height * result.items.height),
         }
         return {

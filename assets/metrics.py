@@ -65,7 +65,7 @@ def metrics(
 
 
 def tracker_metrics(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, float]:
-    """As the tracker shows them: test under the plain name, which is what the leaderboard reports; validation prefixed."""
+    """As the tracker shows them: test under the plain name, as on the leaderboard; validation prefixed."""
     named: dict[str, float] = {}
     for split, prefix in (("test", ""), ("validation", "validation_")):
         for name, interval in intervals[split].items():
@@ -87,7 +87,7 @@ def policy_run(lake: Lake, keys: Keys) -> tuple[Version, dict[str, Any]] | None:
 def _summarise(
     context: dg.AssetExecutionContext, lake: Lake, tracker: Tracker, keys: Keys, values: Mapping[str, float]
 ) -> tuple[str, str]:
-    """Adds the metrics to the run that trained the policy; a baseline, or a policy whose run is gone, gets a run here."""
+    """Adds the metrics to the run that trained the policy; a baseline, or a policy whose run is gone, gets one here."""
     trained = policy_run(lake, keys)
     run = tracker.find(trained[1]["mlflow_run_id"]) if trained else None
     if run is None:

@@ -12,7 +12,7 @@ from assets.partitions import BY_EXPERIMENT, keys_of
 from assets.policies import wrong_kind
 from assets.ports import Lake, Launcher
 from assets.progress import Follower
-from assets.publication import Content, Inputs, check, check_specs, publish
+from assets.publication import Content, Inputs, check, check_specs, number, publish
 from assets.transforms.guarantees import no_train_item_among_negatives
 from training.config import MineSpec, SftExperiment
 
@@ -61,10 +61,10 @@ def mined_negatives(
         metadata = {
             "rows": table["row_id"].n_unique(),
             "pool_per_row": table.height / max(1, table["row_id"].n_unique()),
-            "boundary_share": float(table["on_boundary"].cast(pl.Float64).mean() or 0.0),
-            "violation_share": float((table["margin"] <= 0).cast(pl.Float64).mean() or 0.0),
-            "margin_median_hardest": float(hard["margin"].median() or 0.0),
-            "margin_median_uniform": float(table.filter(pl.col("miner") == "uniform")["margin"].median() or 0.0),
+            "boundary_share": number(table["on_boundary"].cast(pl.Float64).mean()),
+            "violation_share": number((table["margin"] <= 0).cast(pl.Float64).mean()),
+            "margin_median_hardest": number(hard["margin"].median()),
+            "margin_median_uniform": number(table.filter(pl.col("miner") == "uniform")["margin"].median()),
             "policy": keys.experiment,
             "round": 0,
         }

@@ -1,4 +1,4 @@
-"""The two dimensions of everything: a data set, and an experiment on it. Keys are file names in `datasets/` and `experiments/`."""
+"""The two dimensions of everything: a data set, and an experiment on it. Keys are names of YAML files."""
 
 import warnings
 from typing import NamedTuple

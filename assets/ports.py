@@ -165,7 +165,7 @@ class Tracker(Protocol):
         ...
 
     def register(self, run_id: str, policy: Path, catalogue: Path, card: ModelCard) -> str:
-        """Logs the policy as a servable model of the run and registers it as `borderline-<dataset>`; returns the version.
+        """Logs the policy as a servable model and registers it as `borderline-<dataset>`; returns the version.
 
         `catalogue` is a Parquet file with item_id, item, title and n_train, the users who touched the item in train.
         """

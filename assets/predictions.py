@@ -32,7 +32,7 @@ TOP_K = 50
 def predictions(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], launcher: dg.ResourceParam[Launcher]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """Both protocols from one set of weights: the candidate set of each row, and the full catalogue without its history."""
+    """Both protocols from one set of weights: each row's candidate set, and the full catalogue without its history."""
     keys = keys_of(context)
     experiment = load_experiment(keys.experiment)
     dataset = (keys.dataset,)

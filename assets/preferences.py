@@ -40,7 +40,9 @@ def preference_rows(
     def choose(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         rows = inputs["histories"].table(["row_id", "user_id", "split", "target"])
         table = choose_negatives(rows, inputs["mined_negatives"].table(), experiment.negatives, start.seed)
-        found = no_train_item_among_negatives(table, rows, inputs["interactions"].table(["user_id", "item_id", "split"]))
+        found = no_train_item_among_negatives(
+            table, rows, inputs["interactions"].table(["user_id", "item_id", "split"])
+        )
         metadata = {
             **asdict(negatives_missing(table, experiment.negatives.n)),
             "start_from": dg.MetadataValue.md(f"`mined_negatives` of `{keys.dataset}|{experiment.start_from}`"),

@@ -34,7 +34,7 @@ SELECTED_BY = "ndcg_at_10_full"
 def registered_models(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracker: dg.ResourceParam[Tracker]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """The policy as a servable model without pickle, a version of `borderline-<dataset>`, tagged with its whole lineage."""
+    """The policy as a servable model without pickle, a version of `borderline-<dataset>`, tagged with its lineage."""
     keys = keys_of(context)
     experiment = load_experiment(keys.experiment)
     if isinstance(experiment, BaselineExperiment):
@@ -105,7 +105,7 @@ def registered_models(
 def promotion(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracker: dg.ResourceParam[Tracker]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """The version with the best validation NDCG@10 on the current rows gets the alias `champion`. Test rows decide nothing."""
+    """The version with the best validation NDCG@10 on the current rows becomes `champion`. Test rows decide nothing."""
     dataset = context.partition_key
     current, _ = current_metrics(lake, dataset)
     registered = set(lake.partitions("registered_models"))

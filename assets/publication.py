@@ -35,6 +35,11 @@ class Check:
     blocks: bool = True
 
 
+def number(value: Any) -> float:
+    """What polars gives for a mean or a median, as a float; 0 of an empty column."""
+    return float(value or 0.0)
+
+
 def check(name: str, *findings: Finding) -> Check:
     """The verdict on findings that together are one guarantee."""
     broken = [finding for finding in findings if not finding.passed]
@@ -100,7 +105,7 @@ def publish(
         config: everything else that the outputs depend on, as JSON values.
         shared: the content does not depend on the partition's last part; a version that another experiment published
             from the same inputs is taken over.
-        still_valid: whether a version that was made from the same things may be reused; for what lives outside the lake.
+        still_valid: whether a version made from the same things may be reused; for what lives outside the lake.
 
     Raises:
         NotMaterialised: an input has no version yet.
@@ -197,9 +202,7 @@ def _published(
             {"asset": v.asset, "partition": list(v.partition), "data_version": v.data_version} for v in inputs.versions
         ],
         "metadata": {key: _to_json(value) for key, value in metadata.items()},
-        "checks": [
-            {"name": c.name, "passed": c.passed, "detail": dict(c.detail), "blocks": c.blocks} for c in checks
-        ],
+        "checks": [{"name": c.name, "passed": c.passed, "detail": dict(c.detail), "blocks": c.blocks} for c in checks],
         "run_id": context.run.run_id,
     }
     version = lake.publish(name, partition, staged, fingerprint=fingerprint, manifest=manifest)
@@ -265,7 +268,11 @@ def preview(table: pl.DataFrame, rows: int = PREVIEW_ROWS) -> str:
     """The first rows as a Markdown table; long lists are cut."""
 
     def cell(value: Any) -> str:
-        text = f"[{', '.join(map(str, value[:8]))}{', …' if len(value) > 8 else ''}]" if isinstance(value, list) else str(value)
+        text = (
+            f"[{', '.join(map(str, value[:8]))}{', …' if len(value) > 8 else ''}]"
+            if isinstance(value, list)
+            else str(value)
+        )
         return text.replace("|", "\\|").replace("\n", " ")[:120]
 
     head = table.head(rows)
@@ -274,11 +281,11 @@ def preview(table: pl.DataFrame, rows: int = PREVIEW_ROWS) -> str:
     return "\n".join(lines)
 
 
-def _fingerprint(
-    context: dg.AssetExecutionContext, inputs: Inputs, config: Mapping[str, Any], shared: bool
-) -> str:
+def _fingerprint(context: dg.AssetExecutionContext, inputs: Inputs, config: Mapping[str, Any], shared: bool) -> str:
     made_from = {
-        "assets": {key.to_user_string(): _code_version(context, key.to_user_string()) for key in context.selected_asset_keys},
+        "assets": {
+            key.to_user_string(): _code_version(context, key.to_user_string()) for key in context.selected_asset_keys
+        },
         "inputs": sorted((v.asset, () if shared else v.partition, v.data_version) for v in inputs.versions),
         "config": config,
     }

@@ -30,6 +30,4 @@ def splits(
     def summarise(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         return {"splits": Content(summarise_splits(inputs["interactions"].table()))}
 
-    yield from publish(
-        context, lake, summarise, partition=(dataset,), inputs=[("interactions", (dataset,))], config={}
-    )
+    yield from publish(context, lake, summarise, partition=(dataset,), inputs=[("interactions", (dataset,))], config={})

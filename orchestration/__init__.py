@@ -1,0 +1,1 @@
+"""What wires assets to a machine: definitions, jobs, schedules, the command line. It computes nothing itself."""

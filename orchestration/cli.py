@@ -15,11 +15,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assets.configuration import ConfigurationError, dataset_keys, experiment_keys, load_dataset, load_experiment, raw_folder
+from assets.configuration import (
+    ConfigurationError,
+    dataset_keys,
+    experiment_keys,
+    load_dataset,
+    load_experiment,
+    raw_folder,
+)
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 datasets_app = typer.Typer(invoke_without_command=True, help="The data sets, and whether their raw files are here.")
@@ -53,7 +63,9 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Materialise what is missing, from the raw files to the registry, and print the leaderboard."""
-    names = experiment_keys() if experiments == "all" else [name.strip() for name in experiments.split(",") if name.strip()]
+    names = (
+        experiment_keys() if experiments == "all" else [name.strip() for name in experiments.split(",") if name.strip()]
+    )
     if not names:
         raise ConfigurationError("--experiments must name at least one experiment, got none. Write: --experiments sft")
     load_dataset(dataset)
@@ -70,13 +82,17 @@ def run(
         Pipeline(instance, force=force).run(dataset, names)
     typer.echo()
     typer.echo(_leaderboard(dataset, Split.test, Format.text))
-    typer.echo(f"\n{time.monotonic() - started:.0f} s. Runs, tables and models to click through: borderline ui (make ui)")
+    typer.echo(
+        f"\n{time.monotonic() - started:.0f} s. Runs, tables and models to click through: borderline ui (make ui)"
+    )
 
 
 @app.command()
 def leaderboard(
     dataset: Dataset,
-    split: Annotated[Split, typer.Option(help="test is reported; validation is what models are selected on.")] = Split.test,
+    split: Annotated[
+        Split, typer.Option(help="test is reported; validation is what models are selected on.")
+    ] = Split.test,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.text,
 ) -> None:
     """Print the last leaderboard of a data set."""
@@ -108,7 +124,8 @@ def ui(
             instance.add_dynamic_partitions(name, keys)
     commands = {
         "MLflow": [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1",
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port),
+            "--workers", "1",
             "--backend-store-uri", settings.tracking_uri(), "--artifacts-destination", str(home / "mlartifacts"),
         ],
         "Dagster": [
@@ -170,7 +187,8 @@ def show(key: str) -> None:
     if card.published is not None:
         published = card.published
         typer.echo(
-            f"published       {published.interactions:,} interactions, {published.users:,} users, {published.items:,} items"
+            f"published       {published.interactions:,} interactions, {published.users:,} users, "
+            f"{published.items:,} items"
         )
 
 
@@ -182,7 +200,7 @@ def check_raw_files(dataset: str) -> None:
 
 
 @contextmanager
-def _instance() -> Iterator["object"]:
+def _instance() -> Iterator["dg.DagsterInstance"]:
     from orchestration import settings
 
     settings.prepare_home()

@@ -1,4 +1,4 @@
-"""Everything Dagster knows: assets, jobs, schedules, sensors, resources. Loads in seconds and imports no torch, no mlflow."""
+"""Everything Dagster knows: assets, jobs, schedules, sensors, resources. Imports neither torch nor mlflow."""
 
 import dagster as dg
 

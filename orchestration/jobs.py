@@ -5,6 +5,7 @@ A job cannot span two partition definitions, so a whole way from raw file to reg
 """
 
 import dagster as dg
+from pydantic import Field
 
 from assets.configuration import experiment_keys
 from assets.partitions import BY_EXPERIMENT
@@ -12,9 +13,16 @@ from assets.partitions import BY_EXPERIMENT
 ingest = dg.define_asset_job(
     "ingest",
     selection=dg.AssetSelection.assets(
-        "raw_interactions", "raw_items", "quarantine", "interactions", "users", "items", "splits", "histories",
+        "raw_interactions",
+        "raw_items",
+        "quarantine",
+        "interactions",
+        "users",
+        "items",
+        "splits",
+        "histories",
         "candidate_sets",
-    ),  # fmt: skip
+    ),
     description="Raw files → clean tables, histories and candidate sets of one data set.",
 )
 train_sft = dg.define_asset_job(
@@ -53,7 +61,7 @@ class RetrainConfig(dg.Config):
     """What to walk the whole way for."""
 
     dataset: str
-    experiments: list[str] = []
+    experiments: list[str] = Field(default_factory=list)
     """All of `experiments/`, when empty."""
 
 
@@ -79,7 +87,7 @@ def walk_dataset(context: dg.OpExecutionContext, config: RetrainConfig) -> None:
 @dg.job(
     partitions_def=BY_EXPERIMENT,
     executor_def=dg.in_process_executor,
-    description="One experiment of any kind, from the raw files to the leaderboard: makes what is missing, reuses the rest.",
+    description="One experiment of any kind, from raw files to leaderboard: makes what is missing, reuses the rest.",
 )
 def train() -> None:
     """The job to launch for one experiment."""
@@ -88,7 +96,7 @@ def train() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="A whole data set: ingest, every experiment, leaderboard, registry, champion. What the schedules launch.",
+    description="A whole data set: ingest, all experiments, leaderboard, registry, champion. What schedules launch.",
 )
 def retrain() -> None:
     """The job to launch for a data set."""

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import dagster as dg
 
 from assets.configuration import load_dataset, load_experiment
-from assets.partitions import DATASETS, EXPERIMENTS
 from orchestration.sensors import new_partitions
 from training.config import BaselineExperiment, PreferenceExperiment
 
@@ -24,10 +23,9 @@ class Pipeline:
 
         self.instance = instance
         self.definitions = build_definitions()
-        self.tags = {"dagster/parent_run_id": parent_run_id, "dagster/root_run_id": parent_run_id}
-        self.tags = {key: value for key, value in self.tags.items() if value} | (
-            {"borderline/force": "true"} if force else {}
-        )
+        self.tags: dict[str, str] = {"borderline/force": "true"} if force else {}
+        if parent_run_id is not None:
+            self.tags |= {"dagster/parent_run_id": parent_run_id, "dagster/root_run_id": parent_run_id}
 
     def run(self, dataset: str, experiments: Sequence[str]) -> None:
         """From the raw files of `dataset` to the leaderboard and the registry, for `experiments` and what they need.
@@ -87,5 +85,6 @@ def _reason(result: dg.ExecuteInProcessResult) -> str:
             while error is not None and error.cause is not None:
                 error = error.cause
             description = event.step_failure_data.user_failure_data
-            return f"{event.step_key}: {description.description if description else error.message if error else '?'}".strip()
+            said = description.description if description else error.message if error else None
+            return f"{event.step_key}: {said or 'no message'}".strip()
     return "the run failed before its first step"

@@ -1,8 +1,8 @@
-"""Starts commands without waiting for their libraries: torch and transformers are imported once, each command is a fork.
+"""Starts commands without waiting for their libraries: torch and transformers are imported once, a command is a fork.
 
-python -m training.nursery     reads requests on stdin, one JSON line each: {"module", "arguments", "log"}; answers on stdout with
-                               {"pid"} when the command has started and {"exit_code"} when it has ended (negative: a signal)
+python -m training.nursery     answers requests on stdin, one JSON line each: {"module", "arguments", "log"}
 
+The answers on stdout: {"pid"} when the command has started, {"exit_code"} when it has ended (negative: a signal).
 One command runs at a time, in a session of its own, and it dies with the nursery, which dies with its parent. A fork is
 safe here: nothing has computed yet, so there are no threads and no CUDA context to inherit.
 """

@@ -128,6 +128,7 @@ class _Nursery:
         return json.loads(line)
 
     def has_answer(self) -> bool:
+        assert self.process.stdout is not None
         return bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """The lake: versions of tables and policies on disk, published atomically, checked when read, never pickled.
 
-    lake/<asset>/<dataset>[/<experiment>]/current -> .versions/<name>     a link that is swapped in one step
-                                          .versions/<name>/manifest.json  size and sha256 of every file, written last
-                                          .staging-<random>/              what is being written; no reader looks here
-                                          failed/                         logs of the last attempt that did not publish
+lake/<asset>/<dataset>[/<experiment>]/current -> .versions/<name>     a link that is swapped in one step
+                                      .versions/<name>/manifest.json  size and sha256 of every file, written last
+                                      .staging-<random>/              what is being written; no reader looks here
+                                      failed/                         logs of the last attempt that did not publish
 """
 
 import fcntl
@@ -26,7 +26,7 @@ from assets.ports import NotMaterialised, Partition, Version, partition_text
 from orchestration.resources.warehouse import write_warehouse
 
 VOLATILE = {"telemetry.jsonl", "train.log", "spec.json", "run.json"}
-"""Files that say how a version was made, not what it is: clocks, paths and process ids keep them out of its data version."""
+"""Files that say how a version was made, not what it is: clocks and paths keep them out of its data version."""
 
 KEPT_VERSIONS = 3
 PART = re.compile(r"[a-z0-9_][a-z0-9._-]{0,63}")

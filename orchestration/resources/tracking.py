@@ -1,4 +1,4 @@
-"""The Tracker and registry on MLflow. The parent owns the run: however the child ends, the run ends with its metrics."""
+"""The Tracker and registry on MLflow. The parent owns the run: however a command ends, it ends with its metrics."""
 
 import os
 import time
@@ -102,9 +102,7 @@ class MlflowTracker(dg.ConfigurableResource):
             **card.tags,
             **{f"metric.{key}": f"{value:.6f}" for key, value in card.metrics.items()},
         }
-        version = client.create_model_version(
-            name, model.model_uri, run_id=run_id, tags=tags, model_id=model.model_id
-        )
+        version = client.create_model_version(name, model.model_uri, run_id=run_id, tags=tags, model_id=model.model_id)
         return str(version.version)
 
     def version_exists(self, dataset: str, version: str) -> bool:

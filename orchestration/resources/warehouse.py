@@ -1,4 +1,4 @@
-"""The SQL face of the lake: `warehouse.duckdb` holds one view for each table, over the current version of every partition."""
+"""The SQL face of the lake: `warehouse.duckdb` holds a view for each table, over all current versions."""
 
 import os
 import secrets
@@ -32,8 +32,7 @@ def write_warehouse(path: Path, versions: list[Version]) -> None:
 def _select(version: Version) -> str:
     # The names come from files and folders that match a narrow pattern; quotes are doubled all the same.
     columns = "".join(
-        f"'{_quoted(value)}' AS {name}, "
-        for name, value in zip(PARTITION_COLUMNS, version.partition, strict=False)
+        f"'{_quoted(value)}' AS {name}, " for name, value in zip(PARTITION_COLUMNS, version.partition, strict=False)
     )
     return f"SELECT {columns}* FROM read_parquet('{_quoted(str(version.table_path))}')"
 

@@ -1,0 +1,1 @@
+"""The model that leaves the project: its code, and how it is packed."""

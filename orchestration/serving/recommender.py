@@ -1,4 +1,4 @@
-"""The model that MLflow carries: histories of raw item ids in, the top K items out. Loaded from this code, never unpickled.
+"""The model that MLflow carries: histories of raw item ids in, the top K items out. Loaded as code, not unpickled.
 
 Beside it travel the policy (safetensors), the catalogue (Parquet) and the package `training`, so that it answers in a
 process that has never seen the project.
@@ -7,15 +7,16 @@ process that has never seen the project.
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
 
 DEFAULT_K = 10
 
 
-class Recommender(mlflow.pyfunc.PythonModel):
+class Recommender(PythonModel):
     """Ranks the whole catalogue after a history; items of the history are left out, unknown ones are passed over."""
 
     def load_context(self, context: Any) -> None:
@@ -68,11 +69,13 @@ class Recommender(mlflow.pyfunc.PythonModel):
         asked = [row for row, history in enumerate(histories) if history]
         if asked:
             index = np.arange(len(asked))
-            rows = Rows(index, index, Ragged.of([histories[row] for row in asked]), np.zeros(len(asked), dtype=np.int32))
+            rows = Rows(
+                index, index, Ragged.of([histories[row] for row in asked]), np.zeros(len(asked), dtype=np.int32)
+            )
             rows, _ = fit_context(rows, self.policy.vocabulary, self.policy.context)
             for block, logps in catalogue_scores(self.policy, find_windows(rows)):
                 scores[np.array(asked)[block]] = logps.numpy()
         return scores
 
 
-mlflow.models.set_model(Recommender())
+set_model(Recommender())

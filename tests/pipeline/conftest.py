@@ -1,4 +1,4 @@
-"""A project small enough to walk the whole way in a test: a shop of 300 users, a tiny policy, two preference experiments."""
+"""A project small enough to walk the whole way in a test: 300 users, a tiny policy, two preference experiments."""
 
 import os
 import subprocess

@@ -23,7 +23,10 @@ def write_movielens(path: Path, seed: int) -> None:
             second = 880_000_000 + user * 10_000 + step // 3  # three at a time share their second
             ratings.append(f"{user}\t{item}\t{source.randint(1, 5)}\t{second}")
     random.Random(seed).shuffle(ratings)
-    items = [f"{i}|Film {i} (19{i:02d})|01-Jan-1995||http://x/|{'|'.join(['0'] * (GENRES - 1) + ['1'])}" for i in range(1, 61)]
+    items = [
+        f"{i}|Film {i} (19{i:02d})|01-Jan-1995||http://x/|{'|'.join(['0'] * (GENRES - 1) + ['1'])}"
+        for i in range(1, 61)
+    ]
     random.Random(seed).shuffle(items)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("ml-100k/u.data", "\n".join(ratings) + "\n")

@@ -124,11 +124,20 @@ def test_the_champion_is_the_best_on_validation_and_carries_its_lineage(client: 
         scores[name] = chosen["value"].mean()
     champion = client.get_model_version_by_alias("borderline-shop", "champion")
     assert champion.tags["experiment"] == max(sorted(scores), key=lambda name: scores[name])
-    for tag in ("seed", "dagster.run_id", "policy", "table.histories", "table.raw_interactions", "metric.ndcg_at_10_full"):
+    for tag in (
+        "seed",
+        "dagster.run_id",
+        "policy",
+        "table.histories",
+        "table.raw_interactions",
+        "metric.ndcg_at_10_full",
+    ):
         assert champion.tags[tag]
 
 
-def test_the_champion_answers_in_a_process_that_never_saw_the_project(home: Path, client: Any, lake: LakeStorage) -> None:
+def test_the_champion_answers_in_a_process_that_never_saw_the_project(
+    home: Path, client: Any, lake: LakeStorage
+) -> None:
     catalogue = lake.require("items", ("shop",)).table()
     known = catalogue["item"].head(3).to_list()
     code = f"""

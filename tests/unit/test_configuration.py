@@ -63,9 +63,9 @@ def test_an_unknown_start_names_the_accepted_ones(project: Path) -> None:
 
 
 def test_an_unknown_name_suggests_the_closest(project: Path) -> None:
-    with pytest.raises(ConfigurationError, match="unknown experiment 'dmpo-k16'. Did you mean 'dmpo-k1'"):
+    with pytest.raises(ConfigurationError, match=r"unknown experiment 'dmpo-k16'\. Did you mean 'dmpo-k1'"):
         load_experiment("dmpo-k16")
-    with pytest.raises(ConfigurationError, match="unknown data set '../demo'"):
+    with pytest.raises(ConfigurationError, match=r"unknown data set '\.\./demo'"):
         load_dataset("../demo")
 
 

@@ -19,7 +19,8 @@ import json, pathlib, sys, time
 spec = json.loads(pathlib.Path(sys.argv[1]).read_text())
 with open(pathlib.Path(spec["output"]) / "telemetry.jsonl", "a") as file:
     for step in range(3):
-        line = json.dumps({"step": step, "epoch": 0.5, "at": "now", "kind": "train", "metrics": {"loss": 1.0 / (step + 1)}})
+        metrics = {"loss": 1.0 / (step + 1)}
+        line = json.dumps({"step": step, "epoch": 0.5, "at": "now", "kind": "train", "metrics": metrics})
         file.write(line[:10]); file.flush(); time.sleep(0.3)
         file.write(line[10:] + "\\n"); file.flush()
 """

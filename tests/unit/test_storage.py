@@ -61,10 +61,15 @@ def test_logs_are_not_content(tmp_path: Path) -> None:
 def test_an_attempt_that_fails_leaves_the_previous_version_and_its_log(tmp_path: Path) -> None:
     lake = lake_in(tmp_path)
     put(lake, 3)
-    with pytest.raises(RuntimeError, match="out of luck"), lake.staging("interactions", DEMO) as staged:
-        (staged / "train.log").write_text("what happened")
-        (staged / "interactions.parquet").write_bytes(b"half a file")
-        raise RuntimeError("out of luck")
+
+    def fail() -> None:
+        with lake.staging("interactions", DEMO) as staged:
+            (staged / "train.log").write_text("what happened")
+            (staged / "interactions.parquet").write_bytes(b"half a file")
+            raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fail()
     folder = tmp_path / "lake" / "interactions" / "demo"
     assert lake.require("interactions", DEMO).table().height == 3
     assert (folder / "failed" / "train.log").read_text() == "what happened"
