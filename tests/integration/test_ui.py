@@ -1,0 +1,130 @@
+"""`borderline ui`: both pages answer on loopback, a job launched from the UI runs, and Ctrl-C leaves nothing behind."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.resources.storage import LakeStorage
+from tests.pipeline.conftest import environment, write_project
+
+LOCATION = """
+{ repositoriesOrError { ... on RepositoryConnection { nodes {
+    name location { name } jobs { name } assetNodes { assetKey { path } } schedules { name scheduleState { status } } } } } }
+"""
+LAUNCH = """
+mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
+"""
+STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+
+
+class Ui:
+    """The two servers, as a browser sees them."""
+
+    def __init__(self, dagster_port: int, mlflow_port: int) -> None:
+        self.dagster, self.mlflow = f"http://127.0.0.1:{dagster_port}", f"http://127.0.0.1:{mlflow_port}"
+
+    def query(self, text: str, **variables: Any) -> Any:
+        body = json.dumps({"query": text, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.dagster}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def ui(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    project = tmp_path_factory.mktemp("project")
+    write_project(project)
+    dagster_port, mlflow_port = free_port(), free_port()
+    arguments = ["ui", "--dagster-port", str(dagster_port), "--mlflow-port", str(mlflow_port)]
+    log = (home / "ui.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestration.cli", *arguments],
+        env=environment(project, home),
+        cwd=project,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    pages = Ui(dagster_port, mlflow_port)
+    try:
+        for url in (f"{pages.dagster}/server_info", f"{pages.mlflow}/health"):
+            wait_for(lambda url=url: answers(url), home / "ui.log")
+        wait_for(lambda: bool(repositories(pages)), home / "ui.log")
+        yield pages
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+        log.close()
+    assert not answers(f"{pages.dagster}/server_info")
+    assert not answers(f"{pages.mlflow}/health")
+
+
+def test_the_graph_the_jobs_and_the_schedules_are_on_the_page(ui: Ui) -> None:
+    (repository,) = repositories(ui)
+    assert {"ingest", "train", "evaluate", "retrain"} <= {job["name"] for job in repository["jobs"]}
+    assert ["mined_negatives"] in [node["assetKey"]["path"] for node in repository["assetNodes"]]
+    assert repository["schedules"] == [{"name": "retrain_shop_weekly", "scheduleState": {"status": "STOPPED"}}]
+
+
+def test_a_job_launched_from_the_page_runs(ui: Ui, home: Path) -> None:
+    (repository,) = repositories(ui)
+    selector = {
+        "repositoryLocationName": repository["location"]["name"],
+        "repositoryName": repository["name"],
+        "pipelineName": "ingest",
+    }
+    tags = [{"key": "dagster/partition", "value": "shop"}]
+    params = {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}, "runConfigData": "{}"}
+    launched = ui.query(LAUNCH, params=params)["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run_id = launched["run"]["runId"]
+
+    def has_ended() -> bool:
+        status = ui.query(STATUS, id=run_id)["runOrError"]["status"]
+        assert status not in ("FAILURE", "CANCELED"), status
+        return status == "SUCCESS"
+
+    wait_for(has_ended, home / "ui.log")
+    lake = LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
+    assert lake.require("candidate_sets", ("shop",)).table().height > 0
+
+
+def repositories(ui: Ui) -> list[Any]:
+    return ui.query(LOCATION)["repositoriesOrError"].get("nodes", [])
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+def wait_for(is_true: Any, log: Path, *, seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, log.read_text(errors="replace")[-3000:]
+        time.sleep(0.5)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
