@@ -18,7 +18,8 @@ from tests.pipeline.conftest import environment, write_project
 
 LOCATION = """
 { repositoriesOrError { ... on RepositoryConnection { nodes {
-    name location { name } jobs { name } assetNodes { assetKey { path } } schedules { name scheduleState { status } } } } } }
+    name location { name } jobs { name } assetNodes { assetKey { path } }
+    schedules { name scheduleState { status } } } } } }
 """
 LAUNCH = """
 mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
