@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from training.checkpoint import PolicyCard, save_policy
-from training.config import AdamW, Budget, ComputeConfig, PreferenceSpec, SftSpec
+from training.config import Budget, ComputeConfig, Descent, Lion, PreferenceSpec, SftSpec
 from training.policy import Policy
 from training.scoring import rank_targets, ranking_metrics
 from training.tables import Rows
@@ -66,7 +66,7 @@ def fit(
     validation: Rows,
     criterion: Criterion,
     *,
-    optimizer: AdamW,
+    optimizer: Descent,
     budget: Budget,
     seed: int,
     compute: ComputeConfig,
@@ -238,10 +238,10 @@ def accumulate(
     return loss, scored
 
 
-def learning_rate(config: AdamW, step: int, total: int) -> float:
+def learning_rate(config: Descent, step: int, total: int) -> float:
     """At step 1 .. total: linear warm-up from 0, then the schedule, which reaches 0 behind the last step.
 
-    >>> config = AdamW(lr=1.0, schedule="linear", warmup=0.5)
+    >>> config = Descent(lr=1.0, schedule="linear", warmup=0.5)
     >>> [learning_rate(config, step, 4) for step in (1, 2, 3, 4)]
     [0.5, 1.0, 1.0, 0.5]
     """
@@ -258,13 +258,18 @@ def learning_rate(config: AdamW, step: int, total: int) -> float:
             return config.lr * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def _optimizer(policy: Policy, config: AdamW) -> torch.optim.Optimizer:
+def _optimizer(policy: Policy, config: Descent) -> torch.optim.Optimizer:
     weights = list(policy.trained_parameters().values())
     groups = [  # gains of normalisation layers are scales, which decay would only distort
         {"params": [weight for weight in weights if weight.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [weight for weight in weights if weight.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr, fused=True)
+    groups = [group for group in groups if group["params"]]
+    if isinstance(config, Lion):
+        from lion_pytorch import Lion as LionOptimizer  # a package that a machine without Lion experiments can lack
+
+        return LionOptimizer(groups, lr=config.lr)
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
 
 def _measure(policy: Policy, validation: Rows) -> dict[str, float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training import loop
 from training.backbones import scratch_model
-from training.config import AdamW, Budget, ComputeConfig, ScratchBackbone
+from training.config import AdamW, Budget, ComputeConfig, Lion, ScratchBackbone
 from training.loop import Best, Diverged, fit, learning_rate
 from training.policy import Policy
 from training.representations.items import ItemVocabulary
@@ -36,14 +36,21 @@ class Setting:
         self.policy = Policy(scratch_model(BACKBONE, vocabulary.n_tokens, seed=0), vocabulary, 16)
         self.output = folder
 
-    def fit(self, criterion: Any = None, budget: Budget = BUDGET, *, measure_start: bool = False) -> Best:
+    def fit(
+        self,
+        criterion: Any = None,
+        budget: Budget = BUDGET,
+        *,
+        measure_start: bool = False,
+        optimizer: AdamW | Lion = ADAMW,
+    ) -> Best:
         with Telemetry(self.output / "telemetry.jsonl") as telemetry:
             return fit(
                 self.policy,
                 self.windows,
                 self.validation,
                 criterion or NextItem(self.windows.rows),
-                optimizer=ADAMW,
+                optimizer=optimizer,
                 budget=budget,
                 seed=0,
                 compute=ComputeConfig(log_every=3),
@@ -99,6 +106,19 @@ def test_the_weights_of_the_best_validation_are_kept(setting: Setting, monkeypat
     kept = setting.policy.snapshot()
     assert all(torch.equal(kept[name], seen[2][name]) for name in kept)  # of two equal ones the earlier
     assert any(not torch.equal(kept[name], seen[3][name]) for name in kept)
+
+
+def test_lion_moves_every_weight_by_the_learning_rate(setting: Setting) -> None:
+    before = setting.policy.snapshot()
+    n_rows = len(setting.windows.rows)
+    one_step = Budget(epochs=1, batch_size=n_rows, validations=1)
+    setting.fit(budget=one_step, optimizer=Lion(lr=1e-3, schedule="constant", warmup=0.0))
+    after = setting.policy.snapshot()
+    moved = torch.cat([(after[name] - before[name]).abs().flatten() for name in before])
+    # The first step is the sign of the gradient: a whole step, or none where the gradient is exactly 0.
+    is_whole = torch.isclose(moved, torch.tensor(1e-3), rtol=1e-3)
+    assert bool((is_whole | (moved == 0)).all())
+    assert float(is_whole.float().mean()) > 0.5
 
 
 def test_training_stops_when_patience_runs_out(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
