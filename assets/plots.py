@@ -4,30 +4,48 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 
-PANELS = (
-    ("loss", ("train/loss",)),
-    ("validation", ("validation/ndcg_at_10_full", "validation/recall_at_10_full", "validation/mrr_full")),
-    ("violation rate and boundary", ("violation_rate", "boundary_fraction")),
-    ("drift of the chosen log-probability", ("drift",)),
-)
+PANELS = {
+    "loss": ("train/loss",),
+    "validation": ("validation/ndcg_at_10_full", "validation/recall_at_10_full", "validation/mrr_full"),
+    "violations and boundary": (
+        "diagnostic/violation_rate_policy",
+        "diagnostic/violation_rate_ratio",
+        "diagnostic/boundary_fraction",
+    ),
+    "drift of log-probability (nats)": ("diagnostic/chosen_logp_drift", "diagnostic/rejected_logp_drift"),
+    "gradient on easy negatives, saturation": ("diagnostic/grad_share_easy", "diagnostic/saturation"),
+    "gradient on a boundary negative": ("diagnostic/grad_boundary_abs",),
+    "effective number of negatives": ("diagnostic/effective_negatives",),
+    "margins (nats)": ("diagnostic/margin_q10", "diagnostic/margin_q50", "diagnostic/margin_q90"),
+    "beta": ("diagnostic/beta_q10", "diagnostic/beta_q50", "diagnostic/beta_q90"),
+    "win rate on the fixed probe": ("diagnostic/probe_win_rate_all", "diagnostic/probe_win_rate_pair"),
+}
+"""Which curves stand in which panel. One without a curve is left out: SFT has no preferences to diagnose."""
+COLUMNS = 5
 
 
 def curves_plot(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
-    """Loss, validation metrics and diagnostics against the step; a panel without a curve is left out."""
+    """Loss, validation metrics and diagnostics against the step."""
     from matplotlib.figure import Figure
 
-    panels = [(title, {n: c for n, c in curves.items() if any(part in n for part in parts)}) for title, parts in PANELS]
-    panels = [(title, drawn) for title, drawn in panels if drawn]
-    figure = Figure(figsize=(4.2 * len(panels), 3), layout="constrained")
-    for axes, (title, drawn) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for name, curve in sorted(drawn.items()):
+    panels = {title: [name for name in names if name in curves] for title, names in PANELS.items()}
+    panels = {title: names for title, names in panels.items() if names}
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.7 * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False).flat
+    for axes, (title, names) in zip(grid, panels.items(), strict=False):
+        for name in names:
+            curve = curves[name]
             axes.plot(*zip(*curve, strict=True), label=name.split("/", 1)[1], marker="." if len(curve) < 20 else None)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.legend(fontsize=7)
+    for axes in list(grid):
+        axes.set_axis_off()
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
+    figure.savefig(buffer, format="png", dpi=70)
     return image(buffer.getvalue())
 
 

@@ -41,6 +41,10 @@ class Criterion(Protocol):
         """Numbers that tell how training goes, over the rows of one step."""
         ...
 
+    def probed(self, policy: Policy) -> dict[str, float]:
+        """Numbers that tell how training goes, on rows that are the same at every validation."""
+        ...
+
 
 class Diverged(FloatingPointError):
     """A loss or gradient is NaN or infinite. The weights that were best so far are back in the policy."""
@@ -97,6 +101,7 @@ def fit(
     stale = step = 0
     if measure_start:
         telemetry.write("validation", _measure(policy, validation))
+        telemetry.write("diagnostic", criterion.probed(policy))
     telemetry.start_clock()
     meter = _Meter()
     for epoch, steps in enumerate(plan):
@@ -127,6 +132,8 @@ def fit(
                 except FloatingPointError as error:
                     raise _diverged(policy, f"{error} At the validation after step {step} of {total}.", best) from error
             telemetry.write("validation", metrics)
+            if probed := criterion.probed(policy):
+                telemetry.write("diagnostic", probed)
             value = metrics[budget.select_by]
             if best is None or value > best.value:
                 best, stale = Best(value, step, metrics, policy.snapshot()), 0

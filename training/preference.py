@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from training.objectives import Preferences
     from training.policy import Policy
+    from training.probe import Probe
     from training.windows import Windows
 
 ROWS_CHECKED = 512
@@ -39,7 +40,9 @@ class Preferred:
         reference: "Float[np.ndarray, 'p n+1']",
         place: "Int[np.ndarray, ' r']",
         generator: "Generator | None",
+        probe: "Probe",
     ) -> None:
+        self.probe = probe
         self.objective, self.table, self.n_rejected = objective, chosen_and_rejected, n_rejected
         self.reference, self.place = reference, place
         self.hyperparameters = objective.hyperparameters
@@ -62,6 +65,10 @@ class Preferred:
 
         numbers = diagnose(self.preferences(row, logps), self.objective.kind, **self.hyperparameters)
         return {name: float(value) for name, value in numbers.items()}
+
+    def probed(self, policy: "Policy") -> dict[str, float]:
+        """Win rates on the fixed probe."""
+        return self.probe.win_rates(policy)
 
     def preferences(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r n+1']") -> "Preferences":
         """The batch that an objective reads; one token an item."""
@@ -93,6 +100,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.device import prepare_device
     from training.loop import fit_and_save
     from training.policy import fit_context
+    from training.probe import Probe
     from training.tables import read_preference_rows, read_reference_logps, read_rows
     from training.windows import find_windows
 
@@ -120,7 +128,8 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     place[preferences.row] = np.arange(len(preferences.row))
     windows = find_windows(rows).keep(place >= 0)
     generator = torch.Generator(device.device).manual_seed(experiment.seed)
-    criterion = Preferred(experiment.objective, items.astype(np.int32), n_rejected, reference, place, generator)
+    probe = Probe(policy, validation)
+    criterion = Preferred(experiment.objective, items.astype(np.int32), n_rejected, reference, place, generator, probe)
     _check_reference(policy, windows, criterion, spec)
     telemetry.write(
         "diagnostic",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
+    from training.policy import Policy
     from training.tables import Rows
 
 
@@ -35,6 +36,10 @@ class NextItem:
 
     def diagnostics(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r 1']") -> dict[str, float]:
         """None: the loss says it all."""
+        return {}
+
+    def probed(self, policy: "Policy") -> dict[str, float]:
+        """None: the validation says it all."""
         return {}
 
 

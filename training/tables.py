@@ -93,6 +93,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.row_id)
 
+    def take(self, rows: Int[np.ndarray, " m"]) -> "Rows":
+        """The named rows, in that order."""
+        return Rows(self.row_id[rows], self.user_id[rows], self.history.take(rows), self.target[rows])
+
 
 def joined_rows(parts: Sequence[Rows]) -> Rows:
     """The rows of all parts, one after the other."""

@@ -1,0 +1,64 @@
+"""Win rates on a fixed probe: the same rows and the same negatives, whatever a run trains on.
+
+The win rate over a row's own negatives falls with their number by construction; this one can be compared across K.
+Dimensions: r rows of the probe, n negatives, i items of the catalogue.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from training.draws import random_bits
+from training.policy import Policy
+from training.tables import Rows
+from training.windows import find_windows, lay_out
+
+ROWS = 512
+NEGATIVES = 19
+SEED = 0
+"""Of the probe, not of the experiment: every run on a data set has the same one."""
+
+
+class Probe:
+    """Up to 512 validation rows with 19 uniform negatives each, and what the starting policy makes of them."""
+
+    def __init__(self, policy: Policy, validation: Rows) -> None:
+        order = np.argsort(random_bits(SEED, "probe rows", validation.row_id), kind="stable")
+        self.windows = find_windows(validation.take(np.sort(order[:ROWS])))
+        self.items = probe_items(self.windows.rows, policy.vocabulary.n_items)
+        self.reference = self._logps(policy)
+
+    def win_rates(self, policy: Policy) -> dict[str, float]:
+        """How often the target's reward (its log-ratio to the start) is above a negative's, and above all of them."""
+        log_ratio = self._logps(policy) - self.reference
+        wins = log_ratio[:, :1] > log_ratio[:, 1:]
+        return {
+            "probe_win_rate_pair": float(wins.float().mean()),
+            "probe_win_rate_all": float(wins.all(dim=1).float().mean()),
+        }
+
+    @torch.no_grad()
+    def _logps(self, policy: Policy) -> Float[Tensor, "r n+1"]:
+        was_training = policy.model.training
+        policy.model.eval()
+        trunks = lay_out(self.windows, np.arange(len(self.windows)), policy.vocabulary)
+        logps = policy.item_logps(trunks, policy.tensor(self.items[trunks.row]))
+        policy.model.train(was_training)
+        return logps
+
+
+def probe_items(rows: Rows, n_items: int) -> Int[np.ndarray, "r n+1"]:
+    """For each row its target, then distinct items outside its history, chosen by a hash of row and item."""
+    n = min(NEGATIVES, n_items - 1 - int(rows.history.lengths.max(initial=0)))
+    if n < 1:
+        raise ValueError(
+            f"the catalogue must hold more items than the longest history and its target, got {n_items}. "
+            "Shorten the histories, or keep more items."
+        )
+    bits = random_bits(SEED, "probe negatives", rows.row_id[:, None], np.arange(n_items)[None, :])
+    last = np.uint64(2**64 - 1)
+    bits[rows.history.owners, rows.history.values] = last
+    bits[np.arange(len(rows)), rows.target] = last
+    negatives = np.argsort(bits, axis=1, kind="stable")[:, :n]
+    return np.concatenate([rows.target[:, None].astype(np.int64), negatives], axis=1)
