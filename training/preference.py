@@ -137,6 +137,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
             "train_rows": len(preferences.row),
             "train_windows": len(windows),
             "rows_cut_to_context": cut,
+            "duplicate_negatives_dropped": preferences.n_duplicates,
             "negatives_per_row": float(n_rejected.mean()),
             "parameters_trained": sum(weight.numel() for weight in policy.trained_parameters().values()),
         },

@@ -66,6 +66,20 @@ class Ragged:
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], keep)
         return Ragged(self.values[np.repeat(self.offsets[1:] - keep, keep) + within], offsets)
 
+    def distinct(self) -> "Ragged":
+        """Each list without the values that stood in it before.
+
+        >>> Ragged.of([[2, 1, 2], [2]]).distinct().values
+        array([2, 1, 2], dtype=int32)
+        """
+        owners = self.owners
+        order = np.lexsort((self.values, owners))  # stable: of equal values the first stays first
+        repeats = (np.diff(owners[order]) == 0) & (np.diff(self.values[order]) == 0)
+        is_kept = np.ones(len(self.values), dtype=bool)
+        is_kept[order[1:][repeats]] = False
+        lengths = np.bincount(owners[is_kept], minlength=len(self))
+        return Ragged(self.values[is_kept], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
     def padded(self, fill: int, width: int | None = None) -> Int[np.ndarray, "k w"]:
         """Lists as rows of one array, `fill` behind each.
 
@@ -162,14 +176,17 @@ class PreferenceRows:
     """Index into the train rows."""
     chosen: Int[np.ndarray, " p"]
     rejected: Ragged
+    """Distinct within a row."""
+    n_duplicates: int
+    """Rejected items that the table held more than once in a row, and that were dropped."""
 
 
 def read_preference_rows(path: Path, train: Rows, n_items: int) -> PreferenceRows:
-    """The table `preference_rows`.
+    """The table `preference_rows`. An item that is rejected twice in a row counts once: it would weigh double.
 
     Raises:
         ValueError: a row that is no train row or occurs twice, a chosen item that is not its target, a rejected item
-            that is the chosen one or occurs twice.
+            that is the chosen one.
     """
     table = pq.read_table(path, columns=["row_id", "chosen", "rejected"])
     row_id, chosen = _integers(table, "row_id", path), _integers(table, "chosen", path)
@@ -182,10 +199,8 @@ def read_preference_rows(path: Path, train: Rows, n_items: int) -> PreferenceRow
     owners, values = rejected.owners, rejected.values
     _refuse(_outside(values, n_items), row_id[owners], f"rejected items in {path} must be 0 .. {n_items - 1}")
     _refuse(values == chosen[owners], row_id[owners], f"rejected items in {path} must differ from the chosen one")
-    order = np.lexsort((values, owners))
-    repeats = (np.diff(owners[order]) == 0) & (np.diff(values[order]) == 0)
-    _refuse(repeats, row_id[owners[order[1:]]], f"rejected items in {path} must be distinct within a row")
-    return PreferenceRows(row, chosen, rejected)
+    distinct = rejected.distinct()
+    return PreferenceRows(row, chosen, distinct, len(values) - len(distinct.values))
 
 
 def read_reference_logps(path: Path, row_id: Int[np.ndarray, " m"], item_id: Int[np.ndarray, " m"]) -> np.ndarray:
