@@ -23,6 +23,7 @@ from training.objectives.diagnostics import diagnose
 from training.objectives.dynamicpo import focus
 from training.policy import Policy
 from training.preference import Preferred
+from training.probe import Probe
 from training.representations.items import ItemVocabulary
 from training.tables import Ragged, Rows
 from training.windows import Windows, find_windows
@@ -60,8 +61,9 @@ def measure(workload: str, rows: int, negatives: int, repeats: int) -> dict[str,
     windows, items = preference_rows(rows, negatives, n_items, seed=0)
     reference = -8 + np.random.default_rng(1).standard_normal(items.shape).astype(np.float32)
     vanilla, dynamic = Dmpo(kind="dmpo"), DynamicDmpo(kind="dynamicpo-dmpo")
+    probe = Probe(policy, windows.rows)
     of_dmpo, of_dynamicpo = (
-        Preferred(objective, items, np.full(len(items), negatives), reference, np.arange(len(items)))
+        Preferred(objective, items, np.full(len(items), negatives), reference, np.arange(len(items)), None, probe)
         for objective in (vanilla, dynamic)
     )
     optimizer = torch.optim.AdamW(policy.trained_parameters().values(), lr=1e-4, fused=True)

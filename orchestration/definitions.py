@@ -49,11 +49,7 @@ def build_definitions(**overrides: object) -> dg.Definitions:
     resources = {
         "lake": LakeStorage(root=str(settings.home() / "lake"), warehouse=str(settings.home() / "warehouse.duckdb")),
         "launcher": SubprocessLauncher.from_environment(),
-        "tracker": MlflowTracker(
-            tracking_uri=settings.tracking_uri(),
-            artifact_root=settings.artifact_root(),
-            ui_url=settings.MLFLOW_URL,
-        ),
+        "tracker": tracker(),
     }
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
@@ -63,6 +59,13 @@ def build_definitions(**overrides: object) -> dg.Definitions:
         resources={**resources, **overrides},
         loggers={"console": console},
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),
+    )
+
+
+def tracker() -> MlflowTracker:
+    """The tracker of this machine."""
+    return MlflowTracker(
+        tracking_uri=settings.tracking_uri(), artifact_root=settings.artifact_root(), ui_url=settings.MLFLOW_URL
     )
 
 

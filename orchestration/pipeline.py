@@ -1,10 +1,17 @@
 """The whole way, layer by layer: the same jobs a person launches in the Dagster UI, in order, in this process."""
 
-from collections.abc import Sequence
+import fcntl
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 
 import dagster as dg
 
 from assets.configuration import load_dataset, load_experiment
+from orchestration import settings
+from orchestration.liveness import PROCESS_TAG, end_dead_runs, process_tag
 from orchestration.sensors import new_partitions
 from training.config import BaselineExperiment, PreferenceExperiment
 
@@ -19,9 +26,9 @@ class Pipeline:
     """Runs layer jobs on a Dagster instance, one after another."""
 
     def __init__(self, instance: dg.DagsterInstance, *, parent_run_id: str | None = None, force: bool = False) -> None:
-        from orchestration.definitions import build_definitions
+        from orchestration.definitions import build_definitions, tracker
 
-        self.instance = instance
+        self.instance, self.tracker = instance, tracker()
         self.definitions = build_definitions()
         self.tags: dict[str, str] = {"borderline/force": "true"} if force else {}
         if parent_run_id is not None:
@@ -36,6 +43,12 @@ class Pipeline:
         """
         load_dataset(dataset)
         ordered = in_order(experiments)
+        with _alone(settings.home()):
+            for run_id in end_dead_runs(self.instance, self.tracker):
+                self.say(f"run {run_id} was left by a process that is gone; it is ended as failed")
+            self._run(dataset, ordered)
+
+    def _run(self, dataset: str, ordered: Sequence[str]) -> None:
         for name, keys in new_partitions(self.instance).items():
             self.instance.add_dynamic_partitions(name, keys)
         self._layer("ingest", dataset)
@@ -50,17 +63,34 @@ class Pipeline:
         if any(load_experiment(name).kind != "baseline" for name in ordered):
             self._layer("promote", dataset)
 
+    @staticmethod
+    def say(text: str) -> None:
+        """A line beside those of the steps, which come through Dagster."""
+        print(f"{datetime.now():%H:%M:%S}  {text}", file=sys.stderr, flush=True)
+
     def _layer(self, job: str, dataset: str, experiment: str | None = None) -> None:
         key = dataset if experiment is None else dg.MultiPartitionKey({"dataset": dataset, "experiment": experiment})
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=key,
-            tags={**self.tags, "borderline/dataset": dataset},
+            tags={**self.tags, "borderline/dataset": dataset, PROCESS_TAG: process_tag()},
             run_config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
             raise_on_error=False,
         )
         if not result.success:
             raise LayerFailed(_reason(result) + f"\nThe run: {job} of {key}, {result.run_id}.")
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One walk at a time in a home. The kernel frees the lock of a process that dies."""
+    with (home / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            Pipeline.say(f"another run is working in {home}; waiting for it to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def in_order(experiments: Sequence[str]) -> list[str]:

@@ -67,6 +67,18 @@ class MlflowTracker(dg.ConfigurableResource):
             raise
         return TrackedRun(run_id, self._run_url(run.info.experiment_id, run_id))
 
+    def end(self, run_id: str) -> None:
+        """Ends a run as KILLED that is still marked as running: whoever owned it is gone."""
+        from mlflow.exceptions import MlflowException
+
+        client = self._client()
+        try:
+            if client.get_run(run_id).info.status == "RUNNING":
+                client.set_terminated(run_id, "KILLED")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+
     def summarise(
         self, run_id: str, *, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: Sequence[Path]
     ) -> None:

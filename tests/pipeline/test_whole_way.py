@@ -211,6 +211,33 @@ def test_a_killed_training_fails_its_runs_and_leaves_the_previous_version(
     assert lake.require("sft_policies", ("shop", "sft")).folder == before.folder
 
 
+def test_a_killed_command_line_leaves_no_process_and_stops_no_later_run(project: Path, home: Path, client: Any) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestration.cli", "run", "-d", "shop", "-e", "sft", "--force"],
+        env=environment(project, home),
+        cwd=project,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    child = _training_child(home)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()
+    again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", "sft")
+    assert again.returncode == 0, again.stderr
+    assert "was left by a process that is gone; it is ended as failed" in again.stderr
+    experiment = client.get_experiment_by_name("borderline/shop")
+    newest = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
+    assert (newest.info.run_name, newest.info.status) == ("sft", "KILLED")
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        run = instance.get_run_by_id(newest.data.tags["dagster.run_id"])
+        assert run is not None
+        assert run.status is dg.DagsterRunStatus.FAILURE
+
+
 def _training_child(home: Path) -> int:
     """The pid of the command `training.sft` under this home, once it has begun to write telemetry."""
     deadline = time.monotonic() + 120
