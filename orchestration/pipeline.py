@@ -115,6 +115,8 @@ def _reason(result: dg.ExecuteInProcessResult) -> str:
             while error is not None and error.cause is not None:
                 error = error.cause
             description = event.step_failure_data.user_failure_data
+            if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
+                return f"{event.step_key} was interrupted; what was published before it stays"
             said = description.description if description else error.message if error else None
             return f"{event.step_key}: {said or 'no message'}".strip()
     return "the run failed before its first step"
