@@ -226,13 +226,14 @@ def main() -> None:
     from assets.ports import NotMaterialised
     from assets.sources import MissingRawFile, UnusableSource
     from orchestration.pipeline import LayerFailed
+    from orchestration.resources.storage import CorruptVersion
 
     try:
         app()
     except (ConfigurationError, NotMaterialised, MissingRawFile, UnusableSource) as error:
         typer.echo(f"borderline: {error}", err=True)
         sys.exit(2)
-    except LayerFailed as error:
+    except (LayerFailed, CorruptVersion) as error:
         typer.echo(f"borderline: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -69,7 +69,7 @@ def ui(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         wait_for(lambda: bool(repositories(pages)), home / "ui.log")
         yield pages
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # as Ctrl-C, but also heard by what runs in the background
         assert process.wait(timeout=60) == 0
         log.close()
     assert not answers(f"{pages.dagster}/server_info")

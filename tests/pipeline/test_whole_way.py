@@ -184,6 +184,19 @@ def test_a_changed_experiment_computes_only_what_depends_on_it(project: Path, ho
     assert made == {"preference_policies", "predictions", "metrics", "registered_models", "leaderboard", "promotion"}
 
 
+def test_a_changed_leaderboard_file_is_refused_in_one_line(project: Path, home: Path, lake: LakeStorage) -> None:
+    path = lake.require("leaderboard", ("shop",)).path("test.txt")
+    before = path.read_bytes()
+    try:
+        path.write_bytes(before.replace(b"0.", b"1.", 1))
+        result = borderline_in(project, home)("leaderboard", "--dataset", "shop")
+    finally:
+        path.write_bytes(before)
+    assert result.returncode == 1
+    assert "is not what was published" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_killed_training_fails_its_runs_and_leaves_the_previous_version(
     project: Path, home: Path, client: Any, lake: LakeStorage
 ) -> None:

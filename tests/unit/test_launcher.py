@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return package
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts what it runs in the background with SIGINT ignored, and Python keeps that."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 def spec_in(folder: Path) -> Spec:
     output = folder / "output"
     output.mkdir()
@@ -75,7 +84,7 @@ def test_a_signal_is_named(stages: Path, tmp_path: Path) -> None:
     assert failure.value.exit_code == -signal.SIGKILL
 
 
-def test_an_interrupt_leaves_neither_child_nor_grandchild(stages: Path, tmp_path: Path) -> None:
+def test_an_interrupt_leaves_neither_child_nor_grandchild(stages: Path, tmp_path: Path, interruptible: None) -> None:
     spec = spec_in(tmp_path)
     pids = spec.output / "pids"
 
