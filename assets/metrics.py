@@ -61,6 +61,7 @@ def metrics(
         partition=keys,
         inputs=[("predictions", keys), ("histories", (keys.dataset,))],
         config={"resamples": RESAMPLES, "bootstrap_seed": BOOTSTRAP_SEED},
+        still_valid=lambda version: tracker.find(version.manifest["metadata"]["mlflow_run_id"]["value"]) is not None,
     )
 
 

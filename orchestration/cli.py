@@ -6,6 +6,7 @@ borderline ui                                                Dagster and MLflow 
 borderline datasets                                          the data sets, and whether their raw files are here
 """
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +61,7 @@ def run(
         str, typer.Option("--experiments", "-e", help="Files in experiments/, separated by commas; or: all.")
     ] = "all",
     force: Annotated[bool, typer.Option("--force", help="Compute again what is unchanged.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(envvar="BORDERLINE_DEVICE", help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Materialise what is missing, from the raw files to the registry, and print the leaderboard."""
     names = (
@@ -203,11 +204,15 @@ def check_raw_files(dataset: str) -> None:
 def _instance() -> Iterator["dg.DagsterInstance"]:
     from orchestration import settings
 
-    settings.prepare_home()
+    home = settings.prepare_home()
     warnings.filterwarnings("ignore", module="dagster")
     import dagster as dg
 
-    with dg.DagsterInstance.get() as instance:
+    with ExitStack() as stack:
+        with (home / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two first commands at once would both create the database, and break it
+            instance = stack.enter_context(dg.DagsterInstance.get())
+            instance.get_runs_count()
         yield instance
 
 

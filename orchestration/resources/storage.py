@@ -52,7 +52,7 @@ class LakeStorage(dg.ConfigurableResource):
             folder = link.parent / os.readlink(link)
         except FileNotFoundError:
             return None
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = _manifest(folder)
         self._verify(folder, manifest)
         return Version(asset, partition, folder, manifest["data_version"], manifest["fingerprint"], manifest)
 
@@ -139,12 +139,13 @@ class LakeStorage(dg.ConfigurableResource):
         return Version(asset, partition, versions / name, data_version, fingerprint, whole)
 
     def _refresh_warehouse(self) -> None:
-        tables = [
-            version
-            for top in sorted(Path(self.root).iterdir())
-            for partition in self.partitions(top.name)
-            if (version := self.current(top.name, partition)) and f"{top.name}.parquet" in version.manifest["files"]
-        ]
+        # Unverified: a damaged file of one partition must not stop the publication of another.
+        tables: list[Version] = []
+        for top in sorted(Path(self.root).iterdir()):
+            for partition in self.partitions(top.name):
+                folder = (self._folder(top.name, partition) / "current").resolve()
+                if (folder / f"{top.name}.parquet").exists():
+                    tables.append(Version(top.name, partition, folder, "", "", {}))
         write_warehouse(Path(self.warehouse), tables)
 
     def _folder(self, asset: str, partition: Partition) -> Path:
@@ -166,6 +167,14 @@ class LakeStorage(dg.ConfigurableResource):
                     f"Materialise {manifest['asset']} again with --force."
                 )
         self._verified.add(folder)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptVersion(f"{path} cannot be read ({error}). Materialise it again with --force.") from error
 
 
 def _sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import warnings
 from pathlib import Path
 
 import duckdb
@@ -24,9 +25,21 @@ def write_warehouse(path: Path, versions: list[Version]) -> None:
     staged = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with duckdb.connect(str(staged)) as connection:
         for asset, partitions in sorted(by_asset.items()):
-            selects = [_select(version) for version in partitions]
+            selects = [_select(version) for version in partitions if _is_readable(connection, version)]
+            if not selects:
+                continue
             connection.execute(f'CREATE VIEW "{asset}" AS {" UNION ALL BY NAME ".join(selects)}')
     os.replace(staged, path)
+
+
+def _is_readable(connection: duckdb.DuckDBPyConnection, version: Version) -> bool:
+    """A damaged file must not take the view of every other partition with it; whoever reads it is told."""
+    try:
+        connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(version.table_path)])
+    except duckdb.Error as error:
+        warnings.warn(f"{version.table_path} is left out of the warehouse: {error}", stacklevel=2)
+        return False
+    return True
 
 
 def _select(version: Version) -> str:

@@ -44,6 +44,8 @@ class Recommender(PythonModel):
             without a known item, the logarithm of 1 + the number of users who took the item), best first.
         """
         k = int((params or {}).get("k", DEFAULT_K))
+        if k < 0:
+            raise ValueError(f"k must be 0 or more, got {k}. Say how many items to return.")
         known = [[self.item_ids[item] for item in map(str, h) if item in self.item_ids] for h in model_input["history"]]
         scores = self._scores(known)
         rows = []

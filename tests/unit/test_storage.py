@@ -90,6 +90,22 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
         lake_in(tmp_path).current("interactions", DEMO)  # a new process: nothing is remembered as checked
 
 
+def test_a_damaged_partition_stops_no_other_publication(tmp_path: Path) -> None:
+    put(lake_in(tmp_path), 1000)
+    path = lake_in(tmp_path).require("interactions", DEMO).table_path
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.warns(UserWarning, match=r"interactions\.parquet is left out of the warehouse"):
+        put(lake_in(tmp_path), 5, asset="users")
+    assert lake_in(tmp_path).require("users", DEMO).table().height == 5
+
+
+def test_an_unreadable_manifest_is_refused_by_name(tmp_path: Path) -> None:
+    put(lake_in(tmp_path), 3)
+    (lake_in(tmp_path).require("interactions", DEMO).folder / "manifest.json").write_text("")
+    with pytest.raises(CorruptVersion, match=r"manifest\.json cannot be read"):
+        lake_in(tmp_path).current("interactions", DEMO)
+
+
 def test_only_the_last_versions_are_kept(tmp_path: Path) -> None:
     lake = lake_in(tmp_path)
     for rows in range(1, KEPT_VERSIONS + 4):
