@@ -135,8 +135,11 @@ def publish(
         started = time.monotonic()
         contents = compute(versions, staged)
         context.log.info(_summary(contents, partition, time.monotonic() - started))
+        judged = {name: _judged(name, contents[name]) for name in outputs}  # all of them, before the first is published
+        yield from _refuse_broken(judged, partition)
         for name in outputs:
-            yield from _published(context, lake, name, contents[name], staged[name], versions, partition, fingerprint)
+            args = (context, lake, name, contents[name], judged[name], staged[name], versions, partition, fingerprint)
+            yield from _published(*args)
 
 
 def _summary(contents: Mapping[str, Content], partition: Partition, seconds: float) -> str:
@@ -170,31 +173,41 @@ def _take_over(lake: Lake, twin: Version, partition: Partition, stack: ExitStack
     return lake.publish(twin.asset, partition, staged, fingerprint=twin.fingerprint, manifest=carried)
 
 
+def _judged(name: str, content: Content) -> list[Check]:
+    if content.table is None:
+        return list(content.checks)
+    validate(content.table, SCHEMAS[name])
+    return [Check("schema", True, {"rows": content.table.height}), *content.checks]
+
+
+def _refuse_broken(judged: Mapping[str, Sequence[Check]], partition: Partition) -> Iterator[dg.AssetCheckResult]:
+    broken = [(name, c) for name, checks in judged.items() for c in checks if c.blocks and not c.passed]
+    if not broken:
+        return
+    for name, checks in judged.items():
+        yield from _check_results(name, checks)
+    reasons = "; ".join(f"{name}, {c.name}: {c.detail.get('message', dict(c.detail))}" for name, c in broken)
+    raise dg.Failure(
+        f"{', '.join(judged)} of {partition_text(partition)}: not published. {reasons}. "
+        "The previous version stays readable.",
+        allow_retries=False,
+    )
+
+
 def _published(
     context: dg.AssetExecutionContext,
     lake: Lake,
     name: str,
     content: Content,
+    checks: Sequence[Check],
     staged: Path,
     inputs: Inputs,
     partition: Partition,
     fingerprint: str,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    checks = list(content.checks)
     metadata = dict(content.metadata)
     if content.table is not None:
-        validate(content.table, SCHEMAS[name])
-        checks.insert(0, Check("schema", True, {"rows": content.table.height}))
         metadata = {**_table_metadata(content.table), **metadata}
-    failed = [c for c in checks if c.blocks and not c.passed]
-    if failed:
-        yield from _check_results(name, checks)
-        reasons = "; ".join(f"{c.name}: {c.detail.get('message', dict(c.detail))}" for c in failed)
-        raise dg.Failure(
-            f"{name} of {partition_text(partition)} was not published: {reasons}. The previous version stays readable.",
-            allow_retries=False,
-        )
-    if content.table is not None:
         content.table.write_parquet(staged / f"{name}.parquet", compression="zstd")
     manifest = {
         "code_version": _code_version(context, name),

@@ -113,7 +113,6 @@ def ui(
     dagster_url, mlflow_url = f"http://127.0.0.1:{dagster_port}", f"http://127.0.0.1:{mlflow_port}"
     environment = {
         **os.environ,
-        "BORDERLINE_DAGSTER_URL": dagster_url,
         "BORDERLINE_MLFLOW_URL": mlflow_url,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a job runner nobody uses, a gigabyte, and a past hole
         "MLFLOW_DISABLE_TELEMETRY": "true",

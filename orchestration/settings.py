@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-DAGSTER_URL = os.environ.get("BORDERLINE_DAGSTER_URL", "http://127.0.0.1:3000")
 MLFLOW_URL = os.environ.get("BORDERLINE_MLFLOW_URL", "http://127.0.0.1:5000")
-"""Where people open the two UIs; links point there."""
+"""Where people open MLflow; links point there."""
 
 
 def home() -> Path:
