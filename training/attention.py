@@ -1,31 +1,45 @@
-"""Attention over several windows laid out one after the other, so that no other layer computes on padding.
+"""Attention of a pass: trunks one after the other, unpadded, then the nodes of the trees that hang on them.
 
-Installed through `transformers`' own attention interface: models stay as they are. Dimensions: t tokens, w windows,
-l longest window, h heads, d size of a head.
+A trunk is a sequence of its own. A node sees its trunk up to where its branch is attached, its ancestors and itself.
+Installed through `transformers`' own attention interface: models stay as they are. Dimensions: t tokens of trunks,
+n nodes, w windows, l longest trunk, m most nodes of a window, a longest branch, h query heads, g key heads, d size of a
+head.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.modeling_utils import AttentionInterface
 
-ATTENTION = "borderline_windows"
+ATTENTION = "borderline_tree"
 """`attn_implementation` of every model here."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the tokens of a pass go when its windows are the lines of a table."""
+    """Where tokens go when the windows they belong to are the lines of a table."""
 
     n_windows: int
     longest: int
     place: Int[Tensor, " t"] | None
     """For each token, its cell in the table; none, when all windows are equally long and the table is full."""
+
+    def table(self, packed: Float[Tensor, "t k d"]) -> Float[Tensor, "w k l d"]:
+        """Tokens as lines, zeros behind each."""
+        cells, width = self.n_windows * self.longest, packed.shape[1:]
+        if self.place is not None:
+            packed = packed.new_zeros(cells, *width).index_copy(0, self.place, packed)
+        return packed.reshape(self.n_windows, self.longest, *width).transpose(1, 2)
+
+    def packed(self, table: Float[Tensor, "w k l d"]) -> Float[Tensor, "t k d"]:
+        """Lines as tokens, without what stands behind them."""
+        flat = table.transpose(1, 2).reshape(self.n_windows * self.longest, *table.shape[1::2])
+        return flat if self.place is None else flat.index_select(0, self.place)
 
 
 def pack(offsets: Int[np.ndarray, " w+1"], device: torch.device) -> Packing:
@@ -38,42 +52,132 @@ def pack(offsets: Int[np.ndarray, " w+1"], device: torch.device) -> Packing:
     return Packing(len(lengths), longest, torch.from_numpy(place).to(device))
 
 
-def attend_within_windows(
+@dataclass(frozen=True)
+class Branches:
+    """What the nodes of a pass see."""
+
+    packing: Packing
+    """Nodes are in the order of their windows."""
+    is_hidden: Bool[Tensor, "w 1 m l"] | None
+    """The tokens of a trunk that a node does not see; none, when every node sees all of its trunk."""
+    ancestors: Int[Tensor, "n a"]
+    """For each node the nodes of its branch, itself the first; of a shorter branch, itself again."""
+    is_absent: Bool[Tensor, "n a"] | None
+    """Where `ancestors` repeats; none, when all branches are equally long."""
+
+
+@dataclass
+class Memory:
+    """Keys and values of earlier passes, by layer: what the nodes of later ones see. Without gradients."""
+
+    trunks: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """Tables, as lines of windows."""
+    nodes: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """All nodes so far; those of a pass come behind them, and `Branches.ancestors` counts on from them."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the tokens of a pass are, for the attention of every layer."""
+
+    trunks: Packing | None
+    """None, when the trunks are in the memory."""
+    branches: Branches | None = None
+    memory: Memory | None = None
+
+
+def attend(
     module: nn.Module,
-    query: Float[Tensor, "1 h t d"],
-    key: Float[Tensor, "1 g t d"],
-    value: Float[Tensor, "1 g t d"],
+    query: Float[Tensor, "1 h t+n d"],
+    key: Float[Tensor, "1 g t+n d"],
+    value: Float[Tensor, "1 g t+n d"],
     attention_mask: None,
     *,
-    packing: Packing,
+    layout: Layout,
     scaling: float | None = None,
     dropout: float = 0.0,
     **_: Any,
-) -> tuple[Float[Tensor, "1 t h d"], None]:
-    """Causal attention of each window to itself. Padding is on the right, where no token looks."""
+) -> tuple[Float[Tensor, "1 t+n h d"], None]:
+    """Causal attention of each trunk to itself, and of each node to what it sees."""
     assert attention_mask is None  # none is given, and none is made for an attention that transformers does not know
-    lines, tokens = (packing.n_windows, packing.longest), query.shape[2]
+    queries, keys, values = (packed[0].transpose(0, 1) for packed in (query, key, value))
+    branches, memory = layout.branches, layout.memory
+    n_nodes = 0 if branches is None else len(branches.ancestors)
+    n_tokens = len(queries) - n_nodes
+    attended: list[Tensor] = []
+    if layout.trunks is None:
+        assert memory is not None
+        trunk_keys, trunk_values = memory.trunks[_layer(module)]
+    else:
+        trunk_keys, trunk_values = (layout.trunks.table(tokens[:n_tokens]) for tokens in (keys, values))
+        table = F.scaled_dot_product_attention(
+            layout.trunks.table(queries[:n_tokens]),
+            trunk_keys,
+            trunk_values,
+            is_causal=True,  # padding is on the right, where no token looks
+            dropout_p=dropout,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        attended.append(layout.trunks.packed(table))
+        if memory is not None:
+            memory.trunks[_layer(module)] = (trunk_keys, trunk_values)
+    if branches is not None:
+        node_keys, node_values = keys[n_tokens:], values[n_tokens:]
+        if memory is not None:
+            if _layer(module) in memory.nodes:
+                before = memory.nodes[_layer(module)]
+                node_keys, node_values = torch.cat([before[0], node_keys]), torch.cat([before[1], node_values])
+            memory.nodes[_layer(module)] = (node_keys, node_values)
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        attended.append(
+            _attend_from_nodes(
+                branches, queries[n_tokens:] * scale, trunk_keys, trunk_values, node_keys, node_values, dropout
+            )
+        )
+    return (attended[0] if len(attended) == 1 else torch.cat(attended))[None], None
 
-    def unpacked(packed: Tensor) -> Tensor:
-        flat = packed[0].transpose(0, 1)
-        if packing.place is not None:
-            flat = flat.new_zeros(lines[0] * lines[1], *flat.shape[1:]).index_copy(0, packing.place, flat)
-        return flat.reshape(*lines, *flat.shape[1:]).transpose(1, 2)
 
-    attended = F.scaled_dot_product_attention(
-        unpacked(query),
-        unpacked(key),
-        unpacked(value),
-        is_causal=True,
-        dropout_p=dropout,
-        scale=scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
+def _attend_from_nodes(
+    branches: Branches,
+    query: Float[Tensor, "n h d"],
+    trunk_keys: Float[Tensor, "w g l d"],
+    trunk_values: Float[Tensor, "w g l d"],
+    node_keys: Float[Tensor, "_ g d"],
+    node_values: Float[Tensor, "_ g d"],
+    dropout: float,
+) -> Float[Tensor, "n h d"]:
+    """One softmax over two blocks of scores, so that nothing is computed between branches that do not meet."""
+    packing, (n_nodes, n_heads, _), (_, n_groups, longest, _) = branches.packing, query.shape, trunk_keys.shape
+    each = n_heads // n_groups  # query heads that share a key head
+    lines = packing.table(query)
+    of_trunk = (lines.unflatten(1, (n_groups, each)).flatten(2, 3) @ trunk_keys.mT).unflatten(2, (each, -1))
+    of_trunk = of_trunk.flatten(1, 2)
+    if branches.is_hidden is not None:
+        of_trunk = of_trunk.masked_fill(branches.is_hidden, -torch.inf)
+    seen_keys, seen_values = (  # [n, g, a, d]
+        seen.index_select(0, branches.ancestors.flatten()).unflatten(0, branches.ancestors.shape).transpose(1, 2)
+        for seen in (node_keys, node_values)
     )
-    flat = attended.transpose(1, 2).reshape(lines[0] * lines[1], *attended.shape[1::2])
-    if packing.place is not None:
-        flat = flat.index_select(0, packing.place)
-    assert flat.shape[0] == tokens
-    return flat[None], None
+    of_branch = (query.unflatten(1, (n_groups, each)) @ seen_keys.mT).flatten(1, 2)
+    if branches.is_absent is not None:
+        of_branch = of_branch.masked_fill(branches.is_absent[:, None], -torch.inf)
+    scores = torch.cat([of_trunk, packing.table(of_branch)], dim=-1)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+    if dropout:
+        weights = F.dropout(weights, dropout)
+    weights = weights.to(trunk_values.dtype)
+    on_trunk, on_branch = weights.split([longest, branches.ancestors.shape[1]], dim=-1)
+    from_trunk = on_trunk.unflatten(1, (n_groups, each)).flatten(2, 3) @ trunk_values
+    from_trunk = packing.packed(from_trunk.unflatten(2, (each, -1)).flatten(1, 2))
+    from_branch = packing.packed(on_branch).unflatten(1, (n_groups, each)) @ seen_values
+    assert from_trunk.shape[0] == n_nodes
+    return from_trunk + from_branch.flatten(1, 2)
 
 
-AttentionInterface.register(ATTENTION, attend_within_windows)
+def _layer(module: nn.Module) -> int:
+    layer: int = module.layer_idx  # pyright: ignore[reportAssignmentType]
+    return layer
+
+
+AttentionInterface.register(ATTENTION, attend)

@@ -225,12 +225,13 @@ def accumulate(
     parts = cut(
         windows,
         policy.vocabulary,
+        criterion.items,
         max_tokens=compute.micro_batch_tokens,
         max_rows=max(1, MAX_LOGITS // policy.vocabulary.n_items),
     )
     for part in parts:
         trunks = lay_out(windows, part, policy.vocabulary)
-        logps = policy.item_logps(trunks, policy.tensor(criterion.items(trunks.row)))
+        logps = policy.item_logps(trunks, criterion.items(trunks.row))
         losses = criterion.losses(trunks.row, logps)
         total = losses.sum() / n_rows
         value = float(total.detach())

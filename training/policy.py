@@ -1,6 +1,6 @@
 """A policy: a causal language model over a representation, which gives each item a log-probability after each history.
 
-Dimensions: r rows, i items, c items scored per row, d hidden.
+Dimensions: r rows, v vocabulary, c items scored per row, t tokens, d hidden.
 """
 
 from contextlib import AbstractContextManager
@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from training.attention import pack
+from training.attention import Layout
 from training.backbones import attach_lora
 from training.config import LoraConfig
 from training.device import CPU, Device
-from training.logps import item_logps, prompt_ends
-from training.representations.items import ItemVocabulary
-from training.tables import Rows, read_n_items
+from training.logps import item_logps, path_logps, prompt_ends
+from training.representations import Representation
+from training.tables import Ragged, Rows, read_n_items
+from training.tree import Nodes, grow, lay_out_pass
 from training.windows import Trunks
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Policy:
     def __init__(
         self,
         model: "PreTrainedModel",
-        vocabulary: ItemVocabulary,
+        vocabulary: Representation,
         context: int,
         *,
         lora: LoraConfig | None = None,
@@ -40,6 +41,8 @@ class Policy:
         device: Device = CPU,
     ) -> None:
         self.vocabulary, self.context, self.device = vocabulary, context, device
+        self.is_direct = len(vocabulary.bridge) == 0 and bool((vocabulary.completions.lengths == 1).all())
+        """Whether an item is one token, so that the state behind a history scores the whole catalogue."""
         self.adapter: PeftModel | None = None if lora is None else attach_lora(model, lora, seed)
         self.model = model.to(device.device)  # pyright: ignore[reportArgumentType]
         self.model.eval()
@@ -59,27 +62,55 @@ class Policy:
         return n_items
 
     @property
-    def item_head(self) -> Float[Tensor, "i d"]:
-        """The rows of the output embedding that are items."""
+    def head(self) -> Float[Tensor, "v d"]:
+        """The rows of the output embedding that a completion can hold."""
         weight: Tensor = self.model.get_output_embeddings().weight  # pyright: ignore[reportAssignmentType,reportOptionalMemberAccess]
-        return weight[: self.vocabulary.n_items]
+        return weight[: self.vocabulary.n_scored]
+
+    def hidden(self, trunks: Trunks, nodes: Nodes | None = None) -> Float[Tensor, "t d"]:
+        """The hidden states of all tokens of a pass, in float32 or the precision of the device: trunks, then nodes."""
+        positions, layout = lay_out_pass(trunks.offsets, nodes, self.device.device)
+        tokens = trunks.tokens if nodes is None else np.concatenate([trunks.tokens, nodes.tokens])
+        return self.run(tokens, positions, layout)
+
+    def run(
+        self, tokens: Int[np.ndarray, " t"], positions: Int[np.ndarray, " t"], layout: Layout
+    ) -> Float[Tensor, "t d"]:
+        """The hidden states of tokens that are laid out already."""
+        with self.device.autocast():
+            return self.model.base_model(
+                input_ids=self.tensor(tokens[None]),
+                position_ids=self.tensor(positions[None]),
+                use_cache=False,
+                layout=layout,
+            ).last_hidden_state[0]
 
     def states(self, trunks: Trunks) -> Float[Tensor, "r d"]:
         """The hidden state at the end of each row's prompt: one pass, however many rows hang on a trunk."""
-        starts, lengths = trunks.offsets[:-1], np.diff(trunks.offsets)
-        positions = np.arange(len(trunks.tokens)) - np.repeat(starts, lengths)
-        with self.device.autocast():
-            hidden = self.model.base_model(
-                input_ids=self.tensor(trunks.tokens[None]),
-                position_ids=self.tensor(positions[None]),
-                use_cache=False,
-                packing=pack(trunks.offsets, self.device.device),
-            ).last_hidden_state[0]
-        return prompt_ends(hidden, self.tensor(starts[trunks.window]), self.tensor(trunks.prompt_tokens))
+        starts = trunks.offsets[:-1][trunks.window]
+        return prompt_ends(self.hidden(trunks), self.tensor(starts), self.tensor(trunks.prompt_tokens))
 
-    def item_logps(self, trunks: Trunks, items: Int[Tensor, "r c"]) -> Float[Tensor, "r c"]:
-        """Log-probability of each row's items after its history, in nats; differentiable."""
-        return item_logps(self.states(trunks), self.item_head, items)
+    def item_logps(self, trunks: Trunks, items: Int[np.ndarray, "r c"]) -> Float[Tensor, "r c"]:
+        """Log-probability of each row's items after its history, in nats; differentiable.
+
+        One pass: what prompts and completions have in common is computed once.
+        """
+        if self.is_direct:
+            return item_logps(self.states(trunks), self.head, self.tensor(items))
+        c = items.shape[1]
+        paths = self.vocabulary.completions.take(items.reshape(-1))
+        bridge = self.vocabulary.bridge
+        if len(bridge):
+            paths = preceded(bridge, paths)
+        nodes, predictions = grow(
+            trunks.tokens,
+            trunks.offsets,
+            np.repeat(trunks.window, c),
+            np.repeat(trunks.prompt_tokens, c),
+            paths,
+            len(bridge),
+        )
+        return path_logps(self.hidden(trunks, nodes), self.head, predictions, items.size).view(-1, c)
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """The array on the policy's device."""
@@ -110,10 +141,17 @@ class Policy:
         return self.model if self.adapter is None else self.adapter.merge_and_unload()  # pyright: ignore[reportReturnType,reportCallIssue]
 
 
-def fit_context(rows: Rows, policy_vocabulary: ItemVocabulary, context: int) -> tuple[Rows, int]:
+def preceded(tokens: Int[np.ndarray, " _"], lists: Ragged) -> Ragged:
+    """Each list with the same tokens before it."""
+    n = len(tokens)
+    values = np.insert(lists.values, np.repeat(lists.offsets[:-1], n), np.tile(tokens, len(lists)))
+    return Ragged(values, lists.offsets + n * np.arange(len(lists.offsets)))
+
+
+def fit_context(rows: Rows, vocabulary: Representation, context: int) -> tuple[Rows, int]:
     """The rows with histories cut to what the context holds (the oldest items go), and how many rows that cut."""
-    longest = policy_vocabulary.longest_history(context)
-    n_cut = int((rows.history.lengths > longest).sum())
+    history = vocabulary.fit(rows.history, context)
+    n_cut = int((history.lengths < rows.history.lengths).sum())
     if n_cut == 0:
         return rows, 0
-    return Rows(rows.row_id, rows.user_id, rows.history.last(longest), rows.target), n_cut
+    return Rows(rows.row_id, rows.user_id, history, rows.target), n_cut

@@ -165,7 +165,7 @@ def _check_reference(policy: "Policy", windows: "Windows", criterion: Preferred,
     n_windows = int(np.searchsorted(windows.members.offsets[1:], ROWS_CHECKED)) + 1
     trunks = lay_out(windows, np.arange(min(n_windows, len(windows))), policy.vocabulary)
     with torch.no_grad():
-        prefs = criterion.preferences(trunks.row, policy.item_logps(trunks, policy.tensor(criterion.items(trunks.row))))
+        prefs = criterion.preferences(trunks.row, policy.item_logps(trunks, criterion.items(trunks.row)))
     drift = torch.cat([prefs.chosen_log_ratio, prefs.rejected_log_ratio.flatten()]).abs().max().item()
     if not drift <= LARGEST_DRIFT[policy.device.is_bf16]:
         raise ValueError(

@@ -43,7 +43,7 @@ class Probe:
         was_training = policy.model.training
         policy.model.eval()
         trunks = lay_out(self.windows, np.arange(len(self.windows)), policy.vocabulary)
-        logps = policy.item_logps(trunks, policy.tensor(self.items[trunks.row]))
+        logps = policy.item_logps(trunks, self.items[trunks.row])
         policy.model.train(was_training)
         return logps
 

@@ -61,7 +61,7 @@ def _blocks(policy: Policy, rows: np.ndarray, states: Tensor) -> Iterator[tuple[
         n = len(block)
         if n < BLOCK_ROWS:
             block = torch.cat([block, block.new_zeros(BLOCK_ROWS - n, block.shape[1])])
-        yield rows[start : start + n], catalogue_logps(block, policy.item_head)[:n]
+        yield rows[start : start + n], catalogue_logps(block, policy.head)[:n]
 
 
 def target_ranks(

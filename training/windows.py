@@ -5,15 +5,17 @@ The longest is the trunk: the model reads it once, and every row is scored at th
 Dimensions: r rows, w windows, t tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from training.draws import random_bits
-from training.representations.items import ItemVocabulary
+from training.representations import Representation
 from training.tables import Ragged, Rows
+
+ItemsOf = Callable[[Int[np.ndarray, " r"]], Int[np.ndarray, "r c"]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Trunks:
 
 
 def lay_out(
-    windows: Windows, chosen: Int[np.ndarray, " _"], vocabulary: ItemVocabulary, shape: tuple[int, int] | None = None
+    windows: Windows, chosen: Int[np.ndarray, " _"], vocabulary: Representation, shape: tuple[int, int] | None = None
 ) -> Trunks:
     """The tokens of the chosen windows; with `shape`, that many windows of that many tokens, filled up with padding."""
     prompts = vocabulary.prompts(windows.rows.history.take(windows.trunk_row[chosen]))
@@ -88,7 +90,7 @@ def lay_out(
         tokens[: len(prompts)] = prompts.padded(vocabulary.pad, width)
         prompts = Ragged(tokens.reshape(-1), np.arange(n_windows + 1) * width)
     members = windows.members.take(chosen)
-    lengths = vocabulary.prompt_tokens(windows.rows.history.lengths[members.values])
+    lengths = vocabulary.prompt_tokens(windows.rows.history.take(members.values))
     return Trunks(prompts.values, prompts.offsets, members.values, members.owners, lengths)
 
 
@@ -119,13 +121,23 @@ def plan_steps(windows: Windows, *, batch_size: int, epochs: int, seed: int) -> 
 
 
 def cut(
-    windows: Windows, vocabulary: ItemVocabulary, *, max_tokens: int, max_rows: int
+    windows: Windows, vocabulary: Representation, items_of: ItemsOf, *, max_tokens: int, max_rows: int
 ) -> Iterator[Int[np.ndarray, " _"]]:
     """Parts of the windows that each fit a forward pass: few tokens and few rows, or a single window.
 
     Longest first: windows of one pass have similar lengths, which their attention is padded to.
+
+    Args:
+        windows: to be cut.
+        vocabulary: which tells how long prompts and completions are.
+        items_of: the items to be scored after each row's history, whose branches are counted as if they shared nothing.
+        max_tokens, max_rows: of one pass.
     """
-    tokens = vocabulary.prompt_tokens(windows.rows.history.lengths[windows.trunk_row])
+    tokens = vocabulary.prompt_tokens(windows.rows.history.take(windows.trunk_row))
+    lengths, bridge = vocabulary.completions.lengths, len(vocabulary.bridge)
+    if bridge or lengths.max(initial=1) > 1:
+        fed = bridge + (lengths[items_of(windows.members.values)] - 1).sum(axis=1)
+        tokens = tokens + np.bincount(windows.members.owners, weights=fed, minlength=len(windows)).astype(np.int64)
     order = np.argsort(-tokens, kind="stable")
     tokens, rows = np.cumsum(tokens[order]), np.cumsum(windows.members.lengths[order])
     start = 0

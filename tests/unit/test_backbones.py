@@ -67,7 +67,7 @@ def scores(policy: Policy, windows: Windows) -> torch.Tensor:
     policy.model.eval()
     with torch.no_grad():
         states = policy.states(lay_out(windows, np.arange(len(windows)), policy.vocabulary))
-        return catalogue_logps(states, policy.item_head)
+        return catalogue_logps(states, policy.head)
 
 
 def train_a_little(policy: Policy, windows: Windows, steps: int = 30) -> list[float]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from training.attention import ATTENTION
 from training.backbones import scratch_model
 from training.config import ComputeConfig, ScratchBackbone
 from training.logps import catalogue_logps, item_logps
@@ -46,7 +47,7 @@ def repeat_the_prompt(policy: Policy, windows: Windows, row: int, items: list[in
     prompt = [policy.vocabulary.begin, *windows.rows.history[row].tolist()]
     policy.model.config._attn_implementation = "sdpa"
     logits = policy.model(input_ids=torch.tensor([[*prompt, item] for item in items])).logits
-    policy.model.config._attn_implementation = "borderline_windows"
+    policy.model.config._attn_implementation = ATTENTION
     shifted = torch.log_softmax(logits[:, :-1, : policy.vocabulary.n_items], dim=-1)
     return shifted[torch.arange(len(items)), -1, torch.tensor(items)]
 
@@ -63,7 +64,7 @@ def test_a_shared_trunk_equals_one_prompt_per_item(windows: Windows, dtype: torc
     trunks = lay_out(windows, np.arange(len(windows)), policy.vocabulary)
     items = torch.randint(20, (len(trunks.row), 3), generator=torch.Generator().manual_seed(0))
     weight = torch.randn(items.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
-    shared = policy.item_logps(trunks, items)
+    shared = policy.item_logps(trunks, items.numpy())
     (shared * weight).sum().backward()
     of_shared = gradients(policy)
     repeated = torch.stack(
@@ -101,7 +102,7 @@ def test_log_probabilities_are_float32_under_a_half_precision_state() -> None:
 def test_items_share_all_the_probability(windows: Windows) -> None:
     policy = tiny_policy(20)
     states = policy.states(lay_out(windows, np.array([0]), policy.vocabulary))
-    total = catalogue_logps(states, policy.item_head).exp().sum(dim=1)
+    total = catalogue_logps(states, policy.head).exp().sum(dim=1)
     torch.testing.assert_close(total, torch.ones_like(total))
 
 

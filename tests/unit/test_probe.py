@@ -53,7 +53,7 @@ def test_a_policy_that_learned_the_targets_wins(policy: Policy, validation: Rows
 
     trunks = lay_out(probe.windows, np.arange(len(probe.windows)), policy.vocabulary)
     for _ in range(30):
-        logps = policy.item_logps(trunks, policy.tensor(probe.items[trunks.row]))
+        logps = policy.item_logps(trunks, probe.items[trunks.row])
         (-logps[:, 0].mean()).backward()
         stepper.step()
         stepper.zero_grad()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from training import scoring
+from training.attention import ATTENTION
 from training.backbones import scratch_model
 from training.config import ScratchBackbone
 from training.policy import Policy
@@ -62,7 +63,7 @@ def test_scores_are_those_of_the_prompt_alone(policy: Policy, rows: Rows) -> Non
         policy.model.config._attn_implementation = "sdpa"
         with torch.no_grad():
             logits = policy.model(input_ids=prompt).logits[0, -1, :200]
-        policy.model.config._attn_implementation = "borderline_windows"
+        policy.model.config._attn_implementation = ATTENTION
         np.testing.assert_allclose(table[row], torch.log_softmax(logits, dim=-1).numpy(), rtol=1e-4, atol=1e-4)
 
 

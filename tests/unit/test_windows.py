@@ -109,11 +109,15 @@ def test_a_cut_keeps_every_window_once_within_its_limits(simulate: Callable[...,
     tables = simulate(tmp_path, users=60)
     windows = find_windows(read_rows(tables.histories, "train", tables.n_items))
     vocabulary = ItemVocabulary(tables.n_items)
-    parts = list(cut(windows, vocabulary, max_tokens=50, max_rows=20))
+
+    def targets(row: Any) -> Any:
+        return windows.rows.target[row, None]
+
+    parts = list(cut(windows, vocabulary, targets, max_tokens=50, max_rows=20))
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(windows)))
     for part in parts:
         trunks = lay_out(windows, part, vocabulary)
         assert len(trunks.tokens) <= 50
         assert len(trunks.row) <= 20
-    alone = list(cut(windows, vocabulary, max_tokens=1, max_rows=1))
+    alone = list(cut(windows, vocabulary, targets, max_tokens=1, max_rows=1))
     assert [len(part) for part in alone] == [1] * len(windows)

@@ -1,8 +1,4 @@
-"""One token for each item of the catalogue. Dimensions: k histories, t tokens.
-
-A representation says how an item becomes tokens and a history a prompt; the engine only sees tokens. Titles (text) and
-semantic ids (several tokens an item) are further files of this folder with the same four names.
-"""
+"""One token for each item of the catalogue. Dimensions: k histories, t tokens."""
 
 from dataclasses import dataclass
 
@@ -33,13 +29,28 @@ class ItemVocabulary:
         """Size of the vocabulary."""
         return self.n_items + 2
 
-    def prompt_tokens(self, history_lengths: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
-        """Length of each prompt in tokens."""
-        return history_lengths + 1
+    @property
+    def n_scored(self) -> int:
+        """All tokens that are items."""
+        return self.n_items
 
-    def longest_history(self, context: int) -> int:
-        """Most items of a history whose prompt fits `context` tokens."""
-        return context - 1
+    @property
+    def completions(self) -> Ragged:
+        """One token each."""
+        return Ragged(np.arange(self.n_items), np.arange(self.n_items + 1))
+
+    @property
+    def bridge(self) -> Int[np.ndarray, " 0"]:
+        """None: the next item follows the last one."""
+        return np.zeros(0, dtype=np.int64)
+
+    def prompt_tokens(self, histories: Ragged) -> Int[np.ndarray, " k"]:
+        """Length of each prompt in tokens."""
+        return histories.lengths + 1
+
+    def fit(self, histories: Ragged, context: int) -> Ragged:
+        """Histories without the oldest items of those whose prompt is longer than the context."""
+        return histories.last(context - 1)
 
     def prompts(self, histories: Ragged) -> Ragged:
         """Tokens of each history.
