@@ -7,6 +7,7 @@ import polars as pl
 
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
 from assets.sources.files import RawFile, find, hashed
+from assets.sources.lines import Delimited, is_no_id, is_no_number, is_no_time, sql_text
 from assets.sources.text import Layout, read_lines, refuse_bad_share
 
 # In the order of u.item's last 19 fields (README and u.genre of the archive).
@@ -31,17 +32,14 @@ class Release:
 
 
 _RATINGS_100K = Layout(
-    delimiter="\t",
+    lines=Delimited("\t"),
     fields=("user_field", "item_field", "rating_field", "time_field"),
     encoding="ascii",
     rules={
-        "user id must be 1 to 200 characters": "length(trim(user_field)) NOT BETWEEN 1 AND 200",
-        "item id must be 1 to 200 characters": "length(trim(item_field)) NOT BETWEEN 1 AND 200",
-        "rating must be a number from 1 to 5": "NOT coalesce(try_cast(rating_field AS DOUBLE) BETWEEN 1 AND 5, false)",
-        "time must be whole seconds since 1970, not in the future": (
-            "NOT regexp_full_match(time_field, '[0-9]{1,11}') "
-            "OR try_cast(time_field AS BIGINT) > extract('epoch' FROM get_current_timestamp())"
-        ),
+        "user id must be 1 to 200 characters": is_no_id("user_field"),
+        "item id must be 1 to 200 characters": is_no_id("item_field"),
+        "rating must be a number from 1 to 5": is_no_number("rating_field", 1, 5),
+        "time must be whole seconds since 1970, not in the future": is_no_time("time_field"),
     },
     select={
         "user": "trim(user_field)",
@@ -53,13 +51,13 @@ _RATINGS_100K = Layout(
     max_bytes=100_000_000,  # fifty times the published file
 )
 
-_NAMES_100K = [(flag, genre.replace("'", "''")) for flag, genre in zip(_FLAGS_100K, _GENRES_100K, strict=True)]
+_NAMES_100K = [(flag, sql_text(genre)) for flag, genre in zip(_FLAGS_100K, _GENRES_100K, strict=True)]
 _ITEMS_100K = Layout(
-    delimiter="|",
+    lines=Delimited("|"),
     fields=("item_field", "title_field", "released", "video_released", "url", *_FLAGS_100K),
     encoding="iso-8859-1",
     rules={
-        "item id must be 1 to 200 characters": "length(trim(item_field)) NOT BETWEEN 1 AND 200",
+        "item id must be 1 to 200 characters": is_no_id("item_field"),
         "title must not be empty": "trim(title_field) = ''",
         "genre flags must be 0 or 1": " OR ".join(f"{flag} NOT IN ('0', '1')" for flag in _FLAGS_100K),
     },
@@ -67,7 +65,7 @@ _ITEMS_100K = Layout(
         "item": "trim(item_field)",
         "title": "trim(title_field)",
         "category": "nullif(concat_ws('|', "
-        + ", ".join(f"CASE WHEN {flag} = '1' THEN '{genre}' END" for flag, genre in _NAMES_100K[1:])
+        + ", ".join(f"CASE WHEN {flag} = '1' THEN {genre} END" for flag, genre in _NAMES_100K[1:])
         + "), '')",
         "text": "text",
     },

@@ -16,6 +16,7 @@ import polars as pl
 
 from assets.sources.contract import UnusableSource
 from assets.sources.files import RawFile, write_utf8
+from assets.sources.lines import Lines
 
 MAX_BAD_SHARE = 0.01
 """A file of which more lines than this share are unusable is refused: it is not what its name says."""
@@ -28,7 +29,8 @@ _NO_TEXT = "\x1c\x1d\x1c\x1d"  # what no text is, so that no line reads as missi
 class Layout:
     """How the lines of a file are to be read."""
 
-    delimiter: str
+    lines: Lines
+    """How a line is split into fields."""
     fields: tuple[str, ...]
     encoding: str
     rules: Mapping[str, str]
@@ -36,19 +38,23 @@ class Layout:
     select: Mapping[str, str]
     """Column → an expression in SQL over the fields, evaluated for good lines."""
     max_bytes: int
+    header: str | None = None
+    """What the first line must be, which then is no row; none, when the file starts with its first row."""
 
 
 def read_lines(source: RawFile, layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The good lines of a file, as `layout.select` says with file and line; and its `quarantine`.
 
     Raises:
-        UnusableSource: the file is empty, not text in the layout's encoding, or too large.
+        UnusableSource: the file is empty, not text in the layout's encoding, too large, or of another layout.
     """
     with tempfile.TemporaryDirectory(prefix="borderline-") as scratch:
         copy = Path(scratch) / "lines.txt"
         numbers = write_utf8(source, layout.encoding, copy, layout.max_bytes)
         if not len(numbers):
             raise UnusableSource(f"{source.name} must hold data, got an empty file. Download it again.")
+        if layout.header is not None:
+            _refuse_other_header(copy, source, layout.header)
         with _locked_to(Path(scratch)) as connection:
             return _read(connection, copy, source, layout, numbers)
 
@@ -67,6 +73,15 @@ def refuse_bad_share(quarantine: pl.DataFrame, n_lines: Mapping[str, int]) -> No
                 f"{n_lines[str(file)]:,}. First: line {first['line']}, {first['reason']} ({first['text']!r}). "
                 "Bring the file as published."
             )
+
+
+def _refuse_other_header(copy: Path, source: RawFile, header: str) -> None:
+    with copy.open(encoding="utf-8") as lines:
+        found = next((line.strip("\n") for line in lines if line.strip("\n")), "")
+    if found != header:
+        raise UnusableSource(
+            f"{source.name} must start with the line {header!r}, got {found[:_SHOWN]!r}. Bring the file as published."
+        )
 
 
 @contextmanager
@@ -94,11 +109,8 @@ def _read(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     # Names and rules come from this package's own layouts, never from a file or a user; the path is bound.
     fields = ", ".join(f"fields[{place}] AS {name}" for place, name in enumerate(layout.fields, start=1))
-    n = len(layout.fields)
-    fixed = {
-        "holds a NUL byte": "contains(text, chr(0))",
-        f"must have {n} fields": f"len(fields) <> {n}",
-    }
+    fixed = {"holds a NUL byte": "contains(text, chr(0))", **layout.lines.rules(len(layout.fields))}
+    is_row = "true" if layout.header is None else "number > 1"
     reasons = " ".join(f"WHEN {rule} THEN '{reason}'" for reason, rule in (fixed | dict(layout.rules)).items())
     selected = ", ".join(f"{value} AS {name}" for name, value in layout.select.items())
     table = connection.sql(
@@ -108,12 +120,14 @@ def _read(
             FROM read_csv(?, columns = {{'text': 'VARCHAR'}}, delim = '{_NO_DELIMITER}', quote = '', escape = '',
                           header = false, auto_detect = false, new_line = '\\n', nullstr = '{_NO_TEXT}',
                           max_line_size = {layout.max_bytes})
-        ), split AS (SELECT *, string_split(text, ?) AS fields FROM lines), named AS (SELECT *, {fields} FROM split)
-        SELECT number, CASE {reasons} END AS reason, text AS line_text, {selected} FROM named ORDER BY number
+        ), split AS (SELECT *, {layout.lines.fields()} AS fields FROM lines), named AS (SELECT *, {fields} FROM split)
+        SELECT number, CASE {reasons} END AS reason, text AS line_text, {selected} FROM named WHERE {is_row}
+        ORDER BY number
         """,
-        params=[str(copy), layout.delimiter],
+        params=[str(copy)],
     ).to_arrow_table()
     lines = pl.DataFrame(table)
+    numbers = numbers if layout.header is None else numbers[1:]
     if lines.height != len(numbers):
         raise UnusableSource(
             f"{source.name} must be read whole, got {lines.height:,} of {len(numbers):,} lines. Bring it as published."
