@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from assets.datasets import DatasetConfig
-from training.config import EXPERIMENT, Experiment, PreferenceExperiment, SftExperiment
+from training.config import EXPERIMENT, Experiment, PreferenceExperiment, SftExperiment, identity
 
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -87,6 +87,18 @@ def load_start(experiment: PreferenceExperiment) -> SftExperiment:
     start = load_experiment(experiment.start_from)
     assert isinstance(start, SftExperiment)  # load_experiment refuses any other
     return start
+
+
+def definition(key: str) -> str:
+    """Hash of all that the numbers of an experiment depend on: its file, and that of what it starts from.
+
+    Raises:
+        ConfigurationError: as `load_experiment`.
+    """
+    experiment = load_experiment(key)
+    if isinstance(experiment, PreferenceExperiment):
+        return f"{identity(experiment)}-{identity(load_start(experiment))}"
+    return identity(experiment, exclude={"pool"})  # which says nothing of an sft policy, only of what it mines
 
 
 def read_yaml(path: Path) -> tuple[Any, dict[tuple[str | int, ...], int]]:

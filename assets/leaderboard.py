@@ -7,12 +7,12 @@ from typing import Any
 
 import dagster as dg
 
-from assets.configuration import load_experiment
 from assets.metrics import BOOTSTRAP_SEED, RESAMPLES
 from assets.partitions import DATASETS
 from assets.plots import image
-from assets.ports import Lake, Partition, Version
+from assets.ports import Lake
 from assets.publication import Check, Content, Inputs, check_specs, publish
+from assets.standing import standing
 from evaluation import report
 
 SPLITS = ("test", "validation")
@@ -24,25 +24,30 @@ SPLITS = ("test", "validation")
     group_name="evaluation",
     kinds={"polars"},
     owners=["team:evaluation"],
-    code_version="1",
+    code_version="2",
     check_specs=check_specs("leaderboard", "every_entry_is_current"),
 )
 def leaderboard(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """Every experiment with metrics on the current rows; one that was measured on older rows is left out and named."""
+    """Every measured experiment that is still what its file says, on the current tables; the others are named."""
     dataset = context.partition_key
-    entries, stale = current_metrics(lake, dataset)
+    now = standing(lake, dataset)
 
     def compare(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         folder = staged["leaderboard"]
-        metadata: dict[str, Any] = {"experiments": len(entries)}
+        metadata: dict[str, Any] = {"experiments": len(now.current)}
         tables = {version.partition[1]: version.table() for version in inputs.all("metrics")}
-        kinds = {name: load_experiment(name).kind for name in tables}
-        base = next((name for name in sorted(kinds) if kinds[name] == "sft"), None)
         for split in SPLITS:
             board = report.leaderboard(
-                tables, kinds, dataset=dataset, split=split, base=base, resamples=RESAMPLES, seed=BOOTSTRAP_SEED
+                tables,
+                now.kinds,
+                dataset=dataset,
+                split=split,
+                bases=now.bases,
+                left_out=now.left_out,
+                resamples=RESAMPLES,
+                seed=BOOTSTRAP_SEED,
             )
             (folder / f"{split}.json").write_text(json.dumps(report.as_json(board), indent=1), encoding="utf-8")
             (folder / f"{split}.txt").write_text(report.as_text(board), encoding="utf-8")
@@ -52,8 +57,8 @@ def leaderboard(
                 metadata["plot"] = dg.MetadataValue.md(image(report.as_png(board)))
         check = Check(
             "every_entry_is_current",
-            not stale,
-            {"measured_on_other_rows": ", ".join(stale) or "none"},
+            not now.left_out,
+            {"left_out": "; ".join(f"{name}: {why}" for name, why in now.left_out.items()) or "none"},
             blocks=False,
         )
         return {"leaderboard": Content(metadata=metadata, checks=[check])}
@@ -63,25 +68,6 @@ def leaderboard(
         lake,
         compare,
         partition=(dataset,),
-        inputs=entries,
-        config={"resamples": RESAMPLES, "bootstrap_seed": BOOTSTRAP_SEED, "stale": stale},
+        inputs=now.inputs(dataset),
+        config={"resamples": RESAMPLES, "bootstrap_seed": BOOTSTRAP_SEED, "bases": now.bases, "left_out": now.left_out},
     )
-
-
-def current_metrics(lake: Lake, dataset: str) -> tuple[list[tuple[str, Partition]], list[str]]:
-    """The metrics partitions that were measured on the current rows, and the experiments that were not."""
-    rows = lake.require("histories", (dataset,)).data_version
-    current: list[tuple[str, Partition]] = []
-    stale: list[str] = []
-    for partition in lake.partitions("metrics"):
-        if partition[0] != dataset:
-            continue
-        if _rows_of(lake.require("metrics", partition)) == rows:
-            current.append(("metrics", partition))
-        else:
-            stale.append(partition[1])
-    return current, stale
-
-
-def _rows_of(version: Version) -> str:
-    return next(entry["data_version"] for entry in version.manifest["inputs"] if entry["asset"] == "histories")

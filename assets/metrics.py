@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.configuration import load_experiment
+from assets.configuration import definition, load_experiment
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of
 from assets.policies import flatten
 from assets.ports import Lake, Tracker, Version, partition_text
@@ -51,6 +51,7 @@ def metrics(
             "intervals": dg.MetadataValue.md(_intervals_table(intervals)),
             "mlflow_run": dg.MetadataValue.url(url),
             "mlflow_run_id": run_id,
+            "definition": definition(keys.experiment),
         }
         return {"metrics": Content(table, metadata)}
 
@@ -60,7 +61,11 @@ def metrics(
         measure,
         partition=keys,
         inputs=[("predictions", keys), ("histories", (keys.dataset,))],
-        config={"resamples": RESAMPLES, "bootstrap_seed": BOOTSTRAP_SEED},
+        config={
+            "resamples": RESAMPLES,
+            "bootstrap_seed": BOOTSTRAP_SEED,
+            "definition": definition(keys.experiment),
+        },
         still_valid=lambda version: tracker.find(version.manifest["metadata"]["mlflow_run_id"]["value"]) is not None,
     )
 

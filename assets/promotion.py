@@ -9,13 +9,13 @@ import dagster as dg
 import polars as pl
 
 from assets.configuration import load_experiment
-from assets.leaderboard import current_metrics
 from assets.metrics import policy_run
 from assets.partitions import BY_EXPERIMENT, DATASETS, keys_of
 from assets.policies import flatten, wrong_kind
 from assets.ports import Lake, ModelCard, Tracker, Version, partition_text
 from assets.predictions import POLICY_OF
 from assets.publication import Content, Inputs, check_specs, publish
+from assets.standing import standing
 from training.config import BaselineExperiment
 
 EXAMPLES = 3
@@ -107,9 +107,8 @@ def promotion(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     """The version with the best validation NDCG@10 on the current rows becomes `champion`. Test rows decide nothing."""
     dataset = context.partition_key
-    current, _ = current_metrics(lake, dataset)
     registered = set(lake.partitions("registered_models"))
-    contenders = [partition for _, partition in current if partition in registered]
+    contenders = [partition for _, partition in standing(lake, dataset).inputs(dataset) if partition in registered]
     inputs = [("metrics", partition) for partition in contenders]
     inputs += [("registered_models", partition) for partition in contenders]
 

@@ -55,7 +55,9 @@ class LeaderboardRow:
     user_means: Mapping[str, Interval]
     """Means over users, every user weighing the same; empty where every user has one row, as they are equal then."""
     comparisons: Mapping[str, Comparison]
-    """Empty for the base itself, and where the leaderboard has none."""
+    """With `base`; empty for an experiment that is compared with none."""
+    base: str | None = None
+    """The experiment it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,15 @@ class Leaderboard:
     metrics: tuple[str, ...]
     sorted_by: str
     base: str | None
+    """The experiment that most others are compared with."""
     resamples: int
     seed: int
     level: float
     smallest_detectable: Mapping[str, float]
-    """By metric: the true difference from the base that is found with probability 0.8; empty without a base."""
+    """By metric: the true difference from a base that is found with probability 0.8; empty without bases."""
     rows: tuple[LeaderboardRow, ...]
+    left_out: Mapping[str, str]
+    """Experiments with numbers that must not stand beside these, and why."""
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -97,7 +102,8 @@ def leaderboard(
     *,
     dataset: str,
     split: str,
-    base: str | None = None,
+    bases: Mapping[str, str] | None = None,
+    left_out: Mapping[str, str] | None = None,
     floors: Collection[str] = FLOORS,
     sort_by: str | None = None,
     resamples: int = 10_000,
@@ -106,7 +112,7 @@ def leaderboard(
 ) -> Leaderboard:
     """Puts experiments side by side on the rows of one split.
 
-    An experiment is "better" or "worse" than the base where the paired user-cluster bootstrap says so after Holm's
+    An experiment is "better" or "worse" than its base where the paired user-cluster bootstrap says so after Holm's
     correction over every comparison shown, floors included; else one "cannot tell".
 
     Args:
@@ -114,7 +120,8 @@ def leaderboard(
         kinds: the kind of each experiment: sft, preference, baseline.
         dataset: its key.
         split: validation or test.
-        base: the experiment to compare with; no comparison, when None.
+        bases: for each experiment that is compared, the one it is compared with: what it started from.
+        left_out: experiments that were measured on something else, and on what; only named.
         floors: experiments that ignore the user; marked.
         sort_by: a metric; the last one (of the full catalogue, where there is one), when None.
         resamples: at least this many; more where the correction needs smaller p-values than these resamples can show.
@@ -124,8 +131,10 @@ def leaderboard(
     Raises:
         ValueError: a name that is not among the experiments, or experiments evaluated on different rows.
     """
-    if base is not None and base not in metrics:
-        raise ValueError(f"base must be one of {sorted(metrics)}, got {base}. Evaluate it, or compare with another.")
+    bases = {experiment: base for experiment, base in (bases or {}).items() if experiment != base}
+    unknown = sorted({*bases, *bases.values()} - set(metrics))
+    if unknown:
+        raise ValueError(f"bases must name the experiments {sorted(metrics)}, got {unknown}. Evaluate them first.")
     if set(kinds) != set(metrics):
         raise ValueError(f"kinds must name the experiments {sorted(metrics)}, got {sorted(kinds)}.")
     experiments = sorted(metrics)
@@ -135,11 +144,11 @@ def leaderboard(
     if sorted_by not in names:
         raise ValueError(f"sort_by must be one of {names}, got {sorted_by}.")
 
-    compared = [c for c in panel.columns if base is not None and c[0] != base and (base, c[1]) in panel.columns]
+    compared = [c for c in panel.columns if c[0] in bases and (bases[c[0]], c[1]) in panel.columns]
     alpha = 1.0 - level
     # The smallest bootstrap p-value is 2 / (resamples + 1): with too few, a long leaderboard could never find anything.
     resamples = max(resamples, math.ceil(10 * len(compared) / alpha))
-    pairs = [(column, (base or "", column[1])) for column in compared]
+    pairs = [(column, (bases[column[0]], column[1])) for column in compared]
     found = bootstrap(panel, pairs, resamples=resamples, seed=seed, level=level)
     intervals, user_intervals = found.intervals, found.user_intervals
     differences = dict(zip(compared, found.differences, strict=True))
@@ -158,6 +167,7 @@ def leaderboard(
                 for column in mine
                 if column in differences
             },
+            base=bases.get(experiment),
         )
 
     def place(row: LeaderboardRow) -> tuple[float, str]:
@@ -171,12 +181,13 @@ def leaderboard(
         rows_evaluated=int(panel.rows.sum()),
         metrics=tuple(names),
         sorted_by=sorted_by,
-        base=base,
+        base=max(sorted(set(bases.values())), key=list(bases.values()).count, default=None),
         resamples=resamples,
         seed=seed,
         level=level,
         smallest_detectable=_smallest_detectable(differences, names, floors, alpha),
         rows=tuple(sorted(map(row, experiments), key=place)),
+        left_out=dict(sorted((left_out or {}).items())),
     )
 
 
@@ -231,6 +242,7 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
                 "metrics": plain(row.metrics),
                 "is_floor": row.is_floor,
                 "user_means": plain(row.user_means),
+                "base": row.base,
                 "comparisons": plain(row.comparisons),
             }
             for row in board.rows
@@ -244,6 +256,7 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
         "seed": board.seed,
         "level": board.level,
         "smallest_detectable_difference": dict(board.smallest_detectable),
+        "left_out": dict(board.left_out),
     }
 
 
@@ -327,7 +340,10 @@ def _statements(board: Leaderboard) -> list[str]:
     ]
     if board.smallest_detectable:
         sizes = ", ".join(f"{metric} {size:.3f}" for metric, size in board.smallest_detectable.items())
-        statements.append(f"smallest difference from {board.base} that this test set can show (power 80 %): {sizes}")
+        against = board.base if len(_bases(board)) == 1 else "its base"
+        statements.append(
+            f"smallest difference from {against} that this {board.split} set can show (power 80 %): {sizes}"
+        )
     return statements
 
 
@@ -340,12 +356,20 @@ def _described(protocol: str) -> str:
 def _notes(board: Leaderboard) -> list[str]:
     """What the marks mean."""
     notes: list[str] = []
-    if board.base is not None:
+    bases = _bases(board)
+    if bases:
         marks = ", ".join(f"{mark} {meaning}" for meaning, mark in _MARKS.items())
-        notes.append(f"{marks}: against {board.base}, paired bootstrap over users, Holm-corrected")
+        others = [f"{row.experiment} against {row.base}" for row in board.rows if row.base not in (None, board.base)]
+        against = f"{board.base}{' (' + ', '.join(others) + ')' if others else ''}"
+        notes.append(f"{marks}: against {against}, paired bootstrap over users, Holm-corrected")
     if any(row.is_floor for row in board.rows):
         notes.append("* floor: ignores the user")
+    notes += [f"left out: {experiment}, {reason}" for experiment, reason in board.left_out.items()]
     return notes
+
+
+def _bases(board: Leaderboard) -> set[str]:
+    return {row.base for row in board.rows if row.base is not None}
 
 
 def _cell(row: LeaderboardRow, metric: str) -> str:

@@ -40,7 +40,7 @@ TABLES = {"sft": table(0.3), "dmpo": table(0.35), "sdpo": table(0.3, noise=7), "
 
 
 def board(**changes: object) -> Leaderboard:
-    settings = {"dataset": "demo", "split": "test", "base": "sft", "resamples": 3000} | changes
+    settings = {"dataset": "demo", "split": "test", "bases": dict.fromkeys(TABLES, "sft"), "resamples": 3000} | changes
     return leaderboard(TABLES, KINDS, **settings)  # pyright: ignore[reportArgumentType]
 
 
@@ -66,7 +66,9 @@ def test_json_has_the_agreed_shape() -> None:
 
 def test_the_order_of_experiments_and_rows_changes_nothing() -> None:
     shuffled = {name: TABLES[name].sample(fraction=1.0, shuffle=True, seed=3) for name in reversed(TABLES)}
-    again = leaderboard(shuffled, KINDS, dataset="demo", split="test", base="sft", resamples=3000)
+    again = leaderboard(
+        shuffled, KINDS, dataset="demo", split="test", bases=dict.fromkeys(TABLES, "sft"), resamples=3000
+    )
     assert as_json(again) == as_json(board())
     assert as_text(again) == as_text(board())
 
@@ -90,7 +92,7 @@ def test_a_narrow_terminal_gets_several_blocks_and_long_names_keep_both_ends(wid
         KINDS | {long: "preference"},
         dataset="demo",
         split="test",
-        base="sft",
+        bases=dict.fromkeys(TABLES, "sft"),
         resamples=500,
     )
     text = as_text(result, width=width)
@@ -102,7 +104,7 @@ def test_a_narrow_terminal_gets_several_blocks_and_long_names_keep_both_ends(wid
 def test_several_rows_per_user_show_the_user_means_too() -> None:
     tables = {"sft": table(0.3, users=50, rows_per_user=3), "dmpo": table(0.35, users=50, rows_per_user=3)}
     kinds = {"sft": "sft", "dmpo": "preference"}
-    result = leaderboard(tables, kinds, dataset="demo", split="test", base="sft", resamples=500)
+    result = leaderboard(tables, kinds, dataset="demo", split="test", bases=dict.fromkeys(tables, "sft"), resamples=500)
     assert (result.users, result.rows_evaluated) == (50, 150)
     assert tuple(result.rows[0].user_means) == NAMES
     assert "user means" in as_text(result)
@@ -131,7 +133,7 @@ def test_an_experiment_without_a_protocol_has_a_gap_not_a_zero() -> None:
         KINDS | {"foreign": "preference"},
         dataset="demo",
         split="test",
-        base="sft",
+        bases=dict.fromkeys(TABLES, "sft"),
         resamples=500,
     )
     assert result.rows[-1].experiment == "foreign", "sorted by a metric that it lacks"
@@ -142,15 +144,37 @@ def test_an_experiment_without_a_protocol_has_a_gap_not_a_zero() -> None:
 
 
 def test_without_a_base_there_is_no_comparison() -> None:
-    result = board(base=None)
+    result = board(bases=None)
     assert not any(row.comparisons for row in result.rows)
     assert result.smallest_detectable == {}
     assert "better" not in as_text(result)
 
 
+def test_each_experiment_is_compared_with_what_it_started_from() -> None:
+    tables = TABLES | {"sft-large": table(0.4), "dmpo-large": table(0.35)}
+    kinds = KINDS | {"sft-large": "sft", "dmpo-large": "preference"}
+    bases = dict.fromkeys(tables, "sft") | {"dmpo-large": "sft-large"}
+    result = leaderboard(tables, kinds, dataset="demo", split="test", bases=bases, resamples=2000)
+    verdicts = {row.experiment: (row.base, {c.verdict for c in row.comparisons.values()}) for row in result.rows}
+    assert verdicts["dmpo"] == ("sft", {"better"})
+    assert verdicts["dmpo-large"] == ("sft-large", {"worse"})
+    assert verdicts["sft"] == (None, set())
+    assert result.base == "sft"
+    assert "against sft (dmpo-large against sft-large)" in " ".join(as_text(result).split())
+    rows = {row["experiment"]: row for row in as_json(result)["rows"]}
+    assert rows["dmpo-large"]["base"] == "sft-large"
+
+
+def test_who_is_left_out_is_named_with_the_reason() -> None:
+    result = board(left_out={"dpo": "its file has changed since it was measured"})
+    for written in (as_text(result), as_markdown(result)):
+        assert "left out: dpo, its file has changed since it was measured" in written
+    assert as_json(result)["left_out"] == {"dpo": "its file has changed since it was measured"}
+
+
 def test_an_experiment_alone_can_be_its_own_base() -> None:
     result = leaderboard(
-        {"sft": TABLES["sft"]}, {"sft": "sft"}, dataset="demo", split="test", base="sft", resamples=100
+        {"sft": TABLES["sft"]}, {"sft": "sft"}, dataset="demo", split="test", bases={"sft": "sft"}, resamples=100
     )
     assert result.rows[0].comparisons == {}
     assert as_text(result)
@@ -160,7 +184,12 @@ def test_an_experiment_alone_can_be_its_own_base() -> None:
 def test_many_comparisons_get_the_resamples_that_their_correction_needs() -> None:
     many = {f"dmpo-s{seed}": table(0.35) for seed in range(40)} | {"sft": TABLES["sft"]}
     result = leaderboard(
-        many, {name: "preference" for name in many}, dataset="demo", split="test", base="sft", resamples=100
+        many,
+        dict.fromkeys(many, "preference"),
+        dataset="demo",
+        split="test",
+        bases=dict.fromkeys(many, "sft"),
+        resamples=100,
     )
     assert result.resamples >= 2 * 160 / 0.05
     assert all(c.verdict == "better" for row in result.rows for c in row.comparisons.values())
@@ -174,7 +203,9 @@ def test_a_difference_that_one_comparison_shows_can_be_lost_among_many() -> None
 
     def of_dmpo(tables: dict[str, pl.DataFrame]) -> str:
         kinds = dict.fromkeys(tables, "preference")
-        result = leaderboard(tables, kinds, dataset="demo", split="test", base="sft", resamples=5000)
+        result = leaderboard(
+            tables, kinds, dataset="demo", split="test", bases=dict.fromkeys(tables, "sft"), resamples=5000
+        )
         return next(row for row in result.rows if row.experiment == "dmpo").comparisons[NAMES[0]].verdict
 
     assert of_dmpo(tables) == "better"
@@ -184,7 +215,7 @@ def test_a_difference_that_one_comparison_shows_can_be_lost_among_many() -> None
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"base": "sftt"}, r"base must be one of \['dmpo', .*got sftt"),
+        ({"bases": {"dmpo": "sftt"}}, r"bases must name the experiments \['dmpo', .*got \['sftt'\]"),
         ({"sort_by": "hr"}, "sort_by must be one of .*got hr"),
         ({"split": "train"}, "must have rows of split train"),
     ],

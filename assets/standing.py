@@ -1,0 +1,76 @@
+"""Which measurements still speak of what is there: of the experiment's file as it is, and of every table above them."""
+
+from dataclasses import dataclass
+
+from assets.configuration import ConfigurationError, definition, experiment_keys, load_experiment
+from assets.ports import Lake, Partition, Version, partition_text
+from training.config import PreferenceExperiment
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The experiments of one data set that have metrics."""
+
+    current: tuple[str, ...]
+    """Those whose metrics may stand side by side."""
+    kinds: dict[str, str]
+    """Of the current ones: sft, preference or baseline."""
+    bases: dict[str, str]
+    """What each current one is compared with: what it started from; else the start that most experiments share."""
+    left_out: dict[str, str]
+    """All others, and what has changed since they were measured."""
+
+    def inputs(self, dataset: str) -> list[tuple[str, Partition]]:
+        """The metrics of the current ones, as `publish` wants its inputs."""
+        return [("metrics", (dataset, experiment)) for experiment in self.current]
+
+
+def standing(lake: Lake, dataset: str) -> Standing:
+    """Judges every measured experiment of a data set."""
+    left_out: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    starts: dict[str, str] = {}
+    for partition in lake.partitions("metrics"):
+        if partition[0] != dataset:
+            continue
+        experiment = partition[1]
+        changed = _what_changed(lake, lake.require("metrics", partition))
+        if changed is not None:
+            left_out[experiment] = changed
+            continue
+        config = load_experiment(experiment)
+        kinds[experiment] = config.kind
+        if isinstance(config, PreferenceExperiment):
+            starts[experiment] = config.start_from
+    of_kind_sft = [experiment for experiment in sorted(kinds) if kinds[experiment] == "sft"]
+    shared = max(of_kind_sft, key=list(starts.values()).count, default=None)
+    bases = {experiment: starts.get(experiment, shared) for experiment in kinds}
+    return Standing(
+        current=tuple(sorted(kinds)),
+        kinds=kinds,
+        bases={experiment: base for experiment, base in bases.items() if base in kinds},
+        left_out=left_out,
+    )
+
+
+def _what_changed(lake: Lake, metrics: Version) -> str | None:
+    experiment = metrics.partition[1]
+    if experiment not in experiment_keys():
+        return f"experiments/{experiment}.yaml is gone"
+    try:
+        now = definition(experiment)
+    except ConfigurationError:
+        return f"experiments/{experiment}.yaml, or that of its start, is wrong now"
+    if metrics.manifest["metadata"].get("definition", {}).get("value") != now:
+        return f"experiments/{experiment}.yaml, or that of its start, has changed since it was measured"
+    queue, seen = [metrics], {(metrics.asset, metrics.partition)}
+    while queue:
+        for entry in queue.pop().manifest["inputs"]:
+            asset, partition = entry["asset"], tuple(entry["partition"])
+            above = lake.current(asset, partition)
+            if above is None or above.data_version != entry["data_version"]:
+                return f"{asset} of {partition_text(partition)} has changed since it was measured"
+            if (asset, partition) not in seen:
+                seen.add((asset, partition))
+                queue.append(above)
+    return None
