@@ -57,8 +57,8 @@ def load_experiment(key: str) -> Experiment:
     """
     experiment: Experiment = _load("experiments", "experiment", key, EXPERIMENT)
     if isinstance(experiment, PreferenceExperiment):
-        starts = [name for name in experiment_keys() if _kind(name) == "sft"]
-        if experiment.start_from not in starts:
+        if experiment.start_from not in experiment_keys() or _kind(experiment.start_from) != "sft":
+            starts = [name for name in experiment_keys() if _kind(name) == "sft"]
             raise ConfigurationError(
                 f"{_path('experiments', key)}: start_from must be an experiment of kind sft, got "
                 f"'{experiment.start_from}'. Accepted: {', '.join(starts) or 'none yet; add one to experiments/'}."
@@ -106,15 +106,23 @@ def read_yaml(path: Path) -> tuple[Any, dict[tuple[str | int, ...], int]]:
 
     A key written twice is refused: YAML itself would keep the last one and say nothing.
     """
+    lines: dict[tuple[str | int, ...], int] = {}
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        return _construct(node, (), lines, path), lines
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: must be UTF-8 text, byte {error.start} is not. Save it as UTF-8.") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path}: must be a file that can be read: {error.strerror}.") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigurationError(f"{path}:{line}: not valid YAML: {error.problem}.") from error
-    lines: dict[tuple[str | int, ...], int] = {}
-    return _construct(node, (), lines, path), lines
+    except yaml.YAMLError as error:  # a control character, say
+        raise ConfigurationError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from error
+    except RecursionError as error:
+        raise ConfigurationError(
+            f"{path}: must not be nested without end. Look for an anchor inside itself."
+        ) from error
 
 
 def _construct(node: Any, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], path: Path) -> Any:
@@ -133,7 +141,17 @@ def _construct(node: Any, at: tuple[str | int, ...], lines: dict[tuple[str | int
         return value
     if isinstance(node, yaml.SequenceNode):
         return [_construct(item, (*at, index), lines, path) for index, item in enumerate(node.value)]
-    return yaml.SafeLoader("").construct_object(node)
+    try:
+        return yaml.SafeLoader("").construct_object(node)
+    except (ValueError, OverflowError) as error:  # a date such as 2024-99-99, !!int abc
+        line = node.start_mark.line + 1
+        raise ConfigurationError(f"{path}:{line}: {node.value!r} cannot be read: {error}. Put it in quotes.") from error
+
+
+def misnamed_files(folder: str) -> list[str]:
+    """Files of `datasets/` or `experiments/` that look like one and are none: `Pop.yaml`, `dmpo.yml`."""
+    files = [path for path in (project_folder() / folder).glob("*") if path.suffix.lower() in (".yaml", ".yml")]
+    return sorted(path.name for path in files if path.suffix != ".yaml" or not KEY.fullmatch(path.stem))
 
 
 def _keys(folder: str) -> list[str]:
@@ -141,7 +159,10 @@ def _keys(folder: str) -> list[str]:
 
 
 def _kind(key: str) -> str | None:
-    value, _ = read_yaml(_path("experiments", key))
+    try:
+        value, _ = read_yaml(_path("experiments", key))
+    except ConfigurationError:
+        return None  # whoever asks for that experiment is told what is wrong with it
     return value.get("kind") if isinstance(value, dict) else None
 
 
@@ -152,8 +173,10 @@ def _path(folder: str, key: str) -> Path:
 def _load(folder: str, what: str, key: str, model: TypeAdapter[Any]) -> Any:
     known = _keys(folder)
     if key not in known:
+        misnamed = [name for name in misnamed_files(folder) if Path(name).stem.lower() == key.lower()]
+        passed_over = f" {misnamed[0]} is passed over: rename it to {key.lower()}.yaml." if misnamed else ""
         raise ConfigurationError(
-            f"unknown {what} '{key}'.{_did_you_mean(key, known)} Accepted: {', '.join(known) or 'none'}; "
+            f"unknown {what} '{key}'.{passed_over}{_did_you_mean(key, known)} Accepted: {', '.join(known) or 'none'}; "
             f"each is a file in {project_folder() / folder}."
         )
     path = _path(folder, key)

@@ -56,6 +56,48 @@ def test_a_mistake_names_its_line_and_what_is_accepted(project: Path, old: str, 
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind: !odd sft\n", "mine.yaml:1: not valid YAML: could not determine a constructor for the tag '!odd'"),
+        ("kind: !!int sft\n", "mine.yaml:1: 'sft' cannot be read: invalid literal for int()"),
+        ("kind: sft\nseed: 2024-99-99\n", "mine.yaml:2: '2024-99-99' cannot be read: month must be in 1..12"),
+        ("kind: sft\nseed: \x07\n", "mine.yaml: not valid YAML: unacceptable character"),
+        ("kind: &a\n  again: *a\n", "mine.yaml: must not be nested without end"),
+        ("- kind\n", "mine.yaml:1: "),
+        ("", "mine.yaml:1: "),
+    ],
+)
+def test_text_that_yaml_trips_over_is_refused_in_one_line(project: Path, text: str, said: str) -> None:
+    write(project, text)
+    with pytest.raises(ConfigurationError) as refusal:
+        load_experiment("mine")
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_is_no_file_is_refused(project: Path) -> None:
+    (project / "experiments" / "mine.yaml").mkdir()
+    with pytest.raises(ConfigurationError, match=r"mine.yaml: must be a file that can be read: Is a directory"):
+        load_experiment("mine")
+    (project / "experiments" / "other.yaml").symlink_to(project / "nowhere")
+    with pytest.raises(ConfigurationError, match=r"other.yaml: must be a file that can be read: No such file"):
+        load_experiment("other")
+
+
+def test_a_broken_file_harms_no_other_experiment(project: Path) -> None:
+    write(project, "kind: [", key="broken")
+    write(project, GOOD)
+    assert load_experiment("mine").kind == "preference"
+
+
+@pytest.mark.parametrize("name", ["Popular.yaml", "popular.yml"])
+def test_a_file_that_is_passed_over_for_its_name_is_named(project: Path, name: str) -> None:
+    (project / "experiments" / name).write_text("kind: baseline\nbaseline: popularity\n")
+    with pytest.raises(ConfigurationError, match=rf"{name} is passed over: rename it to popular.yaml"):
+        load_experiment("popular")
+
+
 def test_an_unknown_start_names_the_accepted_ones(project: Path) -> None:
     write(project, GOOD.replace("start_from: sft", "start_from: dmpo-k1"))
     with pytest.raises(ConfigurationError, match=r"start_from must be an experiment of kind sft.*Accepted: sft"):
