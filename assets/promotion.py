@@ -12,7 +12,7 @@ from assets.configuration import load_experiment
 from assets.metrics import policy_run
 from assets.partitions import BY_EXPERIMENT, DATASETS, keys_of
 from assets.policies import flatten, wrong_kind
-from assets.ports import Lake, ModelCard, Tracker, Version, partition_text
+from assets.ports import Lake, ModelCard, Partition, Tracker, Version, partition_text
 from assets.predictions import POLICY_OF
 from assets.publication import Content, Inputs, check_specs, publish
 from assets.standing import standing
@@ -107,8 +107,11 @@ def promotion(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     """The version with the best validation NDCG@10 on the current rows becomes `champion`. Test rows decide nothing."""
     dataset = context.partition_key
-    registered = set(lake.partitions("registered_models"))
-    contenders = [partition for _, partition in standing(lake, dataset).inputs(dataset) if partition in registered]
+    contenders = [
+        partition
+        for _, partition in standing(lake, dataset).inputs(dataset)
+        if _is_registered(lake, tracker, partition)
+    ]
     inputs = [("metrics", partition) for partition in contenders]
     inputs += [("registered_models", partition) for partition in contenders]
 
@@ -150,6 +153,12 @@ def promotion(
         config={"selected_by": SELECTED_BY},
         still_valid=still_champion,
     )
+
+
+def _is_registered(lake: Lake, tracker: Tracker, partition: Partition) -> bool:
+    """Whether the registry still has what the lake says was registered: it can have been emptied since."""
+    version = lake.current("registered_models", partition)
+    return version is not None and tracker.version_exists(partition[0], registration_of(version)["version"])
 
 
 def registration_of(version: Version) -> dict[str, str]:

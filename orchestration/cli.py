@@ -6,6 +6,7 @@ borderline ui                                                Dagster and MLflow 
 borderline datasets                                          the data sets, and whether their raw files are here
 """
 
+import errno
 import fcntl
 import os
 import signal
@@ -231,14 +232,33 @@ def main() -> None:
     from assets.sources import MissingRawFile, UnusableSource
     from orchestration.pipeline import LayerFailed
     from orchestration.resources.storage import CorruptVersion
+    from orchestration.resources.tracking import MovedHome
 
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored, and stays so
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         app()
-    except (ConfigurationError, NotMaterialised, MissingRawFile, UnusableSource) as error:
+    except (ConfigurationError, NotMaterialised, MissingRawFile, UnusableSource, MovedHome) as error:
         typer.echo(f"borderline: {error}", err=True)
         sys.exit(2)
-    except (LayerFailed, CorruptVersion) as error:
+    except LayerFailed as error:
         typer.echo(f"borderline: {error}", err=True)
+        sys.exit(error.exit_code)
+    except CorruptVersion as error:
+        typer.echo(f"borderline: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:  # a home that cannot be written, a full disk
+        if error.errno not in (
+            errno.EACCES,
+            errno.EROFS,
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EPERM,
+            errno.ENOTDIR,
+            errno.EEXIST,
+        ):
+            raise
+        typer.echo(f"borderline: {error.filename or 'a file'} cannot be written: {error.strerror}.", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("borderline: interrupted; what was published stays, what was running was stopped.", err=True)

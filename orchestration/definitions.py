@@ -47,7 +47,7 @@ def build_definitions(**overrides: object) -> dg.Definitions:
     """The definitions, with the resources of this machine unless a test passes its own."""
     settings.prepare_home()
     resources = {
-        "lake": LakeStorage(root=str(settings.home() / "lake"), warehouse=str(settings.home() / "warehouse.duckdb")),
+        "lake": lake(),
         "launcher": SubprocessLauncher.from_environment(),
         "tracker": tracker(),
     }
@@ -60,6 +60,11 @@ def build_definitions(**overrides: object) -> dg.Definitions:
         loggers={"console": console},
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),
     )
+
+
+def lake() -> LakeStorage:
+    """The lake of this home."""
+    return LakeStorage(root=str(settings.home() / "lake"), warehouse=str(settings.home() / "warehouse.duckdb"))
 
 
 def tracker() -> MlflowTracker:

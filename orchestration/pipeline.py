@@ -1,6 +1,7 @@
 """The whole way, layer by layer: the same jobs a person launches in the Dagster UI, in order, in this process."""
 
 import fcntl
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,26 +10,42 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.configuration import load_dataset, load_experiment
+from assets.configuration import ConfigurationError, experiment_keys, load_dataset, load_experiment
 from orchestration import settings
 from orchestration.liveness import PROCESS_TAG, end_dead_runs, process_tag
 from orchestration.sensors import new_partitions
 from training.config import BaselineExperiment, PreferenceExperiment
 
 FLOORS = ("popularity", "random")
+REFUSALS = {"ConfigurationError", "MissingRawFile", "UnusableSource", "NotMaterialised", "MovedHome"}
+"""Errors that say what a person has to change."""
 
 
 class LayerFailed(RuntimeError):
     """A layer's run failed; the message is the step's own, and where to see the run."""
+
+    exit_code = 1
+
+
+class LayerRefused(LayerFailed):
+    """A step refused what a person gave it: a file, a name, a value."""
+
+    exit_code = 2
+
+
+class LayerInterrupted(LayerFailed):
+    """Somebody stopped it."""
+
+    exit_code = 130
 
 
 class Pipeline:
     """Runs layer jobs on a Dagster instance, one after another."""
 
     def __init__(self, instance: dg.DagsterInstance, *, parent_run_id: str | None = None, force: bool = False) -> None:
-        from orchestration.definitions import build_definitions, tracker
+        from orchestration.definitions import build_definitions, lake, tracker
 
-        self.instance, self.tracker = instance, tracker()
+        self.instance, self.tracker, self.lake = instance, tracker(), lake()
         self.definitions = build_definitions()
         self.tags: dict[str, str] = {"borderline/force": "true"} if force else {}
         if parent_run_id is not None:
@@ -43,9 +60,11 @@ class Pipeline:
         """
         load_dataset(dataset)
         ordered = in_order(experiments)
+        self.tracker.prepare(dataset)
         with _alone(settings.home()):
             for run_id in end_dead_runs(self.instance, self.tracker):
                 self.say(f"run {run_id} was left by a process that is gone; it is ended as failed")
+            self.lake.refresh_warehouse()
             self._run(dataset, ordered)
 
     def _run(self, dataset: str, ordered: Sequence[str]) -> None:
@@ -78,7 +97,7 @@ class Pipeline:
             raise_on_error=False,
         )
         if not result.success:
-            raise LayerFailed(_reason(result) + f"\nThe run: {job} of {key}, {result.run_id}.")
+            raise _failure(result, where=f"The run: {job} of {key}, {result.run_id}.")
 
 
 @contextmanager
@@ -95,6 +114,12 @@ def _alone(home: Path) -> Iterator[None]:
 
 def in_order(experiments: Sequence[str]) -> list[str]:
     """The experiments, what they start from before them, and the floors that every leaderboard shows."""
+    missing = [name for name in FLOORS if name not in experiment_keys()]
+    if missing:
+        raise ConfigurationError(
+            f"every leaderboard shows the floors {' and '.join(FLOORS)}, but experiments/{missing[0]}.yaml is missing. "
+            f"Write it: two lines, `kind: baseline` and `baseline: {missing[0]}`."
+        )
     ordered: list[str] = list(FLOORS)
     for name in experiments:
         experiment = load_experiment(name)
@@ -108,15 +133,22 @@ def in_order(experiments: Sequence[str]) -> list[str]:
     return [*floors, *starts, *(n for n in ordered if n not in floors and n not in starts)]
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> str:
+def _failure(result: dg.ExecuteInProcessResult, where: str) -> LayerFailed:
+    """What the step that failed said, without the name of a class."""
     for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            description = event.step_failure_data.user_failure_data
-            if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
-                return f"{event.step_key} was interrupted; what was published before it stays"
-            said = description.description if description else error.message if error else None
-            return f"{event.step_key}: {said or 'no message'}".strip()
-    return "the run failed before its first step"
+        if not event.is_step_failure:
+            continue
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        name = (error.cls_name if error else None) or ""
+        if name == "DagsterExecutionInterruptedError":
+            said = f"{event.step_key} was interrupted; what was published before it stays"
+            return LayerInterrupted(f"{said}\n{where}")
+        description = event.step_failure_data.user_failure_data
+        said = description.description if description else None
+        said = said or (error.message if error else None) or "no message"
+        said = re.sub(rf"^([\w.]*\.)?{re.escape(name)}: ", "", said.strip())
+        kind = LayerRefused if name in REFUSALS else LayerFailed
+        return kind(f"{event.step_key}: {said}\n{where}")
+    return LayerFailed(f"the run failed before its first step\n{where}")

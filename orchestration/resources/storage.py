@@ -135,13 +135,14 @@ class LakeStorage(dg.ConfigurableResource):
         _fsync(folder)
         for old in sorted(versions.iterdir())[:-KEPT_VERSIONS]:
             shutil.rmtree(old)
-        self._refresh_warehouse()
+        self.refresh_warehouse()
         return Version(asset, partition, versions / name, data_version, fingerprint, whole)
 
-    def _refresh_warehouse(self) -> None:
+    def refresh_warehouse(self) -> None:
+        """Makes the warehouse show what is published, also after somebody removed it or moved the lake."""
         # Unverified: a damaged file of one partition must not stop the publication of another.
         tables: list[Version] = []
-        for top in sorted(Path(self.root).iterdir()):
+        for top in sorted(Path(self.root).glob("*/")):
             for partition in self.partitions(top.name):
                 folder = (self._folder(top.name, partition) / "current").resolve()
                 if (folder / f"{top.name}.parquet").exists():

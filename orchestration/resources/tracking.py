@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -16,6 +17,10 @@ from assets.ports import ModelCard, RunStatus, TrackedRun
 FLUSH_S = 2.0
 BATCH = 500
 ATTEMPTS = 5
+
+
+class MovedHome(RuntimeError):
+    """The store of runs was made for another folder; the message names both."""
 
 
 class MlflowTracker(dg.ConfigurableResource):
@@ -54,6 +59,14 @@ class MlflowTracker(dg.ConfigurableResource):
                 live.flush(final=True)
             finally:
                 client.set_terminated(run.info.run_id, status)
+
+    def prepare(self, dataset: str) -> None:
+        """Creates the experiment of a data set, unless it is there: what is wrong with the store shows before any work.
+
+        Raises:
+            MovedHome: it writes to another folder.
+        """
+        self._experiment_id(dataset)
 
     def find(self, run_id: str) -> TrackedRun | None:
         """See `assets.ports.Tracker`."""
@@ -121,13 +134,14 @@ class MlflowTracker(dg.ConfigurableResource):
         """See `assets.ports.Tracker`."""
         from mlflow.exceptions import MlflowException
 
+        client = self._client()
         try:
-            self._client().get_model_version(_model_name(dataset), version)
+            folder = client.get_model_version_download_uri(_model_name(dataset), version)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return False
             raise
-        return True
+        return not self.artifact_root or (Path(unquote(urlparse(folder).path)) / "MLmodel").exists()
 
     def champion(self, dataset: str) -> str | None:
         """See `assets.ports.Tracker`."""
@@ -169,6 +183,13 @@ class MlflowTracker(dg.ConfigurableResource):
         client, name = self._client(), f"borderline/{dataset}"
         found = client.get_experiment_by_name(name)
         if found is not None:
+            if self.artifact_root and not found.artifact_location.startswith(f"{self.artifact_root}/"):
+                raise MovedHome(
+                    f"MLflow keeps the artifacts of {name} in {found.artifact_location}, but this home is "
+                    f"{self.artifact_root.removesuffix('/mlartifacts')}. A home cannot be moved with its MLflow store, "
+                    "which holds absolute paths: move it back, or remove mlflow.db and mlartifacts/ from it; the next "
+                    "run registers again what the lake holds."
+                )
             return found.experiment_id
         location = f"{self.artifact_root}/{dataset}" if self.artifact_root else None
         from mlflow.exceptions import MlflowException

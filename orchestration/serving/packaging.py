@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import Array
+from mlflow.types.schema import AnyType, Array
 
 from assets.ports import ModelCard
 
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 REQUIREMENTS = ("torch", "transformers", "safetensors", "numpy", "pandas", "pyarrow", "pydantic", "jaxtyping")
 
 SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(Array(DataType.string), "history")]),
+    inputs=Schema([ColSpec(Array(AnyType()), "history", required=False)]),  # ids are text or whole numbers
     outputs=Schema(
         [
             ColSpec(Array(DataType.string), "items"),

@@ -36,17 +36,19 @@ class Recommender(PythonModel):
 
         Args:
             context: of MLflow.
-            model_input: a column `history`: lists of raw item ids, oldest first; empty ones and unknown ids are fine.
+            model_input: a column `history`: lists of raw item ids, as text or numbers, oldest first. Unknown ids are
+                passed over; an empty or missing history is that of a user of whom nothing is known.
             params: `k`, how many items to return; 10 when absent.
 
         Returns:
-            A row for each row of the input: `items`, `titles` and `scores` (log-probability in nats; after a history
-            without a known item, the logarithm of 1 + the number of users who took the item), best first.
+            A row for each row of the input, with its index: `items`, `titles` and `scores`, best first. Scores are
+            log-probabilities in nats; after a history without a known item, the logarithm of 1 + the number of users
+            who took the item.
         """
         k = int((params or {}).get("k", DEFAULT_K))
         if k < 0:
             raise ValueError(f"k must be 0 or more, got {k}. Say how many items to return.")
-        known = [[self.item_ids[item] for item in map(str, h) if item in self.item_ids] for h in model_input["history"]]
+        known = [self._known(history) for history in model_input["history"]]
         scores = self._scores(known)
         rows = []
         for history, of_row in zip(known, scores, strict=True):
@@ -59,7 +61,13 @@ class Recommender(PythonModel):
                     "scores": [float(of_row[item]) for item in best],
                 }
             )
-        return pd.DataFrame(rows, columns=["items", "titles", "scores"])
+        return pd.DataFrame(rows, columns=["items", "titles", "scores"], index=model_input.index)
+
+    def _known(self, history: Any) -> list[int]:
+        if not isinstance(history, list | tuple | np.ndarray):  # None, or NaN where pandas has none
+            return []
+        texts = (str(int(item)) if isinstance(item, float) and item.is_integer() else str(item) for item in history)
+        return [self.item_ids[text] for text in texts if text in self.item_ids]
 
     def _scores(self, histories: list[list[int]]) -> np.ndarray:
         from training.policy import fit_context

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import borderline_in
+from tests.pipeline.conftest import borderline_in, write_project
 
 CASES = [
     (["run", "-d", "shopp", "-e", "sft"], "unknown data set 'shopp'. Did you mean 'shop'?"),
@@ -48,3 +48,20 @@ def test_datasets_are_listed_with_what_is_missing(project: Path, tmp_path: Path)
     shown = borderline("datasets", "show", "films").stdout
     assert "https://grouplens.org/datasets/movielens/100k/" in shown
     assert "100,000 interactions" in shown
+
+
+def test_a_project_without_its_floors_is_told_what_to_write(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    (tmp_path / "experiments" / "popularity.yaml").unlink()
+    result = borderline_in(tmp_path, tmp_path / "home")("run", "-d", "shop", "-e", "sft")
+    assert result.returncode == 2
+    assert "experiments/popularity.yaml is missing. Write it: two lines, `kind: baseline`" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_home_that_cannot_be_written_is_one_line(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file where the folder should be")
+    result = borderline_in(project, tmp_path / "home")("run", "-d", "shop", "-e", "sft")
+    assert result.returncode == 1
+    assert "home" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -144,8 +146,13 @@ def test_the_champion_answers_in_a_process_that_never_saw_the_project(
 import json, mlflow, pandas
 mlflow.set_tracking_uri("sqlite:///{home / "mlflow.db"}")
 model = mlflow.pyfunc.load_model("models:/borderline-shop@champion")
-histories = [{known!r}, [], ["no such item"]]
-print(json.dumps(model.predict(pandas.DataFrame({{"history": histories}}), params={{"k": 5}}).to_dict("records")))
+histories = [{known!r}, [], ["no such item"], None]
+frame = pandas.DataFrame({{"history": histories}}, index=[7, 5, 3, 1])
+answers = model.predict(frame, params={{"k": 5}})
+assert answers.index.tolist() == [7, 5, 3, 1]
+numbers = pandas.DataFrame({{"history": [[int(item.lstrip("f")) for item in {known!r}]]}})
+assert len(model.predict(numbers, params={{"k": 5}})["items"][0]) == 5
+print(json.dumps(answers.to_dict("records")))
 """
     bare = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DAGSTER_HOME")}
     result = subprocess.run(
@@ -164,7 +171,7 @@ print(json.dumps(model.predict(pandas.DataFrame({{"history": histories}}), param
         assert answer["titles"] == [titles[item] for item in answer["items"]]
         assert answer["scores"] == sorted(answer["scores"], reverse=True)
     assert not set(answers[0]["items"]) & set(known)
-    assert answers[1] == answers[2]  # nothing is known of either user
+    assert answers[1] == answers[2] == answers[3]  # nothing is known of either user
 
 
 def test_a_changed_experiment_computes_only_what_depends_on_it(project: Path, home: Path, first: object) -> None:
@@ -195,6 +202,64 @@ def test_a_changed_leaderboard_file_is_refused_in_one_line(project: Path, home: 
     assert result.returncode == 1
     assert "is not what was published" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_what_somebody_removed_from_the_home_is_made_again(
+    project: Path, home: Path, client: Any, lake: LakeStorage
+) -> None:
+    (home / "warehouse.duckdb").unlink()
+    shutil.rmtree(home / "mlartifacts")
+    before = json.loads(lake.require("registered_models", ("shop", "sft")).path("registration.json").read_text())
+    again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", "sft")
+    assert again.returncode == 0, again.stderr
+    assert (home / "warehouse.duckdb").exists()
+    after = json.loads(lake.require("registered_models", ("shop", "sft")).path("registration.json").read_text())
+    assert int(after["version"]) > int(before["version"])
+    folder = client.get_model_version_download_uri("borderline-shop", after["version"]).removeprefix("file://")
+    assert (Path(folder) / "MLmodel").exists()
+
+
+def test_a_moved_home_is_refused_before_anything_is_computed(project: Path, home: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(home, moved, symlinks=True)
+    result = borderline_in(project, moved)("run", "--dataset", "shop", "--experiments", "sft")
+    assert result.returncode == 2
+    assert str(home) in result.stderr
+    assert str(moved) in result.stderr
+    assert "remove mlflow.db and mlartifacts/" in result.stderr
+    (moved / "mlflow.db").unlink()
+    shutil.rmtree(moved / "mlartifacts")
+    again = borderline_in(project, moved)("run", "--dataset", "shop", "--experiments", "sft")
+    assert again.returncode == 0, again.stderr
+    assert "sft_policies of shop|sft: unchanged, reused" in again.stderr
+    with duckdb.connect(str(moved / "warehouse.duckdb"), read_only=True) as connection:
+        (sql,) = connection.execute("SELECT sql FROM duckdb_views() WHERE view_name = 'histories'").fetchone() or ("",)
+    assert str(moved) in sql
+    assert str(home) not in sql
+
+
+def test_an_interrupt_and_a_hangup_end_with_130_and_one_line(project: Path, home: Path, first: object) -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestration.cli", "run", "-d", "shop", "-e", "sft", "--force"],
+            env=environment(project, home),
+            cwd=project,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            preexec_fn=_with_default_signals,
+        )
+        _training_child(home)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 130, said
+        assert "was interrupted; what was published before it stays" in said
+        assert "Traceback" not in said
+
+
+def _with_default_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def test_a_killed_training_fails_its_runs_and_leaves_the_previous_version(
