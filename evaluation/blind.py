@@ -44,7 +44,9 @@ class BlindRule:
         return self.hit_ratio - self.reference
 
 
-def blind_rules(histories: pl.DataFrame, candidate_sets: pl.DataFrame, *, seed: int = 0) -> list[BlindRule]:
+def blind_rules(
+    histories: pl.DataFrame | pl.LazyFrame, candidate_sets: pl.DataFrame, *, seed: int = 0
+) -> list[BlindRule]:
     """Every rule on the given candidate sets.
 
     Args:
@@ -59,9 +61,7 @@ def blind_rules(histories: pl.DataFrame, candidate_sets: pl.DataFrame, *, seed: 
         negative.
     """
     lists = candidate_lists(histories, candidate_sets)
-    in_train = histories.filter(pl.col("split") == "train")["target"].to_numpy().astype(np.int64)
-    n_items = int(max(lists.items.max(), in_train.max(initial=0))) + 1
-    trained = np.bincount(in_train, minlength=n_items).astype(np.float64)
+    trained = _trained(histories, int(lists.items.max()) + 1)
 
     shuffled = np.argsort(uniform_draws(seed, "blind halves", lists.row_id, np.zeros(1, dtype=np.int64)), kind="stable")
     halves = shuffled[::2], shuffled[1::2]
@@ -71,9 +71,9 @@ def blind_rules(histories: pl.DataFrame, candidate_sets: pl.DataFrame, *, seed: 
     for judged, memory in ((halves[0], halves[1]), (halves[1], halves[0])):
         rows, known = lists.part(judged), lists.part(memory)
         for name, rule in _RULES.items():
-            guesses[name].append(_hits(rule(rows, known, trained), rows))
+            guesses[name].append(shared_hits(rule(rows, known, trained), rows))
         for name, unlinked in _UNLINKED.items():
-            guesses[f"{name}, unlinked"].append(_hits(_RULES[name](rows, unlinked(known), trained), rows))
+            guesses[f"{name}, unlinked"].append(shared_hits(_RULES[name](rows, unlinked(known), trained), rows))
     found = {name: np.concatenate(parts) for name, parts in guesses.items()}
     by_chance = np.full(lists.row_id.size, 1.0 / lists.items.shape[1])
     # A rarely listed item may just be one that most users have touched: popularity finds it by rights.
@@ -86,6 +86,16 @@ def blind_rules(histories: pl.DataFrame, candidate_sets: pl.DataFrame, *, seed: 
         "rarely_listed": by_popularity,
     }
     return [_rule(name, found[name], reference) for name, reference in references.items()]
+
+
+def _trained(histories: pl.DataFrame | pl.LazyFrame, n_items: int) -> Floats:
+    """How many train rows have each item as their target; at least `n_items` of them."""
+    in_train = histories.lazy().filter(pl.col("split") == "train").group_by("target").len()
+    counts = in_train.collect(engine="streaming")
+    targets = counts["target"].to_numpy().astype(np.int64)
+    trained = np.zeros(max(n_items, int(targets.max(initial=-1)) + 1))
+    trained[targets] = counts["len"].to_numpy()
+    return trained
 
 
 def _rule(name: str, hits: Floats, reference: Floats) -> BlindRule:
@@ -175,7 +185,7 @@ _UNLINKED: dict[str, Callable[[CandidateLists], CandidateLists]] = {
 }
 
 
-def _hits(scores: Floats, rows: CandidateLists) -> Floats:
+def shared_hits(scores: Floats, rows: CandidateLists) -> Floats:
     """1 where the target alone scores best, 1/k where it does so with k - 1 others, else 0; NaN where not judged."""
     best = scores == scores.max(axis=1, keepdims=True)
     is_hit = best[np.arange(rows.row_id.size), rows.slot]

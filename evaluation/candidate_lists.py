@@ -36,14 +36,19 @@ class CandidateLists:
         return CandidateLists(self.row_id[which], self.target[which], self.items[which])
 
 
-def candidate_lists(histories: pl.DataFrame, candidate_sets: pl.DataFrame) -> CandidateLists:
+def candidate_lists(histories: pl.DataFrame | pl.LazyFrame, candidate_sets: pl.DataFrame) -> CandidateLists:
     """Lines up candidate sets with the targets of their rows.
+
+    Args:
+        histories: row_id, target of at least the rows that have candidate sets; read in pieces where it is lazy.
+        candidate_sets: row_id, candidates.
 
     Raises:
         ValueError: no candidate set, one of an unknown or repeated row, sets of uneven length, or one without exactly
             one target.
     """
-    joined = candidate_sets.join(histories.select("row_id", "target"), on="row_id", how="inner").sort("row_id")
+    targets = histories.lazy().select("row_id", "target").join(candidate_sets.lazy(), on="row_id", how="inner")
+    joined = targets.sort("row_id").collect(engine="streaming")
     if joined.height != candidate_sets.height or joined["row_id"].is_duplicated().any():
         raise ValueError(
             f"candidate_sets must hold rows of histories, each once, got {candidate_sets.height} rows, "

@@ -1,0 +1,303 @@
+"""Shortcut report: what rules without a model score on a split, and whether one of them only has to follow an order.
+
+Two of the rules know something honest, popularity and what goes with the last item. Two follow an order over items: the
+next larger id, and the next item in the one order that train sequences agree on best. In a log in time these find
+little; where sequences are sorted, they find most targets.
+Dimension key: r rows, n candidates, i items of the catalogue, k places of a full list.
+"""
+
+import heapq
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from evaluation.blind import Floats, shared_hits
+from evaluation.candidate_lists import CandidateLists, Ids, candidate_lists
+from evaluation.leakage.rates import NOISE, Numbers, message
+from evaluation.leakage.sampling import Frame, collected, sampled_by
+
+_MOST_ROWS = 10_000
+"""Rows of each split that are judged; of more, a sample."""
+_MOST_INTERACTIONS = 200_000
+"""Train interactions that the rules about neighbours learn from; of more, a sample of users."""
+_WITHIN = 5
+"""How far apart in a user's order two items may be to go together."""
+_TOP = 10
+_FOLLOWS = ("next_id", "next_in_order")
+"""The rules that follow an order over items."""
+_FAR = 0.25
+"""Share of the way from chance to certainty that such a rule may get; the largest seen on a log in time is 0.14."""
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """What one rule scores on one split."""
+
+    split: str
+    rule: str
+    hit_ratio_at_1: float
+    """On the candidate lists."""
+    recall_at_10: float
+    """On the whole catalogue without the row's history."""
+
+
+@dataclass(frozen=True)
+class ShortcutReport:
+    """What every rule scores on every held-out split."""
+
+    scores: tuple[Shortcut, ...]
+    n_candidates: int
+    rows: int
+    sample: float
+    """Share of held-out rows that were judged."""
+    train_sample: float
+    """Share of users whose train interactions the rules about neighbours learned from."""
+
+    @property
+    def metrics(self) -> tuple[str, str]:
+        """The names of the two measures, as on the leaderboard."""
+        return f"hit_ratio_at_1_of_{self.n_candidates}", f"recall_at_{_TOP}_full"
+
+    @property
+    def threshold(self) -> float:
+        """The largest hit ratio on lists that a rule which follows an order may have."""
+        chance = 1.0 / self.n_candidates
+        return chance + _FAR * (1.0 - chance) + NOISE * (0.25 / max(self.rows, 1)) ** 0.5
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """See `Probe`."""
+        said = {
+            "next_id": "the candidate with the smallest id above the last history item's",
+            "next_in_order": "the candidate that comes next in the order that all train sequences follow",
+        }
+        return tuple(
+            f"the rule '{said[score.rule]}' finds {score.hit_ratio_at_1:.1%} of {score.split} targets (chance "
+            f"{1.0 / self.n_candidates:.1%}): sequences are sorted by item, and no model is needed to continue them"
+            for score in self.scores
+            if score.rule in _FOLLOWS and score.hit_ratio_at_1 > self.threshold
+        )
+
+    @property
+    def passed(self) -> bool:
+        """Whether following an order over items finds little."""
+        return not self.reasons
+
+    @property
+    def detail(self) -> Numbers:
+        """See `Probe`."""
+        on_lists, on_all = self.metrics
+        detail: dict[str, int | float | str] = {
+            "message": message(self.reasons, "No order over items leads from a history to its target."),
+            "rows": self.rows,
+            "rows_read": self.sample,
+            "train_users_read": self.train_sample,
+            "threshold": self.threshold,
+        }
+        for score in self.scores:
+            detail[f"{score.split}_{score.rule}_{on_lists}"] = score.hit_ratio_at_1
+            detail[f"{score.split}_{score.rule}_{on_all}"] = score.recall_at_10
+        return detail
+
+    def as_json(self) -> list[dict[str, str | float]]:
+        """One object for each split and rule, the scores under the names of the leaderboard's metrics."""
+        on_lists, on_all = self.metrics
+        return [
+            {"split": s.split, "rule": s.rule, on_lists: s.hit_ratio_at_1, on_all: s.recall_at_10} for s in self.scores
+        ]
+
+    def as_markdown(self) -> str:
+        """A table of a line for each split and rule."""
+        lines = [f"| split | rule | {' | '.join(self.metrics)} |", "|---|---|---|---|"]
+        lines += [f"| {s.split} | {s.rule} | {s.hit_ratio_at_1:.3f} | {s.recall_at_10:.3f} |" for s in self.scores]
+        return "\n".join(lines)
+
+
+def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame, *, n_items: int) -> ShortcutReport:
+    """What popularity, co-occurrence with the last item, the next id and the next item in order score.
+
+    Ties share the hit, so that a rule which knows nothing scores exactly chance.
+
+    Args:
+        histories: row_id, split, history, target; train rows are passed over.
+        candidate_sets: row_id, candidates.
+        interactions: user_id, item_id, split; each user's rows in the order to be probed. Rules learn from train alone.
+        n_items: size of the catalogue.
+    """
+    lists, share = sampled_by(candidate_sets, "row_id", 2 * _MOST_ROWS, stream="shortcut report")
+    held_out = collected(lists)
+    rows = collected(
+        histories.lazy()
+        .filter(pl.col("row_id").is_in(held_out["row_id"].implode()))
+        .select("row_id", "split", "history", "target")
+    ).sort("row_id")
+    train = interactions.lazy().filter(pl.col("split") == "train")
+    sampled, train_share = sampled_by(train, "user_id", _MOST_INTERACTIONS, stream="shortcut report")
+    learned = _learned(train, collected(sampled.select("user_id", "item_id")), n_items)
+    scores: list[Shortcut] = []
+    n_candidates = 0
+    for split in ("validation", "test"):
+        of_split = rows.filter(pl.col("split") == split)
+        if of_split.height:
+            part = candidate_lists(of_split, held_out.join(of_split.select("row_id"), on="row_id", how="semi"))
+            scores += _scores(split, of_split, part, learned, n_items)
+            n_candidates = part.items.shape[1]
+    return ShortcutReport(tuple(scores), n_candidates, rows.height, share, train_share)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What the rules know of train."""
+
+    popularity: Floats
+    """Train interactions of each item, shape [i]."""
+    together: pl.DataFrame
+    """item, other, times: how often another item follows or precedes within reach; most often first for each item."""
+    place: Ids
+    """Of each item in the order that train sequences follow, shape [i]."""
+
+
+def _learned(train: pl.LazyFrame, log: pl.DataFrame, n_items: int) -> _Learned:
+    counts = collected(train.group_by("item_id").len())
+    popularity = np.zeros(n_items)
+    popularity[counts["item_id"].to_numpy()] = counts["len"].to_numpy()
+    return _Learned(popularity, _together(log, popularity), item_order(log, n_items))
+
+
+def _together(log: pl.DataFrame, popularity: Floats) -> pl.DataFrame:
+    parts: list[pl.DataFrame] = []
+    for lag in range(1, _WITHIN + 1):
+        later = log.shift(-lag)
+        near = pl.DataFrame({"item": log["item_id"], "other": later["item_id"]}).filter(
+            log["user_id"] == later["user_id"]
+        )
+        parts += [near, near.select(item="other", other="item")]
+    counts = pl.concat(parts).filter(pl.col("item") != pl.col("other")).group_by("item", "other").agg(times=pl.len())
+    return counts.with_columns(often=pl.Series(popularity[counts["other"].to_numpy()])).sort(
+        "item", "times", "often", "other", descending=[False, True, True, False]
+    )
+
+
+def item_order(log: pl.DataFrame, n_items: int) -> Ids:
+    """The place of each item in the order over items that sequences agree on best, shape [i].
+
+    Topological sort of "mostly comes right before" (Kahn 1962), which finds the order exactly where there is one; where
+    the relation has cycles, the item that the fewest remaining ones come before goes next. Items without a neighbour
+    stand last.
+
+    Args:
+        log: user_id, item_id; each user's rows in order.
+        n_items: size of the catalogue.
+    """
+    later = log.shift(-1)
+    follows = pl.DataFrame(
+        {"first": log["item_id"], "second": later["item_id"], "user": log["user_id"] == later["user_id"]}
+    )
+    pairs = follows.filter(pl.col("user").fill_null(False) & (pl.col("first") != pl.col("second")))
+    low, high = pl.min_horizontal("first", "second"), pl.max_horizontal("first", "second")
+    net = pairs.group_by(low=low, high=high).agg(
+        rising=(2 * (pl.col("first") < pl.col("second")).cast(pl.Int64) - 1).sum()
+    )
+    net = net.filter(pl.col("rising") != 0).sort("low", "high")
+    after: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    before = np.zeros(n_items, dtype=np.int64)
+    for first, second, rising in net.iter_rows():
+        before_it, after_it = (first, second) if rising > 0 else (second, first)
+        after[before_it].append((after_it, abs(rising)))
+        before[after_it] += abs(rising)
+    waiting = before.tolist()
+    touched = {int(item) for item in log["item_id"].unique()}
+    queue = [(waiting[item], item) for item in sorted(touched)]
+    heapq.heapify(queue)
+    place = np.full(n_items, n_items, dtype=np.int64)
+    nth = 0
+    while queue:
+        count, item = heapq.heappop(queue)
+        if place[item] < n_items or count != waiting[item]:
+            continue  # placed already, or an outdated entry
+        place[item], nth = nth, nth + 1
+        for other, times in after[item]:
+            waiting[other] -= times
+            heapq.heappush(queue, (waiting[other], other))
+    untouched = np.flatnonzero(place == n_items)
+    place[untouched] = nth + np.arange(untouched.size)
+    return place
+
+
+def _scores(split: str, rows: pl.DataFrame, lists: CandidateLists, learned: _Learned, n_items: int) -> list[Shortcut]:
+    last = rows["history"].list.last().to_numpy().astype(np.int64)
+    depth = _TOP + int(rows["history"].list.len().to_numpy().max())
+    ids = np.arange(n_items, dtype=np.int64)
+    found = [
+        ("popularity", learned.popularity[lists.items], _most_popular(learned.popularity, depth, last.size)),
+        ("co_occurrence", *_co_occurring(lists, last, learned, depth, n_items)),
+        ("next_id", _nearness(ids, lists, last), _next(ids, last, depth)),
+        ("next_in_order", _nearness(learned.place, lists, last), _next(learned.place, last, depth)),
+    ]
+    n = lists.items.shape[1]
+    chance = Shortcut(split, "chance", 1.0 / n, min(1.0, _TOP / n_items))
+    return [
+        chance,
+        *(
+            Shortcut(split, name, float(shared_hits(scores, lists).mean()), _recall(ranked, rows, n_items))
+            for name, scores, ranked in found
+        ),
+    ]
+
+
+def _most_popular(popularity: Floats, depth: int, rows: int) -> Ids:
+    order = np.argsort(-popularity, kind="stable")[:depth]
+    return np.broadcast_to(order, (rows, order.size))
+
+
+def _nearness(place: Ids, lists: CandidateLists, last: Ids) -> Floats:
+    """Larger the sooner a candidate comes after the last item, the same for all that come before it; shape [r n]."""
+    ahead = place[lists.items] - place[last][:, None]
+    return np.where(ahead > 0, -ahead, -place.size - 1).astype(np.float64)
+
+
+def _next(place: Ids, last: Ids, depth: int) -> Ids:
+    """The items that come after the last one, in order; -1 past the end; shape [r depth]."""
+    by_place = np.argsort(place, kind="stable")
+    wanted = place[last][:, None] + np.arange(1, depth + 1)
+    return np.where(wanted < place.size, by_place[np.minimum(wanted, place.size - 1)], -1)
+
+
+def _co_occurring(lists: CandidateLists, last: Ids, learned: _Learned, depth: int, n_items: int) -> tuple[Floats, Ids]:
+    """Scores of candidates [r n], and the items that go with the last one, most often first, -1 past the end [r depth].
+
+    Equals are ordered by popularity.
+    """
+    table = learned.together
+    key = table["item"].to_numpy().astype(np.int64) * n_items + table["other"].to_numpy()
+    by_key = np.argsort(key)
+    wanted = last[:, None] * n_items + lists.items
+    times = np.zeros(wanted.shape)
+    starts = np.zeros(last.size, dtype=np.int64)
+    ends = starts
+    if key.size:
+        place = np.minimum(np.searchsorted(key[by_key], wanted), key.size - 1)
+        is_known = key[by_key][place] == wanted
+        times = np.where(is_known, table["times"].to_numpy()[by_key][place], 0).astype(np.float64)
+        items = table["item"].to_numpy()
+        starts, ends = np.searchsorted(items, last, side="left"), np.searchsorted(items, last, side="right")
+    scores = times + learned.popularity[lists.items] / (learned.popularity.max() + 1.0)
+    nth = starts[:, None] + np.arange(depth)
+    others = table["other"].to_numpy().astype(np.int64) if key.size else np.full(1, -1, dtype=np.int64)
+    return scores, np.where(nth < ends[:, None], others[np.minimum(nth, others.size - 1)], -1)
+
+
+def _recall(ranked: Ids, rows: pl.DataFrame, n_items: int) -> float:
+    """Share of rows whose target is among the first ten of a ranked list without the row's history."""
+    target = rows["target"].to_numpy().astype(np.int64)
+    shown = rows.select(pl.int_range(pl.len()).alias("row"), "history").explode("history")
+    seen = np.unique(shown["row"].to_numpy() * n_items + shown["history"].to_numpy())
+    cells = np.arange(target.size)[:, None] * n_items + ranked
+    place = np.minimum(np.searchsorted(seen, cells), seen.size - 1)
+    is_target = ranked == target[:, None]
+    is_kept = (ranked >= 0) & ((seen[place] != cells) | is_target)
+    is_hit: NDArray[np.bool_] = is_target & is_kept & (is_kept.cumsum(axis=1) <= _TOP)
+    return float(is_hit.any(axis=1).mean())
