@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -24,16 +24,52 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 S = TypeVar("S", bound=Spec)
 
 
-class Stopped(BaseException):
-    """The process was asked to end, by SIGINT or SIGTERM."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
+
+class Stopped(BaseException):
+    """The process was asked to end, by SIGINT, SIGTERM or SIGHUP."""
+
+    def __init__(self, number: int, remark: str = "") -> None:
+        super().__init__(signal.Signals(number).name + remark)
+        self.number = number
+
+
+class StopRequest:
+    """While it is entered, the first signal to stop is remembered instead of raised, so that a step ends whole.
+
+    A second one is raised at once.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        """The signal; 0 when there was none."""
+
+    def __enter__(self) -> Self:
+        self._previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+        for number, handler in self._previous.items():
+            if handler is _stop:  # what was ignored, as in the background of a shell, stays ignored
+                signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            if handler is _stop:
+                signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.number:
+            _stop(number, frame)
         self.number = number
 
 
 def run_command(
-    spec_type: type[S], work: Callable[[S, Telemetry], dict[str, float]], result: str, arguments: Sequence[str] | None
+    spec_type: type[S],
+    work: Callable[[S, Telemetry], dict[str, float]],
+    result: str,
+    arguments: Sequence[str] | None,
+    *,
+    shares_work: bool = False,
 ) -> int:
     """Reads the specification, does the work, and says how it ended.
 
@@ -42,6 +78,7 @@ def run_command(
         work: gets the specification and the telemetry; returns the metrics of the last line.
         result: name of what `work` writes into the output folder, which must not be there yet.
         arguments: of the command line; those of this process, when absent.
+        shares_work: several processes, started by `torchrun` or `accelerate launch`, can do it together.
 
     Returns:
         The exit code: 0 done, 2 refused (one line on stderr says why), 128 + n stopped by signal n.
@@ -52,10 +89,15 @@ def run_command(
     parser.add_argument("spec", type=Path, help=f"JSON file: a {spec_type.__name__} of training.config")
     path: Path = parser.parse_args(arguments).spec
     die_with_parent()
-    previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, _stop) for number in STOP_SIGNALS}
     try:
         spec = _read(spec_type, path, result)
-        with Telemetry(spec.output / TELEMETRY) as telemetry:
+        if not shares_work and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError(
+                f"{name} must run as one process, got {os.environ['WORLD_SIZE']}. Start it without torchrun."
+            )
+        is_main = os.environ.get("RANK", "0") == "0"
+        with Telemetry(spec.output / TELEMETRY if is_main else Path(os.devnull)) as telemetry:
             metrics: dict[str, float] = {"success": 0}
             try:
                 metrics = {**work(spec, telemetry), "success": 1}

@@ -434,6 +434,10 @@ class ComputeConfig(Frozen):
     """Tokens in one forward pass; an optimizer step accumulates as many as its rows need."""
     log_every: int = Field(default=10, ge=1)
     """Optimizer steps from one telemetry line with loss and diagnostics to the next."""
+    checkpoint_every_s: float = Field(default=60.0, ge=0)
+    """Seconds from one checkpoint of a training under way to the next; 0: after every step."""
+    processes: int = Field(default=1, ge=1)
+    """How many share each step of a training; on CUDA, one for each GPU."""
 
 
 class Spec(Frozen):
@@ -448,13 +452,21 @@ class Spec(Frozen):
     compute: ComputeConfig = ComputeConfig()
 
 
-class SftSpec(Spec):
+class TrainingSpec(Spec):
+    """What the two commands that train have in common."""
+
+    experiment: SftExperiment | PreferenceExperiment
+    checkpoints: Path | None = None
+    """Folder of this training alone, which survives a failed one; none: an interrupted training is lost."""
+
+
+class SftSpec(TrainingSpec):
     """`python -m training.sft SPEC.json` → `policy/`."""
 
     experiment: SftExperiment
 
 
-class PreferenceSpec(Spec):
+class PreferenceSpec(TrainingSpec):
     """`python -m training.preference SPEC.json` → `policy/`."""
 
     experiment: PreferenceExperiment

@@ -1,33 +1,59 @@
 """The training loop of SFT and preference optimisation alike: the policy scores items, a criterion makes losses of it.
 
+One process or several (`training/workers.py`), from the first step or from a checkpoint (`training/checkpoints.py`).
 Dimensions: r rows, c items scored per row.
 """
 
 import math
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from signal import SIGTERM
 from typing import Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.checkpoint import PolicyCard, save_policy
-from training.config import Budget, ComputeConfig, Descent, Lion, PreferenceSpec, SftSpec
+from training.checkpoints import Checkpoints
+from training.command import Stopped, StopRequest
+from training.config import Budget, ComputeConfig, Descent, TrainingSpec
+from training.optimisation import build_optimizer, learning_rate
 from training.policy import Policy
+from training.resume import (
+    by_rank,
+    made_by,
+    made_from,
+    optimizer_tensors,
+    random_state,
+    restore_optimizer,
+    restore_random,
+)
 from training.scoring import rank_targets, ranking_metrics
 from training.tables import Rows
 from training.telemetry import Telemetry
-from training.windows import Windows, cut, lay_out, plan_steps
+from training.windows import Trunks, Windows, cut, lay_out, plan_steps
+from training.workers import Workers, worker_seed
 
 MAX_LOGITS = 2**26
 """Most logits of one forward pass (256 MiB in float32), beside `micro_batch_tokens`."""
 ROWS_NAMED = 10
 
+Scored = list[tuple[np.ndarray, Tensor]]
+"""For each pass of a step its rows and their log-probabilities, detached."""
+
 
 class Criterion(Protocol):
     """What distinguishes SFT from preference optimisation."""
+
+    @property
+    def generator(self) -> torch.Generator | None:
+        """What its losses draw from, where they draw."""
+        ...
 
     def items(self, row: Int[np.ndarray, " r"]) -> Int[np.ndarray, "r c"]:
         """Which items the policy must score after each row's history."""
@@ -76,6 +102,8 @@ def fit(
     compute: ComputeConfig,
     telemetry: Telemetry,
     measure_start: bool,
+    workers: Workers | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Best:
     """Trains the policy and leaves in it the weights that were best on the validation rows.
 
@@ -88,62 +116,31 @@ def fit(
         compute: how a step is cut to fit; its loss does not depend on that.
         telemetry: receives everything that a curve is drawn from.
         measure_start: rank the validation rows before the first step too: to be looked at, not to be kept.
+        workers: the processes that share each step; this one alone, when absent.
+        checkpoints: where to go on from and to save to; without them an interrupted training is lost.
 
     Raises:
         Diverged: a loss or gradient that is not finite.
+        Stopped: a signal asked for it; the step was ended, and saved.
     """
-    torch.manual_seed(seed)  # of dropout
-    plan = plan_steps(train, batch_size=budget.batch_size, epochs=budget.epochs, seed=seed)
-    total = sum(len(steps) for steps in plan)
-    validate_at = {max(1, round(total * k / budget.validations)) for k in range(1, budget.validations + 1)}
-    stepper = _optimizer(policy, optimizer)
-    best: Best | None = None
-    stale = step = 0
-    if measure_start:
-        telemetry.write("validation", _measure(policy, validation))
-        telemetry.write("diagnostic", criterion.probed(policy))
-    telemetry.start_clock()
-    meter = _Meter()
-    for epoch, steps in enumerate(plan):
-        for at, windows in enumerate(steps, start=1):
-            step += 1
-            telemetry.at(step, epoch + at / len(steps))
-            is_logged = step % compute.log_every == 0 or step in (1, total)
-            rate = learning_rate(optimizer, step, total)
-            for group in stepper.param_groups:
-                group["lr"] = rate
-            try:
-                loss, norm, diagnostics = _step(
-                    policy, train.take(windows), criterion, stepper, optimizer.clip, compute, is_logged
-                )
-            except FloatingPointError as error:
-                raise _diverged(policy, f"{error} at step {step} of {total} (epoch {epoch + 1})", best) from error
-            meter.add(loss, int(train.members.lengths[windows].sum()))
-            if is_logged:
-                telemetry.write("train", {**meter.read(), "learning_rate": rate, "gradient_norm": norm})
-                if diagnostics:
-                    telemetry.write("diagnostic", diagnostics)
-            telemetry.progress("steps", step, total)
-            if step not in validate_at:
-                continue
-            with meter.paused():
-                try:
-                    metrics = _measure(policy, validation)
-                except FloatingPointError as error:
-                    raise _diverged(policy, f"{error} At the validation after step {step} of {total}.", best) from error
-            telemetry.write("validation", metrics)
-            if probed := criterion.probed(policy):
-                telemetry.write("diagnostic", probed)
-            value = metrics[budget.select_by]
-            if best is None or value > best.value:
-                best, stale = Best(value, step, metrics, policy.snapshot()), 0
-                telemetry.write("checkpoint", {f"best_{budget.select_by}": value})
-            else:
-                stale += 1
-            if budget.patience is not None and stale >= budget.patience:
-                policy.restore(best.weights)
-                return best
-    assert best is not None  # the last step is one of validate_at
+    training = _Training(
+        policy,
+        train,
+        validation,
+        criterion,
+        optimizer,
+        budget,
+        seed,
+        compute,
+        telemetry,
+        measure_start,
+        workers or Workers(policy.device.device),
+        checkpoints,
+    )
+    training.prepare()
+    training.resume()
+    with StopRequest() as stop:
+        best = training.run(stop)
     policy.restore(best.weights)
     return best
 
@@ -154,7 +151,7 @@ def fit_and_save(
     validation: Rows,
     criterion: Criterion,
     card: PolicyCard,
-    spec: SftSpec | PreferenceSpec,
+    spec: TrainingSpec,
     telemetry: Telemetry,
 ) -> dict[str, float]:
     """Trains as the experiment says and writes OUTPUT/policy; or, if it diverged, OUTPUT/last_good_policy.
@@ -162,7 +159,17 @@ def fit_and_save(
     Returns:
         The validation metrics of the weights that were kept.
     """
-    experiment = spec.experiment
+    experiment, device = spec.experiment, policy.device.device
+    workers = Workers(device)
+    checkpoints = None
+    if spec.checkpoints is not None:
+        checkpoints = Checkpoints(spec.checkpoints, made_from=made_from(spec), made_by=made_by(device, workers.size))
+
+    def save(name: str, best: Best) -> None:
+        if workers.is_main:
+            save_policy(spec.output / name, policy, card.selected(best.value, best.step))
+        workers.wait()
+
     try:
         best = fit(
             policy,
@@ -175,122 +182,279 @@ def fit_and_save(
             compute=spec.compute,
             telemetry=telemetry,
             measure_start=experiment.kind == "preference",
+            workers=workers,
+            checkpoints=checkpoints,
         )
     except Diverged as error:
         if error.best is not None:
-            save_policy(spec.output / "last_good_policy", policy, card.selected(error.best.value, error.best.step))
+            save("last_good_policy", error.best)
         raise
-    save_policy(spec.output / "policy", policy, card.selected(best.value, best.step))
+    save("policy", best)
+    workers.close()
     return {**best.metrics, "selected_step": best.step}
 
 
-def _step(
-    policy: Policy,
-    windows: Windows,
-    criterion: Criterion,
-    stepper: torch.optim.Optimizer,
-    clip: float,
-    compute: ComputeConfig,
-    is_logged: bool,
-) -> tuple[float, float, dict[str, float]]:
-    """One optimizer step: mean loss of its rows, norm of the gradient before clipping, diagnostics when due."""
-    loss, scored = accumulate(policy, windows, criterion, compute)
-    norm = float(torch.nn.utils.clip_grad_norm_(policy.trained_parameters().values(), clip))
-    if not math.isfinite(norm):
-        raise FloatingPointError(
-            f"gradient must be finite, got norm {norm} over rows {_named(windows.rows.row_id[windows.members.values])}"
+@dataclass
+class _Training:
+    """One training: what it is made of, and how far it is."""
+
+    policy: Policy
+    train: Windows
+    validation: Rows
+    criterion: Criterion
+    descent: Descent
+    budget: Budget
+    seed: int
+    compute: ComputeConfig
+    telemetry: Telemetry
+    measure_start: bool
+    workers: Workers
+    checkpoints: Checkpoints | None
+
+    done: int = 0
+    """Optimizer steps."""
+    validated: int = -1
+    """The last step after which the validation rows were ranked."""
+    best: Best | None = None
+    stale: int = 0
+    """Validations since the best one."""
+
+    def prepare(self) -> None:
+        """Everything that follows from the experiment alone."""
+        torch.manual_seed(worker_seed(self.seed))  # of dropout
+        plan = plan_steps(self.train, batch_size=self.budget.batch_size, epochs=self.budget.epochs, seed=self.seed)
+        self.steps = [
+            (epoch + at / len(steps), windows)
+            for epoch, steps in enumerate(plan)
+            for at, windows in enumerate(steps, start=1)
+        ]
+        self.total, n = len(self.steps), self.budget.validations
+        self.validate_at = {max(1, round(self.total * k / n)) for k in range(1, n + 1)}
+        if self.measure_start:
+            self.validate_at.add(0)
+        self.scorer, self.stepper = self.workers.accelerator.prepare(
+            Scorer(self.policy), build_optimizer(self.policy.trained_parameters().values(), self.descent)
         )
-    stepper.step()
-    stepper.zero_grad()
-    if not is_logged:
-        return loss, norm, {}
-    return (
-        loss,
-        norm,
-        criterion.diagnostics(np.concatenate([row for row, _ in scored]), torch.cat([logps for _, logps in scored])),
-    )
+        self.meter = _Meter()
+
+    def run(self, stop: StopRequest) -> Best:
+        """To the last step, to the end of patience, or to a signal."""
+        self.telemetry.start_clock(self.done)
+        self.meter.start()
+        while True:
+            if self.done in self.validate_at and self.validated < self.done:
+                with self.meter.paused():
+                    self.validate()
+            is_out_of_patience = self.budget.patience is not None and self.stale >= self.budget.patience
+            if self.best is not None and (self.done == self.total or is_out_of_patience):
+                return self.best
+            is_due, is_stopped = self.step(stop)
+            if is_due or is_stopped:
+                with self.meter.paused():
+                    self.save()
+            if is_stopped:
+                kept = "" if self.checkpoints is None else f"; step {self.done} of {self.total} is saved"
+                raise Stopped(stop.number or SIGTERM, kept)
+
+    def step(self, stop: StopRequest) -> tuple[bool, bool]:
+        """One optimizer step; then whether a checkpoint is due, and whether a signal asks to stop."""
+        step, (epoch, windows) = self.done + 1, self.steps[self.done]
+        rate = learning_rate(self.descent, step, self.total)
+        for group in self.stepper.param_groups:
+            group["lr"] = rate
+        batch = self.train.take(windows)
+        loss, scored = accumulate(self.policy, batch, self.criterion, self.compute, self.workers, self.scorer)
+        norm = self.workers.clip(self.policy.trained_parameters().values(), self.descent.clip)
+        self.stepper.step()
+        self.stepper.zero_grad()
+        # The one moment of a step at which the host waits for the device, or for other workers.
+        (total_loss, is_due, is_stopped), norm = self.workers.read(loss, [self.is_due(), stop.number > 0], alike=norm)
+        if not (math.isfinite(total_loss) and math.isfinite(norm)):
+            what = self.not_finite(total_loss, norm, batch, scored)
+            raise self.diverged(f"{what} at step {step} of {self.total} (epoch {math.ceil(epoch)})")
+        self.done = step
+        self.telemetry.at(step, epoch)
+        self.meter.add(total_loss, len(batch.members.values))
+        if step % self.compute.log_every == 0 or step in (1, self.total):
+            self.telemetry.write("train", {**self.meter.read(), "learning_rate": rate, "gradient_norm": norm})
+            if diagnostics := self.criterion.diagnostics(*self.of_all_workers(scored)):
+                self.telemetry.write("diagnostic", diagnostics)
+        self.telemetry.progress("steps", step, self.total)
+        return is_due > 0, is_stopped > 0
+
+    def validate(self) -> None:
+        """Ranks the validation rows, and keeps the weights if they are the best so far."""
+        try:
+            metrics = _measure(self.policy, self.validation, self.workers)
+        except FloatingPointError as error:
+            raise self.diverged(f"{error} At the validation after step {self.done} of {self.total}.") from error
+        self.validated = self.done
+        self.telemetry.write("validation", metrics)
+        if probed := self.criterion.probed(self.policy):
+            self.telemetry.write("diagnostic", probed)
+        if self.done == 0:
+            return
+        value = metrics[self.budget.select_by]
+        if self.best is None or value > self.best.value:
+            self.best, self.stale = Best(value, self.done, metrics, self.policy.snapshot()), 0
+            self.telemetry.write("checkpoint", {f"best_{self.budget.select_by}": value})
+        else:
+            self.stale += 1
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is old enough for the next."""
+        if self.checkpoints is None or not self.workers.is_main:
+            return False
+        return time.monotonic() - self.checkpoints.saved_at >= self.compute.checkpoint_every_s
+
+    def save(self) -> None:
+        """A checkpoint of everything that the next step depends on."""
+        if self.checkpoints is None:
+            return
+        random = self.workers.gathered(random_state(self.criterion.generator, self.policy.device.device))
+        if not self.workers.is_main:
+            return
+        started, best = time.monotonic(), self.best
+        state = {
+            "validated": self.validated,
+            "stale": self.stale,
+            "loss_sums": self.meter.losses,
+            "loss_rows": self.meter.rows,
+            "best": best and {"value": best.value, "step": best.step, "metrics": best.metrics},
+        }
+        tensors = {
+            "weights": self.policy.snapshot(),
+            "optimizer": optimizer_tensors(self.stepper, self.policy.trained_parameters()),
+            "random": by_rank(random),
+            "best": best.weights if best else {},
+        }
+        self.checkpoints.save(self.done, state, tensors, self.telemetry.kept())
+        self.telemetry.write("checkpoint", {"saved_step": self.done, "seconds": round(time.monotonic() - started, 3)})
+
+    def resume(self) -> None:
+        """Goes to where the newest whole checkpoint stands, if there is one, and says so."""
+        self.telemetry.mark()
+        if self.checkpoints is None:
+            return
+        folder = self.workers.of_main(self.checkpoints.latest() if self.workers.is_main else None)
+        if folder is None:
+            return
+        found = self.checkpoints.load(folder)
+        state, weights = found.card.state, self.policy.trained_parameters()
+        self.policy.restore(found.tensors["weights"])
+        restore_optimizer(self.stepper, weights, found.tensors["optimizer"])
+        self.done, self.validated, self.stale = found.card.step, state["validated"], state["stale"]
+        if state["best"] is not None:
+            self.best = Best(**state["best"], weights=found.tensors["best"])
+        self.meter.losses, self.meter.rows = list(state["loss_sums"]), state["loss_rows"]
+        self.telemetry.repeat(found.telemetry)
+        self.telemetry.at(self.done, self.steps[self.done - 1][0])
+        self.telemetry.write("checkpoint", {"resumed_from_step": self.done})
+        if self.workers.is_main:
+            print(f"resumed from step {self.done} of {self.total}: {folder}", file=sys.stderr, flush=True)
+        device = self.policy.device.device
+        restore_random(
+            found.tensors["random"], self.workers.rank, self.criterion.generator, device, seed=self.seed, step=self.done
+        )
+
+    def of_all_workers(self, scored: Scored) -> tuple[np.ndarray, Tensor]:
+        """The rows that all workers scored in a step, and their log-probabilities."""
+        if self.workers.size > 1:
+            mine = [(row, logps.cpu()) for row, logps in scored]
+            scored = [part for parts in self.workers.gathered(mine) for part in parts]
+        return np.concatenate([row for row, _ in scored]), torch.cat([logps for _, logps in scored])
+
+    def not_finite(self, loss: float, norm: float, batch: Windows, scored: Scored) -> str:
+        """Says which rows it was."""
+        if math.isfinite(loss):
+            return (
+                f"gradient must be finite, got norm {norm} over rows {_named(batch.rows.row_id[batch.members.values])}"
+            )
+        losses = [(row, self.criterion.losses(row, logps)) for row, logps in scored]
+        bad = [row[~torch.isfinite(of_rows).cpu().numpy()] for row, of_rows in losses]
+        rows = np.concatenate([row for of_worker in self.workers.gathered(bad) for row in of_worker])
+        return f"loss must be finite, got {loss} from rows {_named(batch.rows.row_id[rows])}"
+
+    def diverged(self, what: str) -> Diverged:
+        """Puts the best weights back."""
+        if self.best is None:
+            kept = "No weights were measured before, none are kept."
+        else:
+            self.policy.restore(self.best.weights)
+            kept = f"The weights of step {self.best.step} are kept."
+        return Diverged(f"{what}. {kept} Lower the learning rate, or look at these rows.", self.best)
+
+
+class Scorer(nn.Module):
+    """The policy as a module whose forward pass is what is trained: that is what DDP and FSDP wrap."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.model, self.policy = policy.model, policy
+
+    def forward(self, trunks: Trunks, items: Int[np.ndarray, "r c"]) -> Float[Tensor, "r c"]:
+        """See `Policy.item_logps`."""
+        return self.policy.item_logps(trunks, items)
 
 
 def accumulate(
-    policy: Policy, windows: Windows, criterion: Criterion, compute: ComputeConfig
-) -> tuple[float, list[tuple[np.ndarray, Tensor]]]:
+    policy: Policy,
+    windows: Windows,
+    criterion: Criterion,
+    compute: ComputeConfig,
+    workers: Workers | None = None,
+    scorer: nn.Module | None = None,
+) -> tuple[Float[Tensor, ""], Scored]:
     """Adds to the gradients that of the mean loss over all rows of the windows, however many passes they are cut into.
 
+    Args:
+        policy, criterion: make the losses.
+        windows: of one optimizer step, the same for all workers; each takes its share.
+        compute: how much one pass may hold.
+        workers: this process alone, when absent.
+        scorer: the policy's `Scorer`, prepared for several workers.
+
     Returns:
-        The mean loss; and per pass its rows and their log-probabilities, detached.
+        This worker's part of the mean loss, in float64; and what it scored.
     """
     policy.model.train()
-    n_rows = len(windows.members.values)
-    loss, scored = 0.0, []
-    parts = cut(
-        windows,
-        policy.vocabulary,
-        criterion.items,
-        max_tokens=compute.micro_batch_tokens,
-        max_rows=max(1, MAX_LOGITS // policy.vocabulary.n_items),
+    workers = workers or Workers(policy.device.device)
+    scorer = scorer or Scorer(policy)
+    n_rows, size = len(windows.members.values), workers.size
+    loss = torch.zeros((), dtype=torch.float64, device=policy.device.device)
+    scored: Scored = []
+    mine = windows if size == 1 else windows.take(workers.share(len(windows)))
+    is_idle = len(mine) == 0  # fewer windows than workers: one pass without weight, because the others wait for it
+    if is_idle:
+        mine = windows.take(np.array([0]))
+    parts = list(
+        cut(
+            mine,
+            policy.vocabulary,
+            criterion.items,
+            max_tokens=compute.micro_batch_tokens,
+            max_rows=max(1, MAX_LOGITS // policy.vocabulary.n_items),
+        )
     )
-    for part in parts:
-        trunks = lay_out(windows, part, policy.vocabulary)
-        logps = policy.item_logps(trunks, criterion.items(trunks.row))
-        losses = criterion.losses(trunks.row, logps)
-        total = losses.sum() / n_rows
-        value = float(total.detach())
-        if not math.isfinite(value):
-            bad = ~torch.isfinite(losses.detach()).cpu().numpy()
-            raise FloatingPointError(
-                f"loss must be finite, got {value} from rows {_named(windows.rows.row_id[trunks.row[bad]])}"
-            )
-        total.backward()
-        loss += value
-        scored.append((trunks.row, logps.detach()))
+    for at, part in enumerate(parts, start=1):
+        trunks = lay_out(mine, part, policy.vocabulary)
+        with nullcontext() if at == len(parts) else workers.without_sync(scorer):
+            logps = scorer(trunks, criterion.items(trunks.row))
+            total = criterion.losses(trunks.row, logps).sum() / n_rows
+            (total * (0 if is_idle else size)).backward()  # DDP takes the mean over workers
+        if not is_idle:
+            loss += total.detach()
+            scored.append((trunks.row, logps.detach()))
     return loss, scored
 
 
-def learning_rate(config: Descent, step: int, total: int) -> float:
-    """At step 1 .. total: linear warm-up from 0, then the schedule, which reaches 0 behind the last step.
-
-    >>> config = Descent(lr=1.0, schedule="linear", warmup=0.5)
-    >>> [learning_rate(config, step, 4) for step in (1, 2, 3, 4)]
-    [0.5, 1.0, 1.0, 0.5]
-    """
-    warmup = round(config.warmup * total)
-    if step <= warmup:
-        return config.lr * step / warmup
-    done = (step - 1 - warmup) / max(1, total - warmup)
-    match config.schedule:
-        case "constant":
-            return config.lr
-        case "linear":
-            return config.lr * (1.0 - done)
-        case "cosine":
-            return config.lr * 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def _optimizer(policy: Policy, config: Descent) -> torch.optim.Optimizer:
-    weights = list(policy.trained_parameters().values())
-    groups = [  # gains of normalisation layers are scales, which decay would only distort
-        {"params": [weight for weight in weights if weight.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [weight for weight in weights if weight.dim() < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if isinstance(config, Lion):
-        from lion_pytorch import Lion as LionOptimizer  # a package that a machine without Lion experiments can lack
-
-        return LionOptimizer(groups, lr=config.lr)
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
-
-
-def _measure(policy: Policy, validation: Rows) -> dict[str, float]:
-    return ranking_metrics(*rank_targets(policy, validation))
-
-
-def _diverged(policy: Policy, what: str, best: Best | None) -> Diverged:
-    if best is None:
-        kept = "No weights were measured before, none are kept."
-    else:
-        policy.restore(best.weights)
-        kept = f"The weights of step {best.step} are kept."
-    return Diverged(f"{what}. {kept} Lower the learning rate, or look at these rows.", best)
+def _measure(policy: Policy, validation: Rows, workers: Workers) -> dict[str, float]:
+    rank, logp = np.zeros(len(validation), dtype=np.int64), np.zeros(len(validation), dtype=np.float32)
+    mine = workers.share(len(validation))
+    parts = workers.gathered((mine, *rank_targets(policy, validation.take(mine))))
+    for rows, ranks, logps in parts:
+        rank[rows], logp[rows] = ranks, logps
+    return ranking_metrics(rank, logp)
 
 
 def _named(row_id: np.ndarray) -> str:
@@ -299,36 +463,31 @@ def _named(row_id: np.ndarray) -> str:
 
 
 class _Meter:
-    """Mean loss and speed since the last reading, without the time of validations."""
+    """Mean loss and speed since the last reading, without the time of validations and checkpoints."""
 
     def __init__(self) -> None:
-        self._reset()
+        self.losses: list[float] = []
+        self.rows = self.rows_timed = 0
+        self.start()
+
+    def start(self) -> None:
+        """The clock."""
+        self.started, self.rows_timed = time.perf_counter(), 0
 
     def add(self, loss: float, rows: int) -> None:
         self.losses.append(loss * rows)
         self.rows += rows
+        self.rows_timed += rows
 
     def read(self) -> dict[str, float]:
         elapsed = time.perf_counter() - self.started
-        metrics = {"loss": math.fsum(self.losses) / self.rows, "rows_per_s": round(self.rows / max(elapsed, 1e-9), 1)}
-        self._reset()
-        return metrics
+        loss, speed = math.fsum(self.losses) / self.rows, self.rows_timed / max(elapsed, 1e-9)
+        self.losses, self.rows = [], 0
+        self.start()
+        return {"loss": loss, "rows_per_s": round(speed, 1)}
 
-    def paused(self) -> "_Pause":
-        return _Pause(self)
-
-    def _reset(self) -> None:
-        self.losses: list[float] = []
-        self.rows = 0
-        self.started = time.perf_counter()
-
-
-class _Pause:
-    def __init__(self, meter: _Meter) -> None:
-        self.meter = meter
-
-    def __enter__(self) -> None:
-        self.at = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.meter.started += time.perf_counter() - self.at
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        at = time.perf_counter()
+        yield
+        self.started += time.perf_counter() - at

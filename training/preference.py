@@ -43,11 +43,12 @@ class Preferred:
         probe: "Probe",
     ) -> None:
         self.probe = probe
+        self.generator = generator if objective.needs_generator else None
         self.objective, self.table, self.n_rejected = objective, chosen_and_rejected, n_rejected
         self.reference, self.place = reference, place
         self.hyperparameters = objective.hyperparameters
-        if objective.needs_generator:
-            self.hyperparameters["generator"] = generator
+        if self.generator is not None:
+            self.hyperparameters["generator"] = self.generator
 
     def items(self, row: "Int[np.ndarray, ' r']") -> "Int[np.ndarray, 'r n+1']":
         """The chosen item, then the rejected ones; padding repeats the chosen one."""
@@ -103,6 +104,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.probe import Probe
     from training.tables import read_preference_rows, read_reference_logps, read_rows
     from training.windows import find_windows
+    from training.workers import worker_seed
 
     experiment = spec.experiment
     device = prepare_device(spec.compute)
@@ -127,7 +129,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     place = np.full(len(rows), -1)
     place[preferences.row] = np.arange(len(preferences.row))
     windows = find_windows(rows).keep(place >= 0)
-    generator = torch.Generator(device.device).manual_seed(experiment.seed)
+    generator = torch.Generator(device.device).manual_seed(worker_seed(experiment.seed))
     probe = Probe(policy, validation)
     criterion = Preferred(experiment.objective, items.astype(np.int32), n_rejected, reference, place, generator, probe)
     _check_reference(policy, windows, criterion, spec)
@@ -176,7 +178,7 @@ def _check_reference(policy: "Policy", windows: "Windows", criterion: Preferred,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    return run_command(PreferenceSpec, train, "policy", arguments)
+    return run_command(PreferenceSpec, train, "policy", arguments, shares_work=True)
 
 
 if __name__ == "__main__":

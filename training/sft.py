@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class NextItem:
     """The negative log-probability of the target. Dimensions: r rows."""
 
+    generator = None
+
     def __init__(self, rows: "Rows") -> None:
         self.rows = rows
 
@@ -97,7 +99,7 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    return run_command(SftSpec, train, "policy", arguments)
+    return run_command(SftSpec, train, "policy", arguments, shares_work=True)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ class Telemetry:
     """Writes `telemetry.jsonl` in the output folder of a command."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8", buffering=1)
-        self._started = time.monotonic()
+        self.path = path
+        self._file = path.open("w", encoding="utf-8", buffering=1)  # of this process: a checkpoint has what came before
+        self._mark = 0
+        self._started, self._done_before = time.monotonic(), 0
         self._last_progress = -math.inf
         self.step, self.epoch = 0, 0.0
 
@@ -49,9 +51,23 @@ class Telemetry:
         if done < total and now - self._last_progress < PROGRESS_INTERVAL_S:
             return
         self._last_progress = now
-        rate = done / max(now - self._started, 1e-9)
+        rate = (done - self._done_before) / max(now - self._started, 1e-9)
         self.write("progress", {f"{unit}_done": done, f"{unit}_total": total, f"{unit}_per_s": round(rate, 2)})
 
-    def start_clock(self) -> None:
-        """Rates count from here: loading is over."""
-        self._started = time.monotonic()
+    def start_clock(self, done: int = 0) -> None:
+        """Rates count from here: loading is over, and so much was done by a process before this one."""
+        self._started, self._done_before = time.monotonic(), done
+
+    def mark(self) -> None:
+        """What `kept` gives begins here."""
+        self._mark = self._file.tell()
+
+    def kept(self) -> str:
+        """The lines since the mark but those of progress: what a checkpoint takes along."""
+        with self.path.open(encoding="utf-8") as file:
+            file.seek(self._mark)
+            return "".join(line for line in file if json.loads(line)["kind"] != "progress")
+
+    def repeat(self, kept: str) -> None:
+        """The lines of the process that this one continues."""
+        self._file.write(kept)

@@ -77,7 +77,7 @@ def train_a_little(policy: Policy, windows: Windows, steps: int = 30) -> list[fl
         loss, _ = accumulate(policy, windows, NextItem(windows.rows), ComputeConfig())
         stepper.step()
         stepper.zero_grad()
-        losses.append(loss)
+        losses.append(float(loss))
     return losses
 
 

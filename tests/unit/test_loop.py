@@ -96,7 +96,7 @@ def test_the_weights_of_the_best_validation_are_kept(setting: Setting, monkeypat
     values = iter([0.9, 0.2, 0.5, 0.5, 0.1])  # the first is of the untrained policy: measured, never kept
     seen: list[dict[str, Tensor]] = []
 
-    def measure(policy: Policy, _: Rows) -> dict[str, float]:
+    def measure(policy: Policy, *_: Any) -> dict[str, float]:
         seen.append(policy.snapshot())
         return {"ndcg_at_10_full": next(values)}
 
@@ -170,4 +170,4 @@ def test_the_reported_loss_is_the_mean_over_rows(setting: Setting, telemetry_lin
         16,
     )
     loss, _ = loop.accumulate(fresh.policy, setting.windows, NextItem(setting.windows.rows), ComputeConfig())
-    assert line["metrics"]["loss"] == pytest.approx(loss)
+    assert line["metrics"]["loss"] == pytest.approx(float(loss))

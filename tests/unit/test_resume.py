@@ -1,0 +1,304 @@
+"""An interrupted training goes on as if nothing had happened: the same weights and the same curves, to the bit."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from training import preference, reference, sft
+
+SFT = {
+    "kind": "sft",
+    "backbone": {"kind": "scratch", "hidden": 16, "layers": 1, "heads": 2, "context": 16, "dropout": 0.1},
+    "optimizer": {"kind": "adamw", "lr": 0.01, "weight_decay": 0.01},
+    "budget": {"epochs": 3, "batch_size": 64, "validations": 3},
+}
+MCPO = {
+    "kind": "preference",
+    "start_from": "sft",
+    "objective": {"kind": "mcpo", "beta": 1.0},
+    "optimizer": {"kind": "lion", "lr": 1e-3},
+    "budget": {"epochs": 3, "batch_size": 64, "validations": 5, "patience": 3},
+}
+CLOCKS = ("rows_per_s", "seconds")
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing is saved on the way out."""
+
+
+class Trainings:
+    """Runs commands on one data set, all with the same folder of checkpoints."""
+
+    def __init__(self, tables: Any, folder: Path) -> None:
+        self.tables, self.folder, self.checkpoints = tables, folder, folder / "checkpoints"
+        self.numbers = count()
+
+    def spec(self, **fields: Any) -> Path:
+        output = self.folder / f"output {next(self.numbers)}"
+        output.mkdir()
+        fields = {
+            "histories": self.tables.histories,
+            "items": self.tables.items,
+            "output": output,
+            "checkpoints": self.checkpoints,
+            "compute": {"log_every": 2, "checkpoint_every_s": 0, "threads": 1},
+            "experiment": SFT,
+            **fields,
+        }
+        (output / "spec.json").write_text(json.dumps(fields, default=str))
+        return output
+
+    def run(self, command: Any, **fields: Any) -> Path:
+        output = self.spec(**fields)
+        assert command.main([str(output / "spec.json")]) == 0
+        return output
+
+    def killed(self, monkeypatch: pytest.MonkeyPatch, at_step: int, command: Any = sft, **fields: Any) -> None:
+        """A training whose process dies in the middle of a step."""
+        criterion = {sft: sft.NextItem, preference: preference.Preferred}[command]
+        losses, steps = criterion.losses, count(1)
+
+        def die(self: Any, row: Any, logps: Any) -> Any:
+            if next(steps) == at_step:
+                raise Killed
+            return losses(self, row, logps)
+
+        output = self.spec(**fields)
+        with monkeypatch.context() as patch:
+            patch.setattr(criterion, "losses", die)
+            with pytest.raises(Killed):
+                command.main([str(output / "spec.json")])
+
+
+@pytest.fixture
+def trainings(tables: Any, tmp_path: Path) -> Trainings:
+    return Trainings(tables, tmp_path)
+
+
+@pytest.fixture
+def curves(telemetry_lines: Callable[[Path], list[dict[str, Any]]]) -> Callable[[Path], list[Any]]:
+    """Everything that was measured: no clocks, no progress, no word of checkpoints."""
+
+    def read(output: Path) -> list[Any]:
+        return [
+            (
+                line["kind"],
+                line["step"],
+                line["epoch"],
+                {name: value for name, value in line["metrics"].items() if name not in CLOCKS},
+            )
+            for line in telemetry_lines(output)
+            if line["kind"] != "progress" and not {"saved_step", "resumed_from_step"} & line["metrics"].keys()
+        ]
+
+    return read
+
+
+def weights(output: Path) -> bytes:
+    return (output / "policy" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("at_step", [1, 2, 5, 6, 13])
+def test_a_killed_training_ends_as_an_uninterrupted_one(
+    trainings: Trainings, curves: Callable[[Path], list[Any]], monkeypatch: pytest.MonkeyPatch, at_step: int
+) -> None:
+    whole = trainings.run(sft, checkpoints=None)
+    trainings.killed(monkeypatch, at_step)
+    trainings.killed(monkeypatch, 2)  # and again, in the second step after it
+    resumed = trainings.run(sft)
+    assert weights(resumed) == weights(whole)
+    assert curves(resumed) == curves(whole)
+
+
+def test_it_says_from_which_step_it_goes_on(
+    trainings: Trainings,
+    telemetry_lines: Callable[[Path], list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trainings.killed(monkeypatch, 5)
+    resumed = trainings.run(sft)
+    assert f"resumed from step 4 of 15: {trainings.checkpoints / 'step-00000004'}" in capsys.readouterr().err
+    steps = [line["metrics"].get("resumed_from_step") for line in telemetry_lines(resumed)]
+    assert [step for step in steps if step is not None] == [4]
+
+
+def test_draws_of_the_loss_lion_and_patience_go_on_too(
+    trainings: Trainings, curves: Callable[[Path], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = trainings.run(sft, checkpoints=None) / "policy"
+    train = trainings.tables.rows("train")
+    rejected = [[(row["target"] + k) % trainings.tables.n_items for k in (1, 2, 3)] for row in train]
+    rows = trainings.folder / "preference_rows.parquet"
+    columns = {
+        "row_id": pa.array([row["row_id"] for row in train], pa.int32()),
+        "chosen": pa.array([row["target"] for row in train], pa.int32()),
+        "rejected": pa.array(rejected, pa.list_(pa.int32())),
+    }
+    pq.write_table(pa.table(columns), rows)
+    inputs = {"preference_rows": rows}
+    output = trainings.spec(policy=start, **inputs)
+    spec = json.loads((output / "spec.json").read_text())
+    (output / "spec.json").write_text(
+        json.dumps({k: v for k, v in spec.items() if k not in ("checkpoints", "experiment")})
+    )
+    assert reference.main([str(output / "spec.json")]) == 0
+    inputs |= {"start_policy": start, "reference_logps": output / "reference_logps.parquet", "experiment": MCPO}
+    whole = trainings.run(preference, **inputs, checkpoints=None)
+    trainings.killed(monkeypatch, 6, preference, **inputs)
+    resumed = trainings.run(preference, **inputs)
+    assert weights(resumed) == weights(whole)
+    assert curves(resumed) == curves(whole)
+
+
+def test_a_finished_training_left_checkpoints_of_its_last_steps_only(trainings: Trainings) -> None:
+    trainings.run(sft)
+    assert sorted(path.name for path in trainings.checkpoints.iterdir()) == ["step-00000014", "step-00000015"]
+    assert not list(trainings.checkpoints.rglob("*.pt")) + list(trainings.checkpoints.rglob("*.pkl"))
+
+
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "optimizer.safetensors", "random.safetensors", "checkpoint.json"]
+)
+def test_a_checkpoint_with_a_missing_file_is_skipped_by_name_for_the_one_before(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    whole = trainings.run(sft, checkpoints=None)
+    trainings.killed(monkeypatch, 6)
+    (trainings.checkpoints / "step-00000005" / name).unlink()
+    resumed = trainings.run(sft)
+    said = capsys.readouterr().err
+    assert (
+        f"{trainings.checkpoints / 'step-00000005'} must hold {name}, it is missing. This checkpoint is skipped."
+        in said
+    )
+    assert "resumed from step 4 of 15" in said
+    assert weights(resumed) == weights(whole)
+
+
+def test_a_flipped_bit_is_seen(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainings.killed(monkeypatch, 6)
+    path = trainings.checkpoints / "step-00000005" / "optimizer.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    trainings.run(sft)
+    said = capsys.readouterr().err
+    assert f"{path} must be the file that was written, its content differs. This checkpoint is skipped." in said
+    assert "resumed from step 4 of 15" in said
+
+
+def test_what_was_being_written_is_no_checkpoint(trainings: Trainings, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trainings.run(sft, checkpoints=None)
+    trainings.killed(monkeypatch, 3)
+    newest = trainings.checkpoints / "step-00000002"
+    newest.rename(trainings.checkpoints / ".step-00000003.tmp")
+    assert weights(trainings.run(sft)) == weights(whole)
+
+
+@pytest.mark.parametrize(
+    ("named", "change"),
+    [("experiment", {"experiment": {**SFT, "seed": 1}}), ("histories", {"histories": "other"})],
+)
+def test_a_checkpoint_of_another_training_is_refused_by_name(
+    trainings: Trainings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    named: str,
+    change: dict[str, Any],
+) -> None:
+    trainings.killed(monkeypatch, 3)
+    if named == "histories":
+        table = pq.read_table(trainings.tables.histories)
+        change = {"histories": trainings.folder / "other.parquet"}
+        pq.write_table(table.slice(1), change["histories"])
+    output = trainings.spec(**change)
+    assert sft.main([str(output / "spec.json")]) == 2
+    said = capsys.readouterr().err
+    assert f"got {trainings.checkpoints / 'step-00000002'}, made from another {named}" in said
+    assert not (output / "policy").exists()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """Sets the largest size of a file, as a full disk does; undone at the end."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_stops_training_in_one_line_and_leaves_the_checkpoint_before(
+    trainings: Trainings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    small_disk: Callable[[int], None],
+) -> None:
+    whole = trainings.run(sft, checkpoints=None)
+    trainings.killed(monkeypatch, 4)
+    files = {path: path.read_bytes() for path in trainings.checkpoints.rglob("*") if path.is_file()}
+    output = trainings.spec()
+    capsys.readouterr()
+    small_disk(20_000)
+    assert sft.main([str(output / "spec.json")]) == 2
+    small_disk(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"the checkpoint of step 4 could not be written to {trainings.checkpoints}: ")
+    assert "that of step 3 is kept." in said.lower()
+    assert {path: path.read_bytes() for path in trainings.checkpoints.rglob("*") if path.is_file()} == files
+    assert weights(trainings.run(sft)) == weights(whole)
+
+
+LONG = {**SFT, "budget": {"epochs": 60, "batch_size": 64, "validations": 6}}
+
+
+def start(output: Path, *, until: Callable[[Path], bool]) -> subprocess.Popen[str]:
+    """The command in a process of its own, at the moment at which `until` is true."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "training.sft", str(output / "spec.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 90
+    while child.poll() is None and not until(output):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return child
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_real_signal_in_a_real_process(
+    trainings: Trainings, curves: Callable[[Path], list[Any]], number: signal.Signals
+) -> None:
+    compute = {"log_every": 2, "checkpoint_every_s": 0 if number == signal.SIGKILL else 3600, "threads": 1}
+    whole = trainings.run(sft, experiment=LONG, checkpoints=None, compute=compute)
+    output = trainings.spec(experiment=LONG, compute=compute)
+    child = start(output, until=lambda output: '"train"' in read(output / "telemetry.jsonl"))
+    child.send_signal(number)
+    _, said = child.communicate(timeout=30)
+    assert child.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    if number != signal.SIGKILL:
+        assert "is saved" in said
+        assert list(trainings.checkpoints.glob("step-*"))  # although the next one was not due for an hour
+    resumed = trainings.run(sft, experiment=LONG, compute=compute)
+    assert weights(resumed) == weights(whole)
+    assert curves(resumed) == curves(whole)
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
