@@ -30,7 +30,7 @@ check: install  ## ruff, pyright, import directions, doctests, unit tests and la
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --doctest-modules training evaluation assets/schemas.py assets/sources assets/transforms tests/unit tests/laws tests/golden
+	$(BIN)/pytest -n 2 --doctest-modules training evaluation assets/schemas.py assets/engine.py assets/sources assets/transforms tests/unit tests/laws tests/golden
 
 bench: install  ## the named benchmarks, each a ratio against an opponent in the same run
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -19,7 +19,14 @@ class DemoSource(Frozen):
     seed: int = Field(0, ge=0)
 
 
-class MovieLensSource(Frozen):
+class FileSource(Frozen):
+    """What every source that reads files has."""
+
+    max_quarantined_share: float = Field(default=0.01, ge=0, le=1)
+    """A file of which more rows than this share cannot be used is refused: it is not what its name says."""
+
+
+class MovieLensSource(FileSource):
     """A MovieLens release, as its official zip or unpacked."""
 
     kind: Literal["movielens"]
@@ -36,6 +43,9 @@ class Cleaning(Frozen):
     """Interactions with a smaller weight (rating, play count) are dropped; none, when absent."""
     repeats: Literal["first", "last", "all"] = "first"
     """Which of a user's several interactions with one item are kept."""
+    ties: Literal["file_order", "hash"] = "file_order"
+    """What orders a user's interactions of the same time (and position): file and line, or a hash of seed, user and
+    item, for a log whose own row order means nothing."""
     k_core: int = Field(default=5, ge=1)
     """Every kept user and item has at least this many interactions, to a fixed point."""
 

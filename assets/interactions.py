@@ -11,13 +11,13 @@ import polars as pl
 from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import Content, Inputs, check, check_specs, number, publish
+from assets.publication import SCRATCH, Content, Inputs, check, check_specs, number, publish
 from assets.transforms.guarantees import interactions_are_chronological, split_is_leave_one_out
 from assets.transforms.interactions import clean_interactions
 from assets.transforms.splits import assign_split
 
 TABLES = ("interactions", "users", "items")
-SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:data"], "code_version": "1"}
+SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:data"], "code_version": "2"}
 
 
 @dg.multi_asset(
@@ -57,9 +57,13 @@ def cleaned(
 
     def clean(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         result = clean_interactions(
-            inputs["raw_interactions"].table(), inputs["raw_items"].table(), config.cleaning, seed=config.seed
+            inputs["raw_interactions"].scan(),
+            inputs["raw_items"].table(),
+            config.cleaning,
+            seed=config.seed,
+            scratch=staged[SCRATCH],
         )
-        interactions = assign_split(result.interactions, config.split)
+        interactions = assign_split(result.interactions.collect(), config.split)
         report = asdict(result.report)
         per_user = interactions.group_by("user_id").len()["len"]
         statistics = {

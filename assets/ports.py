@@ -48,7 +48,11 @@ class Version:
 
     def table(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The asset's own table, or some of its columns."""
-        return pl.read_parquet(self.table_path, columns=list(columns) if columns else None)
+        return pl.read_parquet(self.table_path, columns=list(columns) if columns else None, glob=False)
+
+    def scan(self) -> pl.LazyFrame:
+        """The asset's own table, read when it is collected: for one that need not fit in memory."""
+        return pl.scan_parquet(self.table_path, glob=False)
 
 
 class NotMaterialised(LookupError):

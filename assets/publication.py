@@ -20,6 +20,8 @@ from assets.schemas import SCHEMAS, validate
 from assets.transforms.guarantees import Finding
 
 PREVIEW_ROWS = 5
+ROW_GROUP = 250_000
+"""Rows of a Parquet file that are read together."""
 
 Metadata = Mapping[str, Any]
 """int, float, str, or a Dagster metadata value of kind md, url, path or json."""
@@ -58,7 +60,8 @@ def check(name: str, *findings: Finding) -> Check:
 class Content:
     """What one asset holds, before it is published: a table, or files already written into its staging folder."""
 
-    table: pl.DataFrame | None = None
+    table: pl.DataFrame | pl.LazyFrame | None = None
+    """A LazyFrame is written in streaming, then validated in chunks: it need not fit in memory."""
     metadata: Metadata = field(default_factory=dict)
     checks: Sequence[Check] = ()
 
@@ -79,8 +82,12 @@ class Inputs:
         return [version for version in self.versions if version.asset == asset]
 
 
+SCRATCH = "scratch"
 Compute = Callable[[Inputs, Mapping[str, Path]], Mapping[str, Content]]
-"""Inputs, and staging folders by output name → contents by output name."""
+"""Inputs, and staging folders by output name → contents by output name.
+
+Under the name SCRATCH stands one more folder, for files behind LazyFrames; it is removed after the publication.
+"""
 
 
 def publish(
@@ -132,20 +139,49 @@ def publish(
                 yield from _results(_take_over(lake, twin, partition, stack), reused=partition_text(twin.partition))
                 return
         staged = {name: stack.enter_context(lake.staging(name, partition)) for name in outputs}
+        scratch = stack.enter_context(lake.staging(outputs[0], partition))
         started = time.monotonic()
-        contents = compute(versions, staged)
-        context.log.info(_summary(contents, partition, time.monotonic() - started))
-        judged = {name: _judged(name, contents[name]) for name in outputs}  # all of them, before the first is published
-        yield from _refuse_broken(judged, partition)
+        contents = compute(versions, {**staged, SCRATCH: scratch})
+        # All are written and judged before the first is published.
+        written = {name: _written(name, contents[name], staged[name]) for name in outputs}
+        context.log.info(_summary(written, partition, time.monotonic() - started))
+        yield from _refuse_broken({name: outcome.checks for name, outcome in written.items()}, partition)
         for name in outputs:
-            args = (context, lake, name, contents[name], judged[name], staged[name], versions, partition, fingerprint)
-            yield from _published(*args)
+            yield from _published(context, lake, name, written[name], staged[name], versions, partition, fingerprint)
 
 
-def _summary(contents: Mapping[str, Content], partition: Partition, seconds: float) -> str:
-    parts = [
-        name if content.table is None else f"{name} {content.table.height:,} rows" for name, content in contents.items()
-    ]
+@dataclass(frozen=True)
+class _Written:
+    """An output in its staging folder, judged."""
+
+    n_rows: int | None
+    """None when it holds no table."""
+    metadata: Metadata
+    checks: Sequence[Check]
+
+
+def _written(name: str, content: Content, staged: Path) -> _Written:
+    if content.table is None:
+        return _Written(None, content.metadata, content.checks)
+    path = staged / f"{name}.parquet"
+    if isinstance(content.table, pl.DataFrame):
+        n_rows = validate(content.table, SCHEMAS[name])
+        write_table(content.table, path)
+    else:
+        write_table(content.table, path)
+        n_rows = validate(pl.scan_parquet(path, glob=False), SCHEMAS[name])
+    shown = dg.MetadataValue.md(preview(content.table.lazy().head(PREVIEW_ROWS).collect()))
+    metadata = {"dagster/row_count": n_rows, "preview": shown, **content.metadata}
+    return _Written(n_rows, metadata, [Check("schema", True, {"rows": n_rows}), *content.checks])
+
+
+def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path) -> None:
+    """Writes a table as Parquet, the same bytes for the same rows however they were cut into chunks."""
+    table.lazy().sink_parquet(path, compression="zstd", row_group_size=ROW_GROUP)
+
+
+def _summary(written: Mapping[str, _Written], partition: Partition, seconds: float) -> str:
+    parts = [name if one.n_rows is None else f"{name} {one.n_rows:,} rows" for name, one in written.items()]
     return f"{', '.join(parts)} of {partition_text(partition)}: {seconds:.1f} s"
 
 
@@ -173,13 +209,6 @@ def _take_over(lake: Lake, twin: Version, partition: Partition, stack: ExitStack
     return lake.publish(twin.asset, partition, staged, fingerprint=twin.fingerprint, manifest=carried)
 
 
-def _judged(name: str, content: Content) -> list[Check]:
-    if content.table is None:
-        return list(content.checks)
-    validate(content.table, SCHEMAS[name])
-    return [Check("schema", True, {"rows": content.table.height}), *content.checks]
-
-
 def _refuse_broken(judged: Mapping[str, Sequence[Check]], partition: Partition) -> Iterator[dg.AssetCheckResult]:
     broken = [(name, c) for name, checks in judged.items() for c in checks if c.blocks and not c.passed]
     if not broken:
@@ -198,24 +227,21 @@ def _published(
     context: dg.AssetExecutionContext,
     lake: Lake,
     name: str,
-    content: Content,
-    checks: Sequence[Check],
+    written: _Written,
     staged: Path,
     inputs: Inputs,
     partition: Partition,
     fingerprint: str,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    metadata = dict(content.metadata)
-    if content.table is not None:
-        metadata = {**_table_metadata(content.table), **metadata}
-        content.table.write_parquet(staged / f"{name}.parquet", compression="zstd")
     manifest = {
         "code_version": _code_version(context, name),
         "inputs": [
             {"asset": v.asset, "partition": list(v.partition), "data_version": v.data_version} for v in inputs.versions
         ],
-        "metadata": {key: _to_json(value) for key, value in metadata.items()},
-        "checks": [{"name": c.name, "passed": c.passed, "detail": dict(c.detail), "blocks": c.blocks} for c in checks],
+        "metadata": {key: _to_json(value) for key, value in written.metadata.items()},
+        "checks": [
+            {"name": c.name, "passed": c.passed, "detail": dict(c.detail), "blocks": c.blocks} for c in written.checks
+        ],
         "run_id": context.run.run_id,
     }
     version = lake.publish(name, partition, staged, fingerprint=fingerprint, manifest=manifest)
@@ -271,10 +297,6 @@ def check_specs(asset: str, *names: str) -> list[dg.AssetCheckSpec]:
     """The checks an asset publishes with; `schema` is one of them for every table."""
     every = ("schema", *names) if asset in SCHEMAS else names
     return [dg.AssetCheckSpec(name, asset=asset, blocking=True) for name in every]
-
-
-def _table_metadata(table: pl.DataFrame) -> dict[str, Any]:
-    return {"dagster/row_count": table.height, "preview": dg.MetadataValue.md(preview(table))}
 
 
 def preview(table: pl.DataFrame, rows: int = PREVIEW_ROWS) -> str:

@@ -9,10 +9,10 @@ import dagster as dg
 from assets.configuration import load_dataset, raw_folder
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import Content, Inputs, check_specs, preview, publish
+from assets.publication import SCRATCH, Content, Inputs, check_specs, preview, publish
 from assets.sources import compared_with_published, read_source, source_card, source_files
 
-SPEC = {"group_name": "raw", "kinds": {"duckdb", "parquet"}, "owners": ["team:data"], "code_version": "1"}
+SPEC = {"group_name": "raw", "kinds": {"duckdb", "parquet"}, "owners": ["team:data"], "code_version": "2"}
 TABLES = ("raw_interactions", "raw_items", "quarantine")
 
 
@@ -47,7 +47,7 @@ def raw(
     files = dict(source_files(config.source, folder))
 
     def read(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        tables = read_source(config.source, folder)
+        tables = read_source(config.source, folder, staged[SCRATCH])
         card = source_card(config.source)
         origin: dict[str, Any] = {"source": card.title, "terms": card.terms, "sha256": dg.MetadataValue.json(files)}
         if card.page:

@@ -4,7 +4,7 @@
 Imports polars alone, so that whatever shows the contract (a data catalogue, the documentation) is made from it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ UTC = pl.Datetime("us", "UTC")
 SPLITS = ("train", "validation", "test")
 MINERS = ("hardest", "uniform")
 INT32_MAX = 2**31 - 1
+CHUNK_ROWS = 1_000_000
+"""Rows of a table that are validated together."""
 
 
 @dataclass(frozen=True)
@@ -97,102 +99,180 @@ class SchemaError(ValueError):
     """A table breaks its contract; nothing of it was published."""
 
 
-def validate(table: pl.DataFrame, schema: TableSchema) -> None:
+def validate(table: pl.DataFrame | pl.LazyFrame, schema: TableSchema, *, chunk_rows: int = CHUNK_ROWS) -> int:
     """Raises unless `table` keeps the contract `schema`: columns, types, missing values, ranges, keys and order.
 
-    >>> items = pl.DataFrame({"item_id": [0], "item": ["i7"], "title": [""], "category": [None]})
+    The table is looked at in chunks; what is said of a broken one does not depend on their size.
+
+    >>> items = pl.DataFrame({"item_id": [0], "item": ["i7"], "title": [""], "category": [None], "text": [None]})
     >>> dtypes = SCHEMAS["items"].dtypes
     >>> validate(items.cast(dtypes), SCHEMAS["items"])  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
     ...
     assets.schemas.SchemaError: items.title must have at least 1 characters, got '' in row 0 (1 of 1 rows). ...
 
+    Returns:
+        The number of rows.
+
     Raises:
         SchemaError: it does not; the message names table, column, row, value and remedy.
     """
+    _refuse_other_columns(table.collect_schema(), schema)
+    if isinstance(table, pl.DataFrame):
+        chunks = table.iter_slices(chunk_rows)
+    else:
+        chunks = table.collect_batches(chunk_size=chunk_rows, maintain_order=True)
+    judges = [
+        *(_ColumnJudge(schema, column) for column in schema.columns),
+        _OrderJudge(schema),  # before the keys, of which some trust the order
+        *(_KeyJudge(schema, key) for key in schema.unique),
+    ]
+    n_rows = 0
+    for chunk in chunks:
+        for judge in judges:
+            judge.look_at(chunk, n_rows)
+        n_rows += chunk.height
+    for judge in judges:
+        judge.decide(n_rows)
+    return n_rows
+
+
+def _refuse_other_columns(found: pl.Schema, schema: TableSchema) -> None:
     wanted = [column.name for column in schema.columns]
-    if table.columns != wanted:
-        missing = [name for name in wanted if name not in table.columns]
-        extra = [name for name in table.columns if name not in wanted]
+    if found.names() != wanted:
+        missing = [name for name in wanted if name not in found]
+        extra = [name for name in found if name not in wanted]
         parts = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(extra)}"] * bool(extra)
         raise SchemaError(
-            f"{schema.name} must have the columns {', '.join(wanted)}, got {', '.join(table.columns) or 'none'} "
+            f"{schema.name} must have the columns {', '.join(wanted)}, got {', '.join(found) or 'none'} "
             f"({'; '.join(parts) or 'in another order'}). Select exactly these, in this order."
         )
     for column in schema.columns:
-        dtype = table.schema[column.name]
-        if dtype != column.dtype:
+        if found[column.name] != column.dtype:
             raise SchemaError(
-                f"{schema.name}.{column.name} must be {column.dtype}, got {dtype}. Cast it where the table is made."
-            )
-    for column in schema.columns:
-        _validate_column(table, schema, column)
-    for key in schema.unique:
-        _validate_key(table, schema, key)
-    _validate_order(table, schema)
-
-
-def _validate_column(table: pl.DataFrame, schema: TableSchema, column: Column) -> None:
-    values = table[column.name]
-    where = f"{schema.name}.{column.name}"
-    remedy = _REMEDIES.get((schema.name, column.name), "Correct the step that makes this table; its rows are unusable.")
-
-    def refuse(bad: pl.Series, wanted: str) -> None:
-        bad = bad.fill_null(False)
-        if bad.any():
-            row = bad.arg_true()[0]
-            raise SchemaError(
-                f"{where} must {wanted}, got {_shown(values[row])} in row {row} "
-                f"({bad.sum():,} of {table.height:,} rows). {remedy}"
+                f"{schema.name}.{column.name} must be {column.dtype}, got {found[column.name]}. "
+                "Cast it where the table is made."
             )
 
-    if not column.nullable:
-        refuse(values.is_null(), "never be missing")
-    is_list = isinstance(column.dtype, pl.List)
-    if column.min_length is not None:
-        lengths, unit = (values.list.len(), "elements") if is_list else (values.str.len_chars(), "characters")
-        refuse(lengths < column.min_length, f"have at least {column.min_length} {unit}")
-    if column.distinct:
-        refuse(values.list.n_unique() != values.list.len(), "hold no element twice")
 
-    # Elements are checked flat, and a row is looked for only when one is wrong: lists hold most of a table's memory.
-    flat = values.drop_nulls().explode(empty_as_null=False) if is_list else values
+@dataclass
+class _Offence:
+    """What breaks one rule of a column: how many values, and the first of them."""
 
-    def refuse_elements(bad: pl.Series, wanted: str) -> None:
-        if not is_list:
-            refuse(bad, wanted)
-        elif bad.fill_null(False).any():
-            element = bad.fill_null(False).arg_true()[0]
-            row = int((values.list.len().fill_null(0).cum_sum() <= element).sum())
+    count: int
+    row: int
+    value: Any
+    unit: str
+
+
+class _ColumnJudge:
+    """Looks at one column chunk by chunk, and remembers what breaks each of its rules."""
+
+    def __init__(self, schema: TableSchema, column: Column) -> None:
+        self.where, self.column = (schema.name, column.name), column
+        self.is_list = isinstance(column.dtype, pl.List)
+        self.offences: dict[str, _Offence | None] = {}
+        """By rule, in the order of the rules."""
+        self.n_elements = 0
+
+    def look_at(self, chunk: pl.DataFrame, n_before: int) -> None:
+        """Takes the next rows."""
+        values = chunk[self.column.name]
+        for wanted, bad in self._rules_of_values(values):
+            self._note(wanted, bad, lambda row: (n_before + row, values[row]), "rows")
+        # Elements are checked flat, and a row is looked for only when one is wrong: lists hold most of the memory.
+        flat = values.drop_nulls().explode(empty_as_null=False) if self.is_list else values
+
+        def place(element: int) -> tuple[int, Any]:
+            row = int((values.list.len().fill_null(0).cum_sum() <= element).sum()) if self.is_list else element
+            return n_before + row, flat[element]
+
+        for wanted, bad in self._rules_of_elements(flat):
+            self._note(wanted, bad, place, "elements" if self.is_list else "rows")
+        self.n_elements += flat.len()
+
+    def _rules_of_values(self, values: pl.Series) -> Iterator[tuple[str, pl.Series]]:
+        column = self.column
+        if not column.nullable:
+            yield "never be missing", values.is_null()
+        if column.min_length is not None:
+            lengths, unit = (values.list.len(), "elements") if self.is_list else (values.str.len_chars(), "characters")
+            yield f"have at least {column.min_length} {unit}", lengths < column.min_length
+        if column.distinct:
+            yield "hold no element twice", values.list.n_unique() != values.list.len()
+
+    def _rules_of_elements(self, flat: pl.Series) -> Iterator[tuple[str, pl.Series]]:
+        column = self.column
+        if self.is_list:
+            yield "hold no missing element", flat.is_null()
+        if flat.dtype.is_float():
+            yield "be a finite number", ~flat.is_finite()
+        if column.minimum is not None:
+            yield f"be at least {column.minimum:g}", flat < column.minimum
+        if column.maximum is not None:
+            yield f"be at most {column.maximum:g}", flat > column.maximum
+        if column.accepted is not None:
+            yield f"be one of {', '.join(column.accepted)}", ~flat.is_in(list(column.accepted))
+        if column.pattern is not None:
+            yield f"match {column.pattern}", ~flat.str.contains(column.pattern)
+
+    def _note(self, wanted: str, bad: pl.Series, place: Callable[[int], tuple[int, Any]], unit: str) -> None:
+        offence = self.offences.setdefault(wanted, None)
+        count = int(bad.sum() or 0)
+        if offence is not None:
+            offence.count += count
+        elif count:
+            self.offences[wanted] = _Offence(count, *place(int(bad.fill_null(False).arg_true()[0])), unit)
+
+    def decide(self, n_rows: int) -> None:
+        """Raises for the first rule that is broken."""
+        remedy = _REMEDIES.get(self.where, "Correct the step that makes this table; its rows are unusable.")
+        for wanted, offence in self.offences.items():
+            if offence is not None:
+                of = self.n_elements if offence.unit == "elements" else n_rows
+                raise SchemaError(
+                    f"{'.'.join(self.where)} must {wanted}, got {_shown(offence.value)} in row {offence.row} "
+                    f"({offence.count:,} of {of:,} {offence.unit}). {remedy}"
+                )
+
+
+class _KeyJudge:
+    """Looks for rows that share a key. It keeps all keys; of rows that ascend by the first column, its last value."""
+
+    def __init__(self, schema: TableSchema, key: tuple[str, ...]) -> None:
+        self.schema, self.key = schema, key
+        self.is_ascending = schema.sorted_by[:1] == key[:1]
+        self.open: list[pl.DataFrame] = []  # rows that a later one may share a key with
+        self.first: dict[str, Any] | None = None
+        self.count = 0
+
+    def look_at(self, chunk: pl.DataFrame, n_before: int) -> None:
+        """Takes the next rows."""
+        self.open.append(chunk.select(self.key).with_row_index("row", offset=n_before))
+        if self.is_ascending:
+            rows = pl.concat(self.open)
+            goes_on = pl.col(self.key[0]).eq_missing(pl.col(self.key[0]).last())
+            self._note(rows.filter(~goes_on))
+            self.open = [rows.filter(goes_on)]
+
+    def _note(self, rows: pl.DataFrame) -> None:
+        packed = rows.select(_packed(rows, self.key)).to_series()
+        if packed.n_unique() < rows.height:
+            repeated = rows.filter(packed.is_duplicated())
+            self.count += repeated.height
+            self.first = self.first or repeated.row(0, named=True)
+
+    def decide(self, n_rows: int) -> None:
+        """Raises when rows share a key."""
+        if self.open:
+            self._note(pl.concat(self.open))
+        if self.first is not None:
+            value = ", ".join(f"{name}={_shown(self.first[name])}" for name in self.key)
             raise SchemaError(
-                f"{where} must {wanted}, got {_shown(flat[element])} in row {row} "
-                f"({bad.sum():,} of {flat.len():,} elements). {remedy}"
+                f"{self.schema.name} must have one row for each {', '.join(self.key)}, got {value} more than once, "
+                f"first in row {self.first['row']} ({self.count:,} of {n_rows:,} rows). "
+                "Drop the repeats where it is made."
             )
-
-    if is_list:
-        refuse_elements(flat.is_null(), "hold no missing element")
-    if flat.dtype.is_float():
-        refuse_elements(~flat.is_finite(), "be a finite number")
-    if column.minimum is not None:
-        refuse_elements(flat < column.minimum, f"be at least {column.minimum:g}")
-    if column.maximum is not None:
-        refuse_elements(flat > column.maximum, f"be at most {column.maximum:g}")
-    if column.accepted is not None:
-        refuse_elements(~flat.is_in(list(column.accepted)), f"be one of {', '.join(column.accepted)}")
-    if column.pattern is not None:
-        refuse_elements(~flat.str.contains(column.pattern), f"match {column.pattern}")
-
-
-def _validate_key(table: pl.DataFrame, schema: TableSchema, key: tuple[str, ...]) -> None:
-    packed = table.select(_packed(table, key)).to_series()
-    if packed.n_unique() < table.height:
-        repeated = packed.is_duplicated()
-        row = repeated.arg_true()[0]
-        value = ", ".join(f"{name}={_shown(table[name][row])}" for name in key)
-        raise SchemaError(
-            f"{schema.name} must have one row for each {', '.join(key)}, got {value} more than once, "
-            f"first in row {row} ({repeated.sum():,} of {table.height:,} rows). Drop the repeats where it is made."
-        )
 
 
 def _packed(table: pl.DataFrame, key: tuple[str, ...]) -> pl.Expr:
@@ -203,28 +283,48 @@ def _packed(table: pl.DataFrame, key: tuple[str, ...]) -> pl.Expr:
     return pl.struct(key).alias("key")
 
 
-def _validate_order(table: pl.DataFrame, schema: TableSchema) -> None:
-    if schema.dense is not None:
-        wrong = (table[schema.dense].cast(pl.Int64) != pl.int_range(table.height, eager=True)).arg_true()
-        if wrong.len():
-            row = wrong[0]
+class _OrderJudge:
+    """Looks whether the rows ascend, and whether they are counted, from chunk to chunk."""
+
+    def __init__(self, schema: TableSchema) -> None:
+        self.schema = schema
+        self.before: pl.DataFrame | None = None
+        self.miscount: tuple[int, Any] | None = None
+        self.fall: tuple[int, Any, Any] | None = None
+
+    def look_at(self, chunk: pl.DataFrame, n_before: int) -> None:
+        """Takes the next rows."""
+        if self.schema.dense is not None and self.miscount is None:
+            counted = chunk[self.schema.dense]
+            wrong = (counted.cast(pl.Int64) != pl.int_range(n_before, n_before + chunk.height, eager=True)).arg_true()
+            if wrong.len():
+                self.miscount = (n_before + wrong[0], counted[wrong[0]])
+        if self.schema.sorted_by and self.fall is None:
+            rows = chunk.select(self.schema.sorted_by)
+            rows = rows if self.before is None else pl.concat([self.before, rows])
+            falls, ties = pl.lit(False), pl.lit(True)
+            for name in self.schema.sorted_by:
+                falls = falls | (ties & (pl.col(name) < pl.col(name).shift(1)))
+                ties = ties & (pl.col(name) == pl.col(name).shift(1))
+            wrong = rows.select(falls.fill_null(False)).to_series().arg_true()
+            if wrong.len():
+                row = wrong[0]
+                self.fall = (n_before + row - (self.before is not None), rows.row(row), rows.row(row - 1))
+            self.before = rows.tail(1)
+
+    def decide(self, n_rows: int) -> None:
+        """Raises when rows are miscounted or out of order."""
+        if self.miscount is not None:
+            row, got = self.miscount
             raise SchemaError(
-                f"{schema.name}.{schema.dense} must count the rows from 0, got {table[schema.dense][row]} "
-                f"in row {row}. Number the rows after the last filter."
+                f"{self.schema.name}.{self.schema.dense} must count the rows from 0, got {got} in row {row}. "
+                "Number the rows after the last filter."
             )
-    if schema.sorted_by and table.height > 1:
-        falls = pl.lit(False)
-        ties = pl.lit(True)
-        for name in schema.sorted_by:
-            falls = falls | (ties & (pl.col(name) < pl.col(name).shift(1)))
-            ties = ties & (pl.col(name) == pl.col(name).shift(1))
-        wrong = table.select(falls.fill_null(False)).to_series()
-        if wrong.any():
-            row = wrong.arg_true()[0]
-            got, before = (_shown(table.select(schema.sorted_by).row(place)) for place in (row, row - 1))
+        if self.fall is not None:
+            row, got, before = self.fall
             raise SchemaError(
-                f"{schema.name} must ascend by {', '.join(schema.sorted_by)}, got {got} after {before} in row {row}. "
-                "Sort it where it is made."
+                f"{self.schema.name} must ascend by {', '.join(self.schema.sorted_by)}, got {_shown(got)} after "
+                f"{_shown(before)} in row {row}. Sort it where it is made."
             )
 
 
@@ -276,7 +376,14 @@ _TABLES = (
             _text("user", "The publisher's id of the user."),
             _text("item", "The publisher's id of the item."),
             Column("at", UTC, "When it happened (UTC); missing throughout for a log without time.", nullable=True),
+            Column(
+                "position",
+                pl.Int64(),
+                "The publisher's order within a user's sequence, for a log with an order but no time.",
+                nullable=True,
+            ),
             WEIGHT,
+            _text("event", "Type of event, as published; missing for a log of one kind of event.", nullable=True),
             FILE,
             LINE,
         ),
@@ -288,6 +395,7 @@ _TABLES = (
             _text("item", "The publisher's id of the item."),
             _text("title", "The item's title, as published."),
             _text("category", "Genre or department; several are separated by '|'.", nullable=True),
+            _text("text", "A description, as published.", nullable=True),
         ),
         unique=(("item",),),
     ),
@@ -304,11 +412,11 @@ _TABLES = (
     _table(
         "interactions",
         "Who interacted with what, when: deduplicated, in a k-core, each with its split. A user's rows are in "
-        "chronological order; rows of the same microsecond are ordered by a hash of seed, user and item.",
+        "chronological order: by time, then the publisher's position, then as `cleaning.ties` says.",
         (
             USER_ID,
             ITEM_ID,
-            Column("at", UTC, "When it happened (UTC)."),
+            Column("at", UTC, "When it happened (UTC); missing throughout for a log without time.", nullable=True),
             WEIGHT,
             SPLIT,
         ),
@@ -329,6 +437,7 @@ _TABLES = (
             _text("item", "The publisher's id of the item."),
             _text("title", "The item's title, as published."),
             _text("category", "Genre or department; several are separated by '|'.", nullable=True),
+            _text("text", "A description, as published.", nullable=True),
         ),
         unique=(("item",),),
         dense="item_id",
@@ -468,7 +577,6 @@ _REMEDIES = {
     ("raw_items", "title"): "Give every item a title; a source without titles repeats the item's id.",
     ("items", "title"): "Give every item a title; a source without titles repeats the item's id.",
     ("raw_interactions", "weight"): "A source quarantines such lines; a log without weights has 1.",
-    ("interactions", "at"): "A log without time cannot be split chronologically.",
     ("histories", "history"): "A row needs at least one item before its target.",
     ("reference_logps", "logp"): "Minus infinity means never computed; score the row again.",
 }

@@ -58,12 +58,13 @@ def source_files(config: Source, folder: Path) -> tuple[tuple[str, str], ...]:
             return hashed(folder, movielens.locate(config.release, folder))
 
 
-def read_source(config: Source, folder: Path) -> RawTables:
+def read_source(config: Source, folder: Path, scratch: Path) -> RawTables:
     """The raw tables of a source, the same for the same files.
 
     Args:
         config: which source, and what it needs to know.
         folder: where the raw files of this data set are: `BORDERLINE_RAW/<key>`.
+        scratch: an empty folder for the Parquet files behind `interactions`; it must outlive them.
 
     Raises:
         MissingRawFile: an expected file is not in `folder`.
@@ -72,6 +73,6 @@ def read_source(config: Source, folder: Path) -> RawTables:
     match config:
         case DemoSource():
             interactions, items = demo.simulate(config.users, config.items, config.seed)
-            return RawTables(interactions, items, SCHEMAS["quarantine"].empty(), ())
+            return RawTables(interactions.lazy(), items, SCHEMAS["quarantine"].empty(), ())
         case MovieLensSource():
-            return movielens.read(config.release, folder)
+            return movielens.read(config, folder, scratch)

@@ -10,8 +10,8 @@ import polars as pl
 class RawTables:
     """What a source's files hold, typed; what could not be used is in `quarantine`, with its file, line and reason."""
 
-    interactions: pl.DataFrame
-    """Table `raw_interactions`."""
+    interactions: pl.LazyFrame
+    """Table `raw_interactions`: a scan of Parquet files in a scratch folder, never held in memory as a whole."""
     items: pl.DataFrame
     """Table `raw_items`."""
     quarantine: pl.DataFrame
@@ -59,11 +59,10 @@ class UnusableSource(ValueError):
 
 def compared_with_published(raw: RawTables, published: PublishedStatistics) -> pl.DataFrame:
     """statistic, published, read: the publisher's counts beside those of the interactions that were read."""
-    read = {
-        "interactions": raw.interactions.height,
-        "users": raw.interactions["user"].n_unique(),
-        "items": raw.interactions["item"].n_unique(),
-    }
+    counted = raw.interactions.select(
+        interactions=pl.len(), users=pl.col("user").n_unique(), items=pl.col("item").n_unique()
+    )
+    read = counted.collect(engine="streaming").row(0, named=True)
     return pl.DataFrame(
         [{"statistic": name, "published": getattr(published, name), "read": count} for name, count in read.items()]
     )

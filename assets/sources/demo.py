@@ -105,11 +105,13 @@ def simulate(n_users: int, n_items: int, seed: int) -> tuple[pl.DataFrame, pl.Da
         user=user_ids.gather(log["user"]),
         item=shop.items["item"].gather(log["item"]),
         at=pl.from_epoch("at", time_unit="s").dt.cast_time_unit("us").dt.replace_time_zone("UTC"),
+        position=pl.lit(None, pl.Int64),
         weight=pl.lit(1.0, pl.Float32),
+        event=pl.lit(None, pl.String),
         file=pl.lit("simulated"),
         line=pl.int_range(1, pl.len() + 1),
     )
-    return interactions, shop.items.sort("item")
+    return interactions, shop.items.sort("item").with_columns(text=pl.lit(None, pl.String))
 
 
 def detectable_difference(n_rows: int, discordant: float) -> float:

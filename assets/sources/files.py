@@ -1,9 +1,11 @@
 """Raw files found, opened and hashed: a member of the publisher's archive, or the same file unpacked.
 
-An archive is untrusted: a member's name never becomes a path, and bytes are counted while they are unpacked.
+An archive is untrusted: a member's name never becomes a path, and bytes are counted while they are unpacked. The only
+file of the sources that speaks arrow: lines go to DuckDB in batches, so that no file is ever held as a whole.
 """
 
 import codecs
+import gzip
 import hashlib
 import io
 import zipfile
@@ -12,19 +14,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from assets.sources.contract import UnusableSource
 
-_BLOCK = 1 << 20
+MAX_LINE = 1 << 20
+"""Bytes of a line; a longer one cannot be used."""
+MAX_EXPANSION = 200
+"""How many times its compressed size a file may have: logs have 3 to 20, and an archive made to fill a disk 1,000."""
+LINES = pa.schema([("number", pa.int64()), ("text", pa.string()), ("is_too_long", pa.bool_())])
+_BLOCK = 4 << 20
+_SMALL = 16 << 20  # bytes that any file may expand to
+_KEPT = 1000  # bytes of a line that is too long for its block
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file: a path, or a member of a zip archive."""
+    """A raw file: a path, gzipped if its name ends in .gz, or a member of a zip archive."""
 
     path: Path
     member: str | None
@@ -33,19 +43,34 @@ class RawFile:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """Its bytes, as a stream."""
-        if self.member is None:
+        """Its bytes, unpacked, as a stream."""
+        if self.member is not None:
+            with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+                yield stream
+        elif self._is_gzipped:
+            with gzip.open(self.path) as stream:
+                yield cast(IO[bytes], stream)
+        else:
             with self.path.open("rb") as stream:
                 yield stream
-            return
-        with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
-            yield stream
+
+    def compressed_bytes(self) -> int | None:
+        """What it takes on disk; None when it is not compressed."""
+        if self.member is not None:
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.getinfo(self.member).compress_size
+        return self.path.stat().st_size if self._is_gzipped else None
+
+    @property
+    def _is_gzipped(self) -> bool:
+        return self.path.suffix == ".gz"
 
 
 def find(folder: Path, archive: str, names: tuple[str, ...]) -> list[RawFile] | None:
     """The files `names` of a data set: in its archive, if that is there, else unpacked; None if neither is complete.
 
-    Unpacked files are looked for in `folder` and in the subfolder that the archive would unpack to.
+    Unpacked files, which may be gzipped (`name.gz`), are looked for in `folder` and in the subfolder that the archive
+    would unpack to.
 
     Raises:
         UnusableSource: the archive is broken, unsafe, or lacks a file.
@@ -60,9 +85,14 @@ def find(folder: Path, archive: str, names: tuple[str, ...]) -> list[RawFile] | 
             )
         return [RawFile(path, members[name], f"{archive}/{members[name]}") for name in names]
     for place in (folder, folder / path.stem):
-        if all((place / name).is_file() for name in names):
-            return [RawFile(place / name, None, (place / name).relative_to(folder).as_posix()) for name in names]
+        paths = [_plain_or_gzipped(place, name) for name in names]
+        if all(paths):
+            return [RawFile(path, None, path.relative_to(folder).as_posix()) for path in paths if path]
     return None
+
+
+def _plain_or_gzipped(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 def sha256(path: Path) -> str:
@@ -76,20 +106,44 @@ def hashed(folder: Path, files: list[RawFile]) -> tuple[tuple[str, str], ...]:
     return tuple((path.relative_to(folder).as_posix(), sha256(path)) for path in sorted({f.path for f in files}))
 
 
-def write_utf8(source: RawFile, encoding: str, to: Path, max_bytes: int) -> NDArray[np.int64]:
-    """Writes the text of `source` to `to` as UTF-8 with line feeds; returns the numbers of the lines not blank.
+def numbered_lines(source: RawFile, encoding: str, max_bytes: int) -> Iterator[pa.RecordBatch]:
+    """The lines of a text that are not blank, in batches of `LINES`: number in the file (from 1), text, is_too_long.
 
-    Whoever reads the copy meets one encoding and one line end, and can tell which line of the original each row is.
+    Line feeds, carriage returns and both together end a line. A line of more than MAX_LINE bytes is marked and cut.
 
     Raises:
-        UnusableSource: it is broken, larger than `max_bytes`, or not text in `encoding`.
+        UnusableSource: it is broken, larger than `max_bytes`, expands absurdly, or is not text in `encoding`.
     """
-    lengths: list[NDArray[np.int64]] = []
-    open_line = 0  # bytes since the last line feed
-    n_bytes = n_lines = 0
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
+    rest, is_cut = b"", False  # what stands after the last line feed, and whether more of it was left out
+    n_lines = 0
     try:
-        with source.open() as stream, to.open("wb") as out:
+        for block in _blocks(source, max_bytes):
+            text = decoder.decode(block, final=not block).encode()
+            if not block:
+                text += b"\n"  # the last line may lack its end; a blank line more is no line
+            text = text if is_cut and b"\n" not in text else rest + text
+            ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
+            if len(ends):
+                yield _batch(text, ends, n_lines, is_cut)
+                n_lines, is_cut = n_lines + len(ends), False
+                rest = text[ends[-1] + 1 :]
+            elif not is_cut:
+                rest = text
+            if len(rest) > MAX_LINE:
+                rest, is_cut = rest[:_KEPT].decode(errors="ignore").encode(), True
+    except UnicodeDecodeError as error:
+        raise UnusableSource(
+            f"{source.name} must be text in {encoding}, got the byte 0x{error.object[error.start]:02x} near line "
+            f"{n_lines + 1:,}. Bring the file as published, not converted."
+        ) from error
+
+
+def _blocks(source: RawFile, max_bytes: int) -> Iterator[bytes]:
+    """The bytes of a file, and an empty block at the end."""
+    n_bytes, compressed = 0, source.compressed_bytes()
+    try:
+        with source.open() as stream:
             while block := stream.read(_BLOCK):
                 n_bytes += len(block)
                 if n_bytes > max_bytes:
@@ -97,28 +151,30 @@ def write_utf8(source: RawFile, encoding: str, to: Path, max_bytes: int) -> NDAr
                         f"{source.name} must hold at most {max_bytes:,} bytes, got more. That is not the published "
                         "file; download it again."
                     )
-                text = decoder.decode(block).encode()
-                out.write(text)
-                ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
-                found = np.diff(ends, prepend=-1) - 1
-                if len(found):
-                    found[0] += open_line
-                    lengths.append(found)
-                    open_line = len(text) - 1 - int(ends[-1])
-                else:
-                    open_line += len(text)
-                n_lines += len(found)
-            text = decoder.decode(b"", final=True).encode()
-            out.write(text)  # a carriage return was held back, in case a line feed followed
-            lengths.append(np.array([open_line + len(text.rstrip(b"\n"))]))
-    except UnicodeDecodeError as error:
-        raise UnusableSource(
-            f"{source.name} must be text in {encoding}, got the byte 0x{error.object[error.start]:02x} near line "
-            f"{n_lines + 1:,}. Bring the file as published, not converted."
-        ) from error
+                if compressed is not None and n_bytes > max(_SMALL, MAX_EXPANSION * compressed):
+                    raise UnusableSource(
+                        f"{source.name} must expand to at most {MAX_EXPANSION} times its {compressed:,} compressed "
+                        "bytes, got more. No log compresses so well; unpack it yourself if it is to be trusted."
+                    )
+                yield block
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise UnusableSource(f"{source.name} must be readable, got: {error}. Download it again.") from error
-    return np.flatnonzero(np.concatenate(lengths)) + 1
+    yield b""
+
+
+def _batch(text: bytes, ends: NDArray[np.int64], n_before: int, is_first_cut: bool) -> pa.RecordBatch:
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    is_too_long = ends - starts > MAX_LINE
+    is_too_long[0] |= is_first_cut
+    is_kept = ends > starts
+    # Lines and line feeds in turn are one array over the bytes as they stand; every second one is a line.
+    offsets = np.empty(2 * len(ends) + 1, dtype=np.int32)
+    offsets[0:-1:2], offsets[1::2], offsets[-1] = starts, ends, ends[-1] + 1
+    turns = pa.StringArray.from_buffers(2 * len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
+    is_line = np.zeros(2 * len(ends), dtype=bool)
+    is_line[::2] = is_kept
+    numbers = n_before + 1 + np.flatnonzero(is_kept)
+    return pa.record_batch([numbers, turns.filter(pa.array(is_line)), is_too_long[is_kept]], schema=LINES)
 
 
 def _members(path: Path) -> dict[str, str]:

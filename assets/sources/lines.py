@@ -6,6 +6,8 @@ What is named here comes from this package's own layouts, never from a file or a
 from dataclasses import dataclass
 from typing import Protocol
 
+from assets.engine import sql_text
+
 _CSV_FIELD = '("(?:[^"]|"")*"|[^",]*),'
 
 
@@ -78,11 +80,6 @@ class JsonObjects:
         assert n_fields == len(self.keys)
         is_object = "json_type(CASE WHEN json_valid(text) THEN text END) = 'OBJECT'"
         return {"must be a JSON object": f"NOT coalesce({is_object}, false)"}
-
-
-def sql_text(value: str) -> str:
-    """A text literal."""
-    return "'{}'".format(value.replace("'", "''"))
 
 
 def is_no_id(field: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from assets.datasets import MovieLensSource
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
 from assets.sources.files import RawFile, find, hashed
 from assets.sources.lines import Delimited, is_no_id, is_no_number, is_no_time, sql_text
@@ -40,13 +41,13 @@ _RATINGS_100K = Layout(
         "item id must be 1 to 200 characters": is_no_id("item_field"),
         "rating must be a number from 1 to 5": is_no_number("rating_field", 1, 5),
         "time must be whole seconds since 1970, not in the future": is_no_time("time_field"),
+        "item has no usable line in u.item": "trim(item_field) NOT IN (SELECT item FROM known)",
     },
     select={
         "user": "trim(user_field)",
         "item": "trim(item_field)",
         "seconds": "try_cast(time_field AS BIGINT)",
         "weight": "try_cast(rating_field AS FLOAT)",
-        "text": "text",
     },
     max_bytes=100_000_000,  # fifty times the published file
 )
@@ -104,39 +105,45 @@ def locate(release: str, folder: Path) -> list[RawFile]:
     return found
 
 
-def read(release: str, folder: Path) -> RawTables:
+def read(config: MovieLensSource, folder: Path, scratch: Path) -> RawTables:
     """The ratings and films of a release; ratings of films that the film list lacks go into quarantine.
 
     Raises:
         MissingRawFile: neither the archive nor the unpacked files are in `folder`.
         UnusableSource: a file is not what was published, or too many of its lines are unusable.
     """
-    published = RELEASES[release]
-    found = locate(release, folder)
+    published, share = RELEASES[config.release], config.max_quarantined_share
+    found = locate(config.release, folder)
     ratings_file, items_file = found
-    items, bad_items = read_lines(items_file, published.items_layout)
-    is_repeat = ~pl.col("item").is_first_distinct()
-    repeats = _set_aside(items.filter(is_repeat), "item is listed more than once; the first line counts")
-    bad_items = pl.concat([bad_items, repeats])
-    items = items.filter(~is_repeat)
-    # Before the ratings: a broken film list would show as ratings of unknown films.
-    refuse_bad_share(bad_items, {items_file.name: items.height + bad_items.height})
-
-    ratings, bad_ratings = read_lines(ratings_file, published.ratings_layout)
-    orphans = ratings.join(items, on="item", how="anti", maintain_order="left")
-    orphans = _set_aside(orphans, f"item has no usable line in {published.items}")
-    ratings = ratings.join(items, on="item", how="semi", maintain_order="left")
-    bad_ratings = pl.concat([bad_ratings, orphans])
-    refuse_bad_share(bad_ratings, {ratings_file.name: ratings.height + bad_ratings.height})
-
+    # The films first: a broken film list would show as ratings of unknown films.
+    films, bad_films = read_lines(items_file, published.items_layout, scratch, share)
+    items, bad_films = _once_each(films.collect(), bad_films, items_file, share)
+    known = items.select("item")
+    ratings, bad_ratings = read_lines(ratings_file, published.ratings_layout, scratch, share, known)
     at = pl.from_epoch("seconds", time_unit="s").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
     return RawTables(
-        interactions=ratings.select("user", "item", at.alias("at"), "weight", "file", "line"),
-        items=items.select("item", "title", "category"),
-        quarantine=pl.concat([bad_items, bad_ratings]).sort("file", "line"),
+        interactions=ratings.select(
+            "user",
+            "item",
+            at=at,
+            position=pl.lit(None, pl.Int64),
+            weight="weight",
+            event=pl.lit(None, pl.String),
+            file="file",
+            line="line",
+        ),
+        items=items.select("item", "title", "category", text=pl.lit(None, pl.String)),
+        quarantine=pl.concat([bad_films, bad_ratings]).sort("file", "line"),
         provenance=hashed(folder, found),
     )
 
 
-def _set_aside(lines: pl.DataFrame, reason: str) -> pl.DataFrame:
-    return lines.select("file", "line", pl.lit(reason).alias("reason"), "text")
+def _once_each(
+    films: pl.DataFrame, bad: pl.DataFrame, source: RawFile, max_bad_share: float
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The first line of each film, and the quarantine with the others."""
+    is_first = pl.col("item").is_first_distinct()
+    reason = pl.lit("item is listed more than once; the first line counts")
+    bad = pl.concat([bad, films.filter(~is_first).select("file", "line", "text", reason=reason).select(bad.columns)])
+    refuse_bad_share(bad, {source.name: films.height + bad.height}, max_bad_share)
+    return films.filter(is_first), bad

@@ -4,25 +4,20 @@ A line is read whole and split in SQL. A CSV parser that guesses would drop, pad
 line with too many or too few fields is a row with a reason, and its number is that of the publisher's file.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import polars as pl
+import pyarrow as pa
 
+from assets.engine import database, sql_text
 from assets.sources.contract import UnusableSource
-from assets.sources.files import RawFile, write_utf8
+from assets.sources.files import LINES, MAX_LINE, RawFile, numbered_lines
 from assets.sources.lines import Lines
 
-MAX_BAD_SHARE = 0.01
-"""A file of which more lines than this share are unusable is refused: it is not what its name says."""
 _SHOWN = 200  # characters of a bad line that are kept
-_NO_DELIMITER = "\x1f\x1e\x1f\x1e"  # what no text holds, so that a line stays whole
-_NO_TEXT = "\x1c\x1d\x1c\x1d"  # what no text is, so that no line reads as missing
 
 
 @dataclass(frozen=True)
@@ -42,98 +37,106 @@ class Layout:
     """What the first line must be, which then is no row; none, when the file starts with its first row."""
 
 
-def read_lines(source: RawFile, layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The good lines of a file, as `layout.select` says with file and line; and its `quarantine`.
+def read_lines(
+    source: RawFile, layout: Layout, scratch: Path, max_bad_share: float, known: pl.DataFrame | None = None
+) -> tuple[pl.LazyFrame, pl.DataFrame]:
+    """The good lines of a file in its order, as `layout.select` says with file and line; and its `quarantine`.
+
+    Args:
+        source: the file.
+        layout: how to read it.
+        scratch: a folder for the Parquet file that the good lines are a scan of; it must outlive them.
+        max_bad_share: a file of which more lines than this share are unusable is refused.
+        known: a table that rules can ask, under the name `known`.
 
     Raises:
-        UnusableSource: the file is empty, not text in the layout's encoding, too large, or of another layout.
+        UnusableSource: the file is empty, not text in the layout's encoding, too large, has another header, or too much
+            of it is unusable.
     """
-    with tempfile.TemporaryDirectory(prefix="borderline-") as scratch:
-        copy = Path(scratch) / "lines.txt"
-        numbers = write_utf8(source, layout.encoding, copy, layout.max_bytes)
-        if not len(numbers):
-            raise UnusableSource(f"{source.name} must hold data, got an empty file. Download it again.")
-        if layout.header is not None:
-            _refuse_other_header(copy, source, layout.header)
-        with _locked_to(Path(scratch)) as connection:
-            return _read(connection, copy, source, layout, numbers)
+    to = scratch / f"lines-{len(list(scratch.glob('lines-*')))}.parquet"
+    lines = _Lines(source, layout)
+    with database(scratch) as connection:
+        connection.register("lines", pa.RecordBatchReader.from_batches(LINES, lines))
+        if known is not None:
+            connection.register("known", known.to_arrow())
+        try:
+            connection.execute(f"COPY ({_query(layout)}) TO {sql_text(to)} (FORMAT parquet, COMPRESSION zstd)")
+        except duckdb.Error as error:
+            if lines.failure is not None:  # DuckDB reports what stopped its input as an error of its own
+                raise lines.failure from error
+            raise
+    table = pl.scan_parquet(to, glob=False).with_columns(file=pl.lit(source.name))
+    is_bad = pl.col("reason").is_not_null()
+    n_lines, n_bad = table.select(pl.len(), is_bad.sum()).collect(engine="streaming").row(0)
+    if not n_lines:
+        got = "an empty file" if layout.header is None else "a header alone"
+        raise UnusableSource(f"{source.name} must hold data, got {got}. Download it again.")
+    bad = table.filter(is_bad).select("file", "line", "reason", text="line_text")
+    if n_bad > max_bad_share * n_lines:
+        raise _too_many(bad.head(1).collect(), source.name, n_bad, n_lines, max_bad_share)
+    return table.filter(~is_bad).select(*layout.select, "file", "line"), bad.collect()
 
 
-def refuse_bad_share(quarantine: pl.DataFrame, n_lines: Mapping[str, int]) -> None:
-    """Raises when more than MAX_BAD_SHARE of a file's lines are in quarantine.
+def refuse_bad_share(quarantine: pl.DataFrame, n_lines: Mapping[str, int], max_bad_share: float) -> None:
+    """Raises when more than a share of a file's lines are in quarantine.
 
     Raises:
-        UnusableSource: naming the file, the count and the first bad line.
+        UnusableSource: naming the file, the count, the first bad line, and how to raise the share.
     """
     for (file,), bad in quarantine.sort("file", "line").group_by(["file"], maintain_order=True):
-        if bad.height > MAX_BAD_SHARE * n_lines[str(file)]:
-            first = bad.row(0, named=True)
-            raise UnusableSource(
-                f"{file} must have at most {MAX_BAD_SHARE:.0%} unusable lines, got {bad.height:,} of "
-                f"{n_lines[str(file)]:,}. First: line {first['line']}, {first['reason']} ({first['text']!r}). "
-                "Bring the file as published."
-            )
+        if bad.height > max_bad_share * n_lines[str(file)]:
+            raise _too_many(bad, str(file), bad.height, n_lines[str(file)], max_bad_share)
 
 
-def _refuse_other_header(copy: Path, source: RawFile, header: str) -> None:
-    with copy.open(encoding="utf-8") as lines:
-        found = next((line.strip("\n") for line in lines if line.strip("\n")), "")
-    if found != header:
-        raise UnusableSource(
-            f"{source.name} must start with the line {header!r}, got {found[:_SHOWN]!r}. Bring the file as published."
-        )
-
-
-@contextmanager
-def _locked_to(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that can read this folder and nothing else, and can neither load extensions nor be unlocked."""
-    connection = duckdb.connect(
-        config={
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "allow_community_extensions": False,
-        }
+def _too_many(bad: pl.DataFrame, file: str, n_bad: int, n_lines: int, max_bad_share: float) -> UnusableSource:
+    first = bad.row(0, named=True)
+    return UnusableSource(
+        f"{file} must have at most {max_bad_share:.3g} of its lines unusable, got {n_bad:,} of {n_lines:,} "
+        f"({n_bad / n_lines:.3g}). First: line {first['line']}, {first['reason']} ({first['text']!r}). Bring the file "
+        "as published, or raise source.max_quarantined_share in the data set's file."
     )
-    try:
-        # In this order: the folder can only be named while access is open, and the lock ends all changes.
-        connection.execute("SET allowed_directories = ['{}']".format(str(folder).replace("'", "''")))
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        yield connection
-    finally:
-        connection.close()
 
 
-def _read(
-    connection: duckdb.DuckDBPyConnection, copy: Path, source: RawFile, layout: Layout, numbers: np.ndarray
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    # Names and rules come from this package's own layouts, never from a file or a user; the path is bound.
+class _Lines:
+    """The lines of a file; remembers the error that ended them."""
+
+    def __init__(self, source: RawFile, layout: Layout) -> None:
+        self.source, self.layout = source, layout
+        self.failure: UnusableSource | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        header = self.layout.header
+        try:
+            for batch in numbered_lines(self.source, self.layout.encoding, self.layout.max_bytes):
+                if header is not None and batch.num_rows:
+                    found = batch["text"][0].as_py()
+                    if found != header:
+                        raise UnusableSource(
+                            f"{self.source.name} must start with the line {header!r}, got {found[:_SHOWN]!r}. "
+                            "Bring the file as published."
+                        )
+                    batch, header = batch.slice(1), None
+                yield batch
+        except UnusableSource as error:
+            self.failure = error
+            raise
+
+
+def _query(layout: Layout) -> str:
+    # Names and rules come from this package's own layouts, never from a file or a user.
     fields = ", ".join(f"fields[{place}] AS {name}" for place, name in enumerate(layout.fields, start=1))
-    fixed = {"holds a NUL byte": "contains(text, chr(0))", **layout.lines.rules(len(layout.fields))}
-    is_row = "true" if layout.header is None else "number > 1"
-    reasons = " ".join(f"WHEN {rule} THEN '{reason}'" for reason, rule in (fixed | dict(layout.rules)).items())
+    fixed = {
+        f"is longer than {MAX_LINE:,} bytes": "is_too_long",
+        "holds a NUL byte": "contains(text, chr(0))",
+        **layout.lines.rules(len(layout.fields)),
+    }
+    rules = fixed | dict(layout.rules)
+    reasons = " ".join(f"WHEN {rule} THEN {sql_text(reason)}" for reason, rule in rules.items())
     selected = ", ".join(f"{value} AS {name}" for name, value in layout.select.items())
-    table = connection.sql(
-        f"""
-        WITH lines AS (
-            SELECT row_number() OVER () AS number, text
-            FROM read_csv(?, columns = {{'text': 'VARCHAR'}}, delim = '{_NO_DELIMITER}', quote = '', escape = '',
-                          header = false, auto_detect = false, new_line = '\\n', nullstr = '{_NO_TEXT}',
-                          max_line_size = {layout.max_bytes})
-        ), split AS (SELECT *, {layout.lines.fields()} AS fields FROM lines), named AS (SELECT *, {fields} FROM split)
-        SELECT number, CASE {reasons} END AS reason, text AS line_text, {selected} FROM named WHERE {is_row}
-        ORDER BY number
-        """,
-        params=[str(copy)],
-    ).to_arrow_table()
-    lines = pl.DataFrame(table)
-    numbers = numbers if layout.header is None else numbers[1:]
-    if lines.height != len(numbers):
-        raise UnusableSource(
-            f"{source.name} must be read whole, got {lines.height:,} of {len(numbers):,} lines. Bring it as published."
-        )
-    lines = lines.with_columns(pl.lit(source.name).alias("file"), pl.Series("line", numbers))
-    is_bad = pl.col("reason").is_not_null()
-    good = lines.filter(~is_bad).select(*layout.select, "file", "line")
-    bad = lines.filter(is_bad).select("file", "line", "reason", pl.col("line_text").str.head(_SHOWN).alias("text"))
-    return good, bad
+    return f"""
+        WITH split AS (SELECT *, {layout.lines.fields()} AS fields FROM lines),
+        named AS (SELECT number, text, is_too_long, fields, {fields} FROM split),
+        judged AS (SELECT *, CASE {reasons} END AS reason FROM named)
+        SELECT number AS line, reason, CASE WHEN reason IS NOT NULL THEN left(text, {_SHOWN}) END AS line_text,
+               {selected} FROM judged
+    """

@@ -1,10 +1,11 @@
 """Raw interactions to implicit feedback: duplicates, thresholds, repeats, k-core, dense ids; every drop is counted.
 
-The result depends on the rows and not on their order in the file: interactions of one user in the same microsecond are
-ordered by a hash of (seed, user, item), because file order would be a second, hidden clock.
+The result depends on the rows and not on the order they are read in. Interactions of one user at the same time are in
+the order of `cleaning.ties`: that of file and line, which are columns of the log, or of a hash of (seed, user, item).
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -45,7 +46,7 @@ class CleaningReport:
 class Cleaned:
     """The cleaned tables; `interactions` has no split yet."""
 
-    interactions: pl.DataFrame
+    interactions: pl.LazyFrame
     """user_id, item_id, at, weight; by user, then in chronological order."""
     users: pl.DataFrame
     items: pl.DataFrame
@@ -53,33 +54,43 @@ class Cleaned:
 
 
 def clean_interactions(
-    raw_interactions: pl.DataFrame, raw_items: pl.DataFrame, cleaning: Cleaning, seed: int
+    raw_interactions: pl.LazyFrame, raw_items: pl.DataFrame, cleaning: Cleaning, seed: int, scratch: Path
 ) -> Cleaned:
     """Applies the rules of `cleaning` in order: exact duplicates, smallest weight, repeats, k-core; then dense ids.
 
     Ids are dense by sorted raw id (ids that are all integers sort as numbers), so they do not depend on row order.
 
+    Args:
+        raw_interactions: table `raw_interactions`.
+        raw_items: table `raw_items`.
+        cleaning: the rules.
+        seed: orders ties, where these are ordered by a hash.
+        scratch: an empty folder for the Parquet files behind the result; it must outlive it.
+
     Raises:
         ValueError: an interaction's item is not in `raw_items`, some interactions have a time and others have none, or
             nothing is left.
     """
-    if raw_interactions.is_empty():
+    log = raw_interactions.collect()
+    if log.is_empty():
         raise ValueError("Cleaning must start from at least one interaction, got an empty log. Check the raw files.")
-    _refuse_unknown_items(raw_interactions, raw_items)
-    missing_times = raw_interactions["at"].null_count()
-    if 0 < missing_times < raw_interactions.height:
+    _refuse_unknown_items(log, raw_items)
+    missing_times = log["at"].null_count()
+    if 0 < missing_times < log.height:
         raise ValueError(
             f"Either all raw interactions or none must have a time, got {missing_times:,} of "
-            f"{raw_interactions.height:,} without. Quarantine the rows without a time, or leave all times out."
+            f"{log.height:,} without. Quarantine the rows without a time, or leave all times out."
         )
-    distinct = raw_interactions.select("user", "item", "at", "weight").unique()
+    distinct = log.sort("file", "line").unique(
+        ["user", "item", "at", "position", "weight", "event"], keep="first", maintain_order=True
+    )
     weighty = distinct if cleaning.min_weight is None else distinct.filter(pl.col("weight") >= cleaning.min_weight)
     if weighty.is_empty():
         raise ValueError(
-            f"Cleaning must leave at least one interaction, got 0 of {raw_interactions.height:,} "
+            f"Cleaning must leave at least one interaction, got 0 of {log.height:,} "
             f"with a weight of at least {cleaning.min_weight}. Lower cleaning.min_weight."
         )
-    ordered = _chronological(weighty, seed)
+    ordered = _chronological(weighty, cleaning.ties, seed)
     kept = ordered
     if cleaning.repeats != "all":
         kept = ordered.unique(["user", "item"], keep=cleaning.repeats, maintain_order=True)
@@ -93,20 +104,20 @@ def clean_interactions(
         .sort("user_id", maintain_order=True)
     )
     report = CleaningReport(
-        raw_interactions=raw_interactions.height,
-        exact_duplicates=raw_interactions.height - distinct.height,
+        raw_interactions=log.height,
+        exact_duplicates=log.height - distinct.height,
         below_min_weight=distinct.height - weighty.height,
         repeats=weighty.height - kept.height,
         outside_k_core=kept.height - core.height,
         outside_k_core_users=kept["user"].n_unique() - users.height,
         outside_k_core_items=kept["item"].n_unique() - items.height,
         k_core_passes=passes,
-        untouched_items=raw_items.height - raw_interactions["item"].n_unique(),
+        untouched_items=raw_items.height - log["item"].n_unique(),
         interactions=interactions.height,
         users=users.height,
         items=items.height,
     )
-    return Cleaned(interactions, users, items, report)
+    return Cleaned(interactions.lazy(), users, items, report)
 
 
 def k_core(interactions: pl.DataFrame, k: int) -> tuple[pl.DataFrame, int]:
@@ -145,14 +156,16 @@ def _refuse_unknown_items(raw_interactions: pl.DataFrame, raw_items: pl.DataFram
         )
 
 
-def _chronological(interactions: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """By user, then time, then a hash of (seed, user, item), then larger weight: a total order of distinct rows."""
+def _chronological(interactions: pl.DataFrame, ties: str, seed: int) -> pl.DataFrame:
+    """By user, time and position; then as `ties` says. A total order of distinct rows."""
+    by = ["user", "at", "position", "file", "line"]
+    if ties == "file_order":
+        return interactions.sort(by)
     tie_breaks = hashes(seed, "ties", text_keys(interactions["user"]), text_keys(interactions["item"]))
-    return (
-        interactions.with_columns(pl.Series("tie_break", tie_breaks))
-        .sort("user", "at", "tie_break", "weight", descending=[False, False, False, True])
-        .drop("tie_break")
-    )
+    by[3:] = ["tie_break", "weight", "event"]
+    descending = [name == "weight" for name in by]
+    ordered = interactions.with_columns(pl.Series("tie_break", tie_breaks)).sort(by, descending=descending)
+    return ordered.drop("tie_break")
 
 
 def _dense(raw: pl.Series, name: str) -> pl.DataFrame:

@@ -1,6 +1,9 @@
 """Laws of the data side: what a row gets depends on the row, and on nothing that only happens to it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
@@ -8,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from assets.datasets import Candidates, Cleaning, Histories, LeaveOneOut
-from assets.schemas import SCHEMAS, validate
+from assets.schemas import SCHEMAS, SchemaError, validate
 from assets.transforms.candidates import draw_candidates
 from assets.transforms.guarantees import (
     candidates_are_untouched,
@@ -27,7 +30,7 @@ from training.config import Negatives
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ITEMS = pl.DataFrame(
-    {"item": [f"i{n}" for n in range(30)], "title": [f"Title {n}" for n in range(30)], "category": [None] * 30},
+    {"item": [f"i{n}" for n in range(30)], "title": [f"Title {n}" for n in range(30)], "category": None, "text": None},
     schema=SCHEMAS["raw_items"].dtypes,
 )
 law = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -40,7 +43,7 @@ def raw_logs(draw: st.DrawFn) -> pl.DataFrame:
     rows = draw(st.lists(row, min_size=8, max_size=120))
     return pl.DataFrame(
         [
-            (f"u{user}", f"i{item}", START + timedelta(hours=hour), float(weight), "log", line)
+            (f"u{user}", f"i{item}", START + timedelta(hours=hour), None, float(weight), None, "log", line)
             for line, (user, item, hour, weight) in enumerate(rows, start=1)
         ],
         schema=SCHEMAS["raw_interactions"].dtypes,
@@ -50,15 +53,20 @@ def raw_logs(draw: st.DrawFn) -> pl.DataFrame:
 
 def cleaned(raw: pl.DataFrame, seed: int = 0, **rules: object) -> Cleaned:
     try:
-        return clean_interactions(raw, ITEMS, Cleaning.model_validate({"k_core": 2} | rules), seed)
+        with TemporaryDirectory() as scratch:
+            cleaning = Cleaning.model_validate({"k_core": 2} | rules)
+            found = clean_interactions(raw.lazy(), ITEMS, cleaning, seed, Path(scratch))
+            return replace(found, interactions=found.interactions.collect().lazy())
     except ValueError as error:
         assume("0 users left" not in str(error))
         raise
 
 
-def from_raw_to_candidates(raw: pl.DataFrame, seed: int, repeats: str) -> dict[str, pl.DataFrame]:
-    clean = cleaned(raw, seed, repeats=repeats)
-    interactions = assign_split(clean.interactions, LeaveOneOut())
+def from_raw_to_candidates(
+    raw: pl.DataFrame, seed: int, repeats: str, ties: str = "file_order"
+) -> dict[str, pl.DataFrame]:
+    clean = cleaned(raw, seed, repeats=repeats, ties=ties)
+    interactions = assign_split(clean.interactions.collect(), LeaveOneOut())
     histories = build_histories(interactions, Histories(max_length=4))
     # The catalogue has more items than the core, so that nobody runs out of untouched ones.
     sets = draw_candidates(histories, interactions, 30, Candidates(n=6), seed)
@@ -72,12 +80,20 @@ def from_raw_to_candidates(raw: pl.DataFrame, seed: int, repeats: str) -> dict[s
 
 
 @law
-@given(raw=raw_logs(), seed=st.integers(0, 3), repeats=st.sampled_from(["first", "last", "all"]), order=st.randoms())
-def test_the_order_of_the_raw_rows_changes_nothing(raw: pl.DataFrame, seed: int, repeats: str, order: object) -> None:
+@given(
+    raw=raw_logs(),
+    seed=st.integers(0, 3),
+    repeats=st.sampled_from(["first", "last", "all"]),
+    ties=st.sampled_from(["file_order", "hash"]),
+    order=st.randoms(),
+)
+def test_the_order_of_the_raw_rows_changes_nothing(
+    raw: pl.DataFrame, seed: int, repeats: str, ties: str, order: object
+) -> None:
     shuffled = list(range(raw.height))
     order.shuffle(shuffled)  # type: ignore[attr-defined]
-    tables = from_raw_to_candidates(raw, seed, repeats)
-    others = from_raw_to_candidates(raw[shuffled], seed, repeats)
+    tables = from_raw_to_candidates(raw, seed, repeats, ties)
+    others = from_raw_to_candidates(raw[shuffled], seed, repeats, ties)
     for name, table in tables.items():
         assert table.equals(others[name]), name
 
@@ -108,7 +124,7 @@ def test_the_report_accounts_for_every_dropped_row(raw: pl.DataFrame, min_weight
     result = cleaned(raw, min_weight=min_weight)
     table = result.report.as_table()
     assert (table["dropped"] >= 0).all()
-    assert raw.height - table["dropped"].sum() == result.interactions.height == result.report.interactions
+    assert raw.height - table["dropped"].sum() == result.interactions.collect().height == result.report.interactions
     assert (result.users.height, result.items.height) == (result.report.users, result.report.items)
 
 
@@ -234,7 +250,7 @@ def test_a_user_who_comes_or_goes_changes_no_other_users_order_of_ties(raw: pl.D
 
     def orders(log: pl.DataFrame) -> dict[str, list[str]]:
         result = cleaned(log, k_core=1)
-        named = result.interactions
+        named = result.interactions.collect()
         for table, key in ((result.users, "user_id"), (result.items, "item_id")):
             named = named.join(table, on=key, maintain_order="left")
         return dict(named.group_by("user", maintain_order=True).agg("item").iter_rows())
@@ -242,3 +258,58 @@ def test_a_user_who_comes_or_goes_changes_no_other_users_order_of_ties(raw: pl.D
     with_newcomer = orders(pl.concat([extra, raw]))
     assert with_newcomer.pop("a newcomer") == [f"i{newcomer}"]
     assert with_newcomer == orders(raw)
+
+
+SPOILS = [
+    pl.lit(None, pl.Int32).alias("item_id"),
+    pl.lit(-1, pl.Int32).alias("item_id"),
+    pl.lit(float("nan"), pl.Float32).alias("weight"),
+    pl.lit("later").alias("split"),
+    pl.lit(0, pl.Int32).alias("user_id"),
+]
+
+
+@law
+@given(
+    spoiled=st.lists(st.tuples(st.integers(0, 29), st.integers(0, len(SPOILS) - 1)), max_size=4),
+    chunk_rows=st.integers(1, 31),
+    is_lazy=st.booleans(),
+)
+def test_what_validation_says_does_not_depend_on_chunks(
+    spoiled: list[tuple[int, int]], chunk_rows: int, is_lazy: bool
+) -> None:
+    table = pl.DataFrame({"user_id": [n // 7 for n in range(30)], "item_id": range(30), "at": None, "weight": 1.0})
+    table = table.with_columns(split=pl.lit("train")).cast(SCHEMAS["interactions"].dtypes)
+    for row, spoil in spoiled:
+        name = SPOILS[spoil].meta.output_name()
+        is_row = pl.int_range(pl.len()) == row
+        table = table.with_columns(pl.when(is_row).then(SPOILS[spoil]).otherwise(pl.col(name)).alias(name))
+
+    def said(table: pl.DataFrame | pl.LazyFrame, chunk_rows: int) -> str | int:
+        try:
+            return validate(table, SCHEMAS["interactions"], chunk_rows=chunk_rows)
+        except SchemaError as error:
+            return str(error)
+
+    assert said(table.lazy() if is_lazy else table, chunk_rows) == said(table, 30)
+
+
+@law
+@given(
+    keys=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=30),
+    chunk_rows=st.integers(1, 31),
+)
+def test_a_repeated_key_is_found_across_chunks(keys: list[tuple[int, int]], chunk_rows: int) -> None:
+    keys = sorted(keys)
+    of_rows = SCHEMAS["preference_rows"].empty().clear()
+    rows = [(row, 0, []) for row, _ in keys]
+    table = pl.DataFrame(rows, schema=of_rows.schema, orient="row")
+    repeated = [row for row in dict(keys) if [other for other, _ in keys].count(row) > 1]
+    if not repeated:
+        assert validate(table, SCHEMAS["preference_rows"], chunk_rows=chunk_rows) == len(keys)
+        return
+    first = min(place for place, (row, _) in enumerate(keys) if row == min(repeated))
+    count = sum(row in repeated for row, _ in keys)
+    message = f"got row_id={min(repeated)} more than once, first in row {first} \\({count} of {len(keys)} rows\\)"
+    with pytest.raises(SchemaError, match=message):
+        validate(table, SCHEMAS["preference_rows"], chunk_rows=chunk_rows)

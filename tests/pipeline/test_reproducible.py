@@ -40,7 +40,8 @@ def test_the_order_of_the_raw_rows_changes_no_digit(tmp_path: Path) -> None:
         project, home = tmp_path / f"project{seed}", tmp_path / f"home{seed}"
         write_project(project)
         (project / "datasets" / "ml-100k.yaml").write_text(
-            "source: {kind: movielens, release: 100k}\nhistories: {max_length: 12}\ncandidates: {n: 20}\n"
+            "source: {kind: movielens, release: 100k}\ncleaning: {ties: hash}\n"
+            "histories: {max_length: 12}\ncandidates: {n: 20}\n"
         )
         folder = project / "raw" / "ml-100k"
         folder.mkdir(parents=True)

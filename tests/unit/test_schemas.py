@@ -83,7 +83,7 @@ def test_a_number_that_was_never_computed_is_refused(value: float) -> None:
 def test_a_repeated_key_is_refused_and_named() -> None:
     with pytest.raises(SchemaError, match="one row for each row_id, item_id, got row_id=0, item_id=1 more than once"):
         validate(pl.concat([REFERENCE_LOGPS, REFERENCE_LOGPS]), SCHEMAS["reference_logps"])
-    items = pl.DataFrame({"item": ["a", "a"], "title": ["x", "y"], "category": [None, None]})
+    items = pl.DataFrame({"item": ["a", "a"], "title": ["x", "y"], "category": None, "text": None})
     with pytest.raises(SchemaError, match="raw_items must have one row for each item, got item='a' more than once"):
         validate(items.cast(SCHEMAS["raw_items"].dtypes), SCHEMAS["raw_items"])
 

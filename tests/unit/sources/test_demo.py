@@ -22,8 +22,8 @@ def shop() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def clean(shop: tuple[pl.DataFrame, pl.DataFrame]) -> Cleaned:
-    return clean_interactions(*shop, Cleaning(), 0)
+def clean(shop: tuple[pl.DataFrame, pl.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
+    return clean_interactions(shop[0].lazy(), shop[1], Cleaning(ties="hash"), 0, tmp_path_factory.mktemp("scratch"))
 
 
 def test_the_tables_keep_their_contract(shop: tuple[pl.DataFrame, pl.DataFrame]) -> None:
@@ -77,14 +77,14 @@ def test_the_log_is_noisy_like_a_real_one(shop: tuple[pl.DataFrame, pl.DataFrame
 
 
 def test_ids_tell_neither_popularity_nor_genre(clean: Cleaned) -> None:
-    counts = np.bincount(clean.interactions["item_id"].to_numpy(), minlength=clean.items.height)
+    counts = np.bincount(clean.interactions.collect()["item_id"].to_numpy(), minlength=clean.items.height)
     genres = clean.items["category"].rank("dense").to_numpy()
     for told in (counts, genres):
         assert abs(np.corrcoef(np.arange(len(told)), told)[0, 1]) < 4 / np.sqrt(len(told))
 
 
 def test_few_films_are_taken_often_and_many_seldom(clean: Cleaned) -> None:
-    counts = np.sort(np.bincount(clean.interactions["item_id"].to_numpy()))[::-1]
+    counts = np.sort(np.bincount(clean.interactions.collect()["item_id"].to_numpy()))[::-1]
     fifth = len(counts) // 5
     assert counts[:fifth].sum() > 0.4 * counts.sum()  # an even catalogue: 0.2
     assert counts[-fifth:].sum() < 0.1 * counts.sum()
@@ -93,7 +93,7 @@ def test_few_films_are_taken_often_and_many_seldom(clean: Cleaned) -> None:
 def test_a_sequence_tells_what_popularity_cannot(clean: Cleaned) -> None:
     """Counts of which film follows which, from train rows alone, against popularity: recall@10 of all films."""
     n_items = clean.items.height
-    histories = build_histories(assign_split(clean.interactions, LeaveOneOut()), Histories())
+    histories = build_histories(assign_split(clean.interactions.collect(), LeaveOneOut()), Histories())
     last = histories.with_columns(last=pl.col("history").list.last())
     train = last.filter(pl.col("split") == "train")
     popularity = np.bincount(train["target"].to_numpy(), minlength=n_items) / train.height

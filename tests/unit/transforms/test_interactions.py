@@ -1,6 +1,9 @@
 """Cleaning: each rule on a log small enough to do by hand."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
@@ -16,7 +19,7 @@ def log(*rows: tuple[str, str, int | None, float]) -> pl.DataFrame:
     """user, item, hours after START, weight."""
     return pl.DataFrame(
         [
-            (user, item, None if hours is None else START + timedelta(hours=hours), weight, "log.csv", line)
+            (user, item, None if hours is None else START + timedelta(hours=hours), None, weight, None, "log.csv", line)
             for line, (user, item, hours, weight) in enumerate(rows, start=1)
         ],
         schema=SCHEMAS["raw_interactions"].dtypes,
@@ -27,15 +30,18 @@ def log(*rows: tuple[str, str, int | None, float]) -> pl.DataFrame:
 def clean(raw: pl.DataFrame, *, items: list[str] | None = None, seed: int = 0, **rules: object) -> Cleaned:
     names = items if items is not None else raw["item"].unique().to_list()
     catalogue = pl.DataFrame(
-        {"item": names, "title": [f"Title {name}" for name in names], "category": [None] * len(names)}
+        {"item": names, "title": [f"Title {name}" for name in names], "category": None, "text": None},
+        schema=SCHEMAS["raw_items"].dtypes,
     )
     cleaning = Cleaning.model_validate({"k_core": 1} | rules)
-    return clean_interactions(raw, catalogue.cast(SCHEMAS["raw_items"].dtypes), cleaning, seed)
+    with TemporaryDirectory() as scratch:
+        found = clean_interactions(raw.lazy(), catalogue, cleaning, seed, Path(scratch))
+        return replace(found, interactions=found.interactions.collect().lazy())
 
 
 def rows(cleaned: Cleaned) -> list[tuple[str, str, float]]:
     """Raw user, raw item, hours."""
-    named = cleaned.interactions
+    named = cleaned.interactions.collect()
     for table, key in ((cleaned.users, "user_id"), (cleaned.items, "item_id")):
         named = named.join(table, on=key, maintain_order="left")
     hours = (pl.col("at") - START).dt.total_hours()
@@ -124,18 +130,33 @@ def test_ids_that_differ_in_leading_zeros_are_different_users() -> None:
 
 def test_items_carry_their_titles() -> None:
     cleaned = clean(log(("a", "y", 1, 1), ("a", "x", 2, 1)))
-    assert cleaned.items.rows() == [(0, "x", "Title x", None), (1, "y", "Title y", None)]
-    assert cleaned.interactions.schema == pl.Schema(
+    assert cleaned.items.rows() == [(0, "x", "Title x", None, None), (1, "y", "Title y", None, None)]
+    assert cleaned.interactions.collect_schema() == pl.Schema(
         {"user_id": pl.Int32(), "item_id": pl.Int32(), "at": pl.Datetime("us", "UTC"), "weight": pl.Float32()}
     )
 
 
-def test_ties_in_time_follow_the_seed_and_not_the_file() -> None:
+def test_hashed_ties_in_time_follow_the_seed_and_not_the_file() -> None:
     tied = [("a", f"i{number}", 1, 1.0) for number in range(8)]
-    forward, backward = (rows(clean(log(*order))) for order in (tied, tied[::-1]))
+    forward, backward = (rows(clean(log(*order), ties="hash")) for order in (tied, tied[::-1]))
     assert forward == backward
     assert forward != sorted(forward)  # neither in the order of the ids
-    assert forward != rows(clean(log(*tied), seed=1))
+    assert forward != rows(clean(log(*tied), ties="hash", seed=1))
+
+
+def test_ties_in_time_follow_file_and_line_and_not_the_order_of_rows_in_memory() -> None:
+    tied = log(*((("a", f"i{number}", 1, 1.0)) for number in (3, 1, 2, 0)))
+    two_files = pl.concat([tied, tied.with_columns(file=pl.lit("earlier.csv"), item="later " + pl.col("item"))])
+    wanted = [f"later i{number}" for number in (3, 1, 2, 0)] + [f"i{number}" for number in (3, 1, 2, 0)]
+    for table in (two_files, two_files.reverse(), two_files.sample(fraction=1, shuffle=True, seed=0)):
+        assert [item for _, item, _ in rows(clean(table))] == wanted
+
+
+def test_the_publishers_position_comes_before_the_line() -> None:
+    table = log(*((("a", f"i{number}", None, 1.0)) for number in range(4))).with_columns(
+        position=pl.Series([30, 10, 20, 10])
+    )
+    assert [item for _, item, _ in rows(clean(table))] == ["i1", "i3", "i2", "i0"]
 
 
 def test_an_item_outside_the_catalogue_is_refused_with_its_line() -> None:
@@ -150,7 +171,8 @@ def test_a_log_with_some_times_missing_is_refused() -> None:
 
 def test_a_log_without_any_time_can_be_cleaned() -> None:
     cleaned = clean(log(("a", "x", None, 1), ("a", "x", None, 1), ("a", "y", None, 1)))
-    assert cleaned.interactions["at"].null_count() == cleaned.interactions.height == 2
+    at = cleaned.interactions.collect()["at"]
+    assert at.null_count() == at.len() == 2
 
 
 def test_a_core_of_one_keeps_everything_in_no_pass() -> None:
