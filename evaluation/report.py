@@ -27,7 +27,12 @@ FLOORS = ("popularity", "random")
 """Experiments that ignore the user: what lies within their reach is not recommendation."""
 
 _MARKS: Mapping[Verdict, str] = {"better": "▲", "worse": "▼", "cannot tell": "≈"}
+_LEAK = "†"
 _MEASURE_ORDER = ("hit_ratio", "mrr", "recall", "ndcg")
+
+
+Shortcut = Mapping[str, Any]
+"""A rule of the shortcut report: split, rule, and its scores by the names of metrics."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class LeaderboardRow:
     """With `base`; empty for an experiment that is compared with none."""
     base: str | None = None
     """The experiment it is compared with."""
+    leaks: tuple[str, ...] = ()
+    """The accepted leaks that its numbers come from, by the names that the leaderboard explains; empty when clean."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,10 @@ class Leaderboard:
     rows: tuple[LeaderboardRow, ...]
     left_out: Mapping[str, str]
     """Experiments with numbers that must not stand beside these, and why."""
+    leaks: Mapping[str, str]
+    """Accepted leaks of the tables behind any row, and what each lets a reader find out."""
+    shortcuts: tuple[Shortcut, ...]
+    """What rules without a model score on this split."""
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -104,6 +115,8 @@ def leaderboard(
     split: str,
     bases: Mapping[str, str] | None = None,
     left_out: Mapping[str, str] | None = None,
+    leaks: Mapping[str, Mapping[str, str]] | None = None,
+    shortcuts: Sequence[Shortcut] = (),
     floors: Collection[str] = FLOORS,
     sort_by: str | None = None,
     resamples: int = 10_000,
@@ -122,6 +135,8 @@ def leaderboard(
         split: validation or test.
         bases: for each experiment that is compared, the one it is compared with: what it started from.
         left_out: experiments that were measured on something else, and on what; only named.
+        leaks: for each experiment whose numbers come from accepted leaks, their names and reasons; all are marked.
+        shortcuts: what rules without a model score on this split.
         floors: experiments that ignore the user; marked.
         sort_by: a metric; the last one (of the full catalogue, where there is one), when None.
         resamples: at least this many; more where the correction needs smaller p-values than these resamples can show.
@@ -168,6 +183,7 @@ def leaderboard(
                 if column in differences
             },
             base=bases.get(experiment),
+            leaks=tuple(sorted((leaks or {}).get(experiment, {}))),
         )
 
     def place(row: LeaderboardRow) -> tuple[float, str]:
@@ -188,6 +204,8 @@ def leaderboard(
         smallest_detectable=_smallest_detectable(differences, names, floors, alpha),
         rows=tuple(sorted(map(row, experiments), key=place)),
         left_out=dict(sorted((left_out or {}).items())),
+        leaks={name: reason for of_one in (leaks or {}).values() for name, reason in sorted(of_one.items())},
+        shortcuts=tuple(shortcuts),
     )
 
 
@@ -229,8 +247,9 @@ def _metric_order(metric: str) -> tuple[bool, str, int, str]:
 def as_json(board: Leaderboard) -> dict[str, Any]:
     """Plain values for `json.dumps`: dataset, split and rows first, then what else a reader may want."""
 
-    def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: asdict(value) for name, value in values.items()}
+    def plain(values: Mapping[str, Any], *, leaky: bool) -> dict[str, Any]:
+        mark = {"leaky": True} if leaky else {}
+        return {name: asdict(value) | mark for name, value in values.items()}
 
     return {
         "dataset": board.dataset,
@@ -239,11 +258,12 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
             {
                 "experiment": row.experiment,
                 "kind": row.kind,
-                "metrics": plain(row.metrics),
+                "metrics": plain(row.metrics, leaky=bool(row.leaks)),
                 "is_floor": row.is_floor,
-                "user_means": plain(row.user_means),
+                "user_means": plain(row.user_means, leaky=bool(row.leaks)),
                 "base": row.base,
-                "comparisons": plain(row.comparisons),
+                "comparisons": plain(row.comparisons, leaky=bool(row.leaks)),
+                "leaks": list(row.leaks),
             }
             for row in board.rows
         ],
@@ -257,12 +277,14 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
         "level": board.level,
         "smallest_detectable_difference": dict(board.smallest_detectable),
         "left_out": dict(board.left_out),
+        "leaks": dict(board.leaks),
+        "shortcuts": [dict(shortcut) for shortcut in board.shortcuts],
     }
 
 
 def as_text(board: Leaderboard, *, width: int = 120) -> str:
     """An aligned table for a terminal of `width` columns; metrics that do not fit beside one another follow below."""
-    column = len("  0.312 [0.301, 0.323] ▲")
+    column = len("  0.312 [0.301, 0.323] ▲") + (len(_LEAK) if board.leaks else 0)
     longest = max(len(row.experiment) for row in board.rows) + 2
     per_block = max(1, (width - min(longest, 24)) // column)
     name_width = min(longest, max(12, width - per_block * column))
@@ -280,7 +302,7 @@ def as_text(board: Leaderboard, *, width: int = 120) -> str:
 
     write(board.metrics, _cell, "")
     if any(row.user_means for row in board.rows):
-        write(board.metrics, lambda row, metric: _interval(row.user_means.get(metric)), "user means")
+        write(board.metrics, lambda row, metric: _number(row, row.user_means.get(metric)), "user means")
     return "\n".join([*lines, "", *(line for note in _notes(board) for line in _wrapped(note, width))]) + "\n"
 
 
@@ -320,9 +342,10 @@ def as_png(board: Leaderboard) -> bytes:
         axes.grid(axis="x", color="0.9", linewidth=0.6)
         axes.tick_params(labelsize=8)
         axes.set_axisbelow(True)
-    panels[0].set_yticks(range(len(rows)), [row.experiment for row in rows], fontsize=8)
+    panels[0].set_yticks(range(len(rows)), [row.experiment + (_LEAK if row.leaks else "") for row in rows], fontsize=8)
     panels[0].set_ylim(-0.6, len(rows) - 0.4)
-    title = _statements(board)[0] + (f"; band: {board.base}" if board.base else "")
+    title = _title(board) + (f"; band: {board.base}" if board.base else "")
+    title += f"\n{_LEAK} from tables with accepted leaks: {', '.join(board.leaks)}" if board.leaks else ""
     figure.suptitle(title, fontsize=9)  # pyright: ignore[reportUnknownMemberType]: matplotlib leaves **kwargs untyped
     FigureCanvasAgg(figure)
     picture = io.BytesIO()
@@ -333,8 +356,8 @@ def as_png(board: Leaderboard) -> bytes:
 def _statements(board: Leaderboard) -> list[str]:
     """What a reader must know before the first number."""
     statements = [
-        f"{board.dataset}, {board.split}: {board.users:,} users, {board.rows_evaluated:,} rows; best "
-        f"{board.sorted_by} first",
+        _title(board),
+        *_leak_statements(board),
         f"protocols: {', '.join(_described(protocol) for protocol in board.protocols)}",
         f"{100 * board.level:g} % intervals: users resampled {board.resamples:,} times, seed {board.seed}",
     ]
@@ -344,7 +367,28 @@ def _statements(board: Leaderboard) -> list[str]:
         statements.append(
             f"smallest difference from {against} that this {board.split} set can show (power 80 %): {sizes}"
         )
+    if board.shortcuts:
+        measures = [name for name in board.shortcuts[0] if name not in ("split", "rule")]
+        scores = ", ".join(
+            f"{rule['rule']} {' / '.join(f'{rule[name]:.3f}' for name in measures)}" for rule in board.shortcuts
+        )
+        statements.append(f"rules without a model ({' / '.join(measures)}): {scores}")
     return statements
+
+
+def _title(board: Leaderboard) -> str:
+    size = f"{board.users:,} users, {board.rows_evaluated:,} rows"
+    return f"{board.dataset}, {board.split}: {size}; best {board.sorted_by} first"
+
+
+def _leak_statements(board: Leaderboard) -> list[str]:
+    if not board.leaks:
+        return []
+    head = (
+        f"LEAKS ACCEPTED: every number marked {_LEAK} comes from tables that leak their answers, and is no evidence of "
+        "how well anything recommends"
+    )
+    return [head, *(f"{_LEAK} {name}: {reason}" for name, reason in board.leaks.items())]
 
 
 def _described(protocol: str) -> str:
@@ -373,13 +417,14 @@ def _bases(board: Leaderboard) -> set[str]:
 
 
 def _cell(row: LeaderboardRow, metric: str) -> str:
-    text = _interval(row.metrics.get(metric))
+    text = _number(row, row.metrics.get(metric))
     comparison = row.comparisons.get(metric)
     return f"{text} {_MARKS[comparison.verdict]}" if comparison else text
 
 
-def _interval(interval: Interval | None) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]" if interval else "-"
+def _number(row: LeaderboardRow, interval: Interval | None) -> str:
+    mark = _LEAK if row.leaks else ""
+    return f"{interval.value:.3f}{mark} [{interval.low:.3f}, {interval.high:.3f}]" if interval else "-"
 
 
 def _shortened(name: str, width: int) -> str:

@@ -172,6 +172,51 @@ def test_who_is_left_out_is_named_with_the_reason() -> None:
     assert as_json(result)["left_out"] == {"dpo": "its file has changed since it was measured"}
 
 
+LEAKS = {"interactions.order_is_one_in_time": "ids rise in 99.9% of pairs", "histories.no_future": "late rows"}
+
+
+def test_every_number_from_a_leak_is_marked_and_the_reasons_stand_in_the_header() -> None:
+    result = board(leaks={"sft": LEAKS, "dmpo": {"histories.no_future": "late rows"}})
+    text, markdown, plain = as_text(result, width=200), as_markdown(result), as_json(result)
+    for written in (text, markdown):
+        head, _, table = written.partition("hit_ratio_at_1_of_20  ") if written is text else written.partition("| exp")
+        assert "LEAKS ACCEPTED" in head
+        for name, reason in LEAKS.items():
+            assert f"† {name}: {reason}" in head
+        for line in table.splitlines():
+            if line.lstrip("|* ").startswith(("sft", "dmpo")):
+                assert line.count("†") == len(NAMES), line
+            elif line.lstrip("|* ").startswith(("sdpo", "popularity")):
+                assert "†" not in line
+    assert plain["leaks"] == LEAKS
+    for row in plain["rows"]:
+        is_leaky = row["experiment"] in ("sft", "dmpo")
+        assert bool(row["leaks"]) == is_leaky
+        for number in [*row["metrics"].values(), *row["user_means"].values(), *row["comparisons"].values()]:
+            assert number.get("leaky", False) == is_leaky
+    assert as_png(result) != as_png(board())
+
+
+def test_user_means_from_a_leak_are_marked_too() -> None:
+    tables = {name: table(0.3, rows_per_user=2) for name in ("sft", "dmpo")}
+    kinds = {"sft": "sft", "dmpo": "preference"}
+    result = leaderboard(tables, kinds, dataset="demo", split="test", leaks={"sft": LEAKS}, resamples=500)
+    below = as_text(result, width=200).partition("user means")[2]
+    assert [line.count("†") for line in below.splitlines() if line.strip().startswith(("sft", "dmpo"))] in (
+        [4, 0],
+        [0, 4],
+    )
+
+
+def test_rules_without_a_model_stand_in_the_header() -> None:
+    rules = [{"split": "test", "rule": "next_id", "hit_ratio_at_1_of_20": 0.1, "recall_at_10_full": 0.02}]
+    result = board(shortcuts=rules)
+    said = "rules without a model (hit_ratio_at_1_of_20 / recall_at_10_full): next_id 0.100 / 0.020"
+    assert said in as_text(result, width=200)
+    assert said in as_markdown(result)
+    assert as_json(result)["shortcuts"] == rules
+
+
 def test_an_experiment_alone_can_be_its_own_base() -> None:
     result = leaderboard(
         {"sft": TABLES["sft"]}, {"sft": "sft"}, dataset="demo", split="test", bases={"sft": "sft"}, resamples=100
