@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.acceptance import accepted_leaks
 from assets.metrics import BOOTSTRAP_SEED, RESAMPLES
 from assets.partitions import DATASETS
 from assets.plots import image
@@ -37,7 +38,9 @@ def leaderboard(
     def compare(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         folder = staged["leaderboard"]
         metadata: dict[str, Any] = {"experiments": len(now.current)}
-        tables = {version.partition[1]: version.table() for version in inputs.all("metrics")}
+        measured = {version.partition[1]: version for version in inputs.all("metrics")}
+        tables = {name: version.table() for name, version in measured.items()}
+        leaks = {name: {leak.name: leak.reasons for leak in accepted_leaks(v)} for name, v in measured.items()}
         for split in SPLITS:
             board = report.leaderboard(
                 tables,
@@ -46,6 +49,7 @@ def leaderboard(
                 split=split,
                 bases=now.bases,
                 left_out=now.left_out,
+                leaks=leaks,
                 resamples=RESAMPLES,
                 seed=BOOTSTRAP_SEED,
             )

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.acceptance import accepted_in, leak_tags
 from assets.configuration import definition, load_experiment
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of
 from assets.policies import flatten
@@ -44,7 +45,8 @@ def metrics(
             panel = panel_of({keys.experiment: table}, split=split)
             by_column = bootstrap_intervals(panel, resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
             intervals[split] = {metric: interval for (_, metric), interval in by_column.items()}
-        run_id, url = _summarise(context, lake, tracker, keys, tracker_metrics(intervals))
+        leaks = accepted_in(inputs.versions)
+        run_id, url = _summarise(context, lake, tracker, keys, tracker_metrics(intervals), leak_tags(leaks))
         metadata = {
             **{name: interval.value for name, interval in intervals["test"].items()},
             **{f"validation_{name}": interval.value for name, interval in intervals["validation"].items()},
@@ -91,7 +93,12 @@ def policy_run(lake: Lake, keys: Keys) -> tuple[Version, dict[str, Any]] | None:
 
 
 def _summarise(
-    context: dg.AssetExecutionContext, lake: Lake, tracker: Tracker, keys: Keys, values: Mapping[str, float]
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    tracker: Tracker,
+    keys: Keys,
+    values: Mapping[str, float],
+    tags_of_leaks: Mapping[str, str],
 ) -> tuple[str, str]:
     """Adds the metrics to the run that trained the policy; a baseline, or a policy whose run is gone, gets one here."""
     trained = policy_run(lake, keys)
@@ -106,7 +113,7 @@ def _summarise(
     tracker.summarise(
         run.run_id,
         metrics={**values, **seconds},
-        tags={"dagster.metrics_run_id": context.run.run_id},
+        tags={"dagster.metrics_run_id": context.run.run_id, **tags_of_leaks},
         artifacts=[],
     )
     return run.run_id, run.url

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.acceptance import accepted_in, leak_tags
 from assets.configuration import load_experiment
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.plots import curves_plot
@@ -160,6 +161,7 @@ def run_tracked(
         "dagster.asset": context.asset_key.to_user_string(),
         "dagster.partition": partition_text(keys),
         **{f"input.{version.asset}": version.data_version for version in inputs.versions},
+        **leak_tags(accepted_in(inputs.versions)),
     }
     params = flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset, "device": spec.compute.device})
     started = time.monotonic()

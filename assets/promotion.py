@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.acceptance import accepted_in, leak_tags
 from assets.configuration import load_experiment
 from assets.metrics import policy_run
 from assets.partitions import BY_EXPERIMENT, DATASETS, keys_of
@@ -59,6 +60,7 @@ def registered_models(
                 "dagster.run_id": policy.manifest["run_id"],
                 "dagster.partition": partition_text(keys),
                 "policy": policy.data_version,
+                **leak_tags(accepted_in(inputs.versions)),
                 **_lineage(lake, policy),
             },
             histories_example=_examples(inputs),
@@ -120,14 +122,16 @@ def promotion(
         versions = {v.partition[1]: registration_of(v)["version"] for v in inputs.all("registered_models")}
         before = tracker.champion(dataset)
         best = max(sorted(scores), key=lambda name: scores[name])
+        leaks = accepted_in(inputs.versions)
         verdict = {
             "champion": best,
             "version": versions[best],
             "previous_version": before,
             "rule": f"highest validation {SELECTED_BY}",
             "scores": scores,
+            "leaks": {leak.name: leak.reasons for leak in leaks},
         }
-        tags = {"promoted_by": context.run.run_id, "promotion_rule": verdict["rule"]}
+        tags = {"promoted_by": context.run.run_id, "promotion_rule": verdict["rule"], **leak_tags(leaks)}
         tracker.set_alias(dataset, "champion", versions[best], tags)
         (staged["promotion"] / "verdict.json").write_text(json.dumps(verdict, indent=1), encoding="utf-8")
         metadata = {

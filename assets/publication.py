@@ -8,16 +8,18 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from assets.acceptance import REMEDY, AcceptedLeak, accepted_in, accepted_leaks, is_accepting, recorded, refuse_accepted
 from assets.ports import Lake, Partition, Version, partition_text
 from assets.schemas import SCHEMAS, validate
 from assets.transforms.guarantees import Finding
+from evaluation.leakage.rates import Probe
 
 PREVIEW_ROWS = 5
 ROW_GROUP = 250_000
@@ -35,6 +37,13 @@ class Check:
     passed: bool
     detail: Mapping[str, int | float | str] = field(default_factory=dict)
     blocks: bool = True
+    is_leak: bool = False
+    """A failed one that is a leak does not block a run that accepts leaks; see `assets/acceptance.py`."""
+
+
+def leak_check(name: str, probe: Probe) -> Check:
+    """The verdict of a leak probe: it blocks, unless the run accepts leaks."""
+    return Check(name, not probe.reasons, probe.detail, is_leak=True)
 
 
 def number(value: Any) -> float:
@@ -120,6 +129,10 @@ def publish(
     """
     outputs = sorted(key.to_user_string() for key in context.selected_asset_keys)
     versions = Inputs([lake.require(asset, part) for asset, part in inputs])
+    accepts = is_accepting(context.run.tags)
+    if not accepts:
+        reader = f"{', '.join(outputs)} of {partition_text(partition)}"
+        refuse_accepted(accepted_in(versions.versions), f"What {reader} reads")
     fingerprint = _fingerprint(context, versions, config, shared)
     force = context.run.tags.get("borderline/force") == "true"
     with ExitStack() as stack:
@@ -127,6 +140,8 @@ def publish(
             stack.enter_context(lake.writing(name, partition))
         current = {} if force else _current(lake, outputs, partition, fingerprint)
         if len(current) == len(outputs) and all(map(still_valid, current.values())):
+            if not accepts:
+                refuse_accepted(accepted_in(current.values()), f"The published {', '.join(outputs)}")
             context.log.info(f"{', '.join(outputs)} of {partition_text(partition)}: unchanged, reused")
             for name in outputs:
                 yield from _results(current[name], reused="unchanged")
@@ -141,13 +156,24 @@ def publish(
         staged = {name: stack.enter_context(lake.staging(name, partition)) for name in outputs}
         scratch = stack.enter_context(lake.staging(outputs[0], partition))
         started = time.monotonic()
-        contents = compute(versions, {**staged, SCRATCH: scratch})
+        contents = _accepting(compute(versions, {**staged, SCRATCH: scratch}), accepts)
         # All are written and judged before the first is published.
         written = {name: _written(name, contents[name], staged[name]) for name in outputs}
         context.log.info(_summary(written, partition, time.monotonic() - started))
         yield from _refuse_broken({name: outcome.checks for name, outcome in written.items()}, partition)
         for name in outputs:
             yield from _published(context, lake, name, written[name], staged[name], versions, partition, fingerprint)
+
+
+def _accepting(contents: Mapping[str, Content], accepts: bool) -> Mapping[str, Content]:
+    """The contents, in which leaks block nothing where the run accepts them."""
+    if not accepts:
+        return contents
+
+    def softened(verdict: Check) -> Check:
+        return replace(verdict, blocks=verdict.blocks and not verdict.is_leak)
+
+    return {name: replace(one, checks=[softened(verdict) for verdict in one.checks]) for name, one in contents.items()}
 
 
 @dataclass(frozen=True)
@@ -205,7 +231,8 @@ def _take_over(lake: Lake, twin: Version, partition: Partition, stack: ExitStack
         target = staged / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.hardlink_to(twin.path(name))
-    carried = {key: twin.manifest[key] for key in ("code_version", "inputs", "metadata", "checks", "run_id")}
+    kept = ("code_version", "inputs", "metadata", "checks", "accepted_leaks", "run_id")
+    carried = {key: twin.manifest[key] for key in kept if key in twin.manifest}
     return lake.publish(twin.asset, partition, staged, fingerprint=twin.fingerprint, manifest=carried)
 
 
@@ -218,7 +245,7 @@ def _refuse_broken(judged: Mapping[str, Sequence[Check]], partition: Partition) 
     reasons = "; ".join(f"{name}, {c.name}: {c.detail.get('message', dict(c.detail))}" for name, c in broken)
     raise dg.Failure(
         f"{', '.join(judged)} of {partition_text(partition)}: not published. {reasons}. "
-        "The previous version stays readable.",
+        f"The previous version stays readable.{f' {REMEDY}.' if any(c.is_leak for _, c in broken) else ''}",
         allow_retries=False,
     )
 
@@ -242,10 +269,16 @@ def _published(
         "checks": [
             {"name": c.name, "passed": c.passed, "detail": dict(c.detail), "blocks": c.blocks} for c in written.checks
         ],
+        "accepted_leaks": recorded(accepted_in(inputs.versions), _leaks(name, written.checks, context.run.run_id)),
         "run_id": context.run.run_id,
     }
     version = lake.publish(name, partition, staged, fingerprint=fingerprint, manifest=manifest)
     yield from _results(version, reused=None)
+
+
+def _leaks(name: str, checks: Sequence[Check], run_id: str) -> list[AcceptedLeak]:
+    leaky = [verdict for verdict in checks if verdict.is_leak and not verdict.passed]
+    return [AcceptedLeak(name, verdict.name, str(verdict.detail["message"]), run_id) for verdict in leaky]
 
 
 def _results(version: Version, *, reused: str | None) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
@@ -255,6 +288,9 @@ def _results(version: Version, *, reused: str | None) -> Iterator[dg.AssetCheckR
     metadata = {key: _from_json(value) for key, value in manifest["metadata"].items()}
     if version.asset in SCHEMAS:
         metadata["dagster/column_schema"] = column_schema(version.asset)
+    leaks = accepted_leaks(version)
+    if leaks:
+        metadata["accepted_leaks"] = dg.MetadataValue.md("\n".join(f"- {leak.name}: {leak.reasons}" for leak in leaks))
     metadata["reused"] = reused or "no"
     metadata["published_at"] = manifest["published_at"]
     metadata["made_by_run"] = dg.MetadataValue.dagster_run(manifest["run_id"])
@@ -324,6 +360,9 @@ def _fingerprint(context: dg.AssetExecutionContext, inputs: Inputs, config: Mapp
         "inputs": sorted((v.asset, () if shared else v.partition, v.data_version) for v in inputs.versions),
         "config": config,
     }
+    leaks = accepted_in(inputs.versions)
+    if leaks:  # the same table with and without a leak that its probe found has one data version
+        made_from["accepted_leaks"] = sorted(leak.name for leak in leaks)
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -62,6 +62,9 @@ def run(
         str, typer.Option("--experiments", "-e", help="Files in experiments/, separated by commas; or: all.")
     ] = "all",
     force: Annotated[bool, typer.Option("--force", help="Compute again what is unchanged.")] = False,
+    accept_leaks: Annotated[
+        bool, typer.Option("--accept-leaks", help="Run on tables that leak their answers; marks every number.")
+    ] = False,
     device: Annotated[str, typer.Option(envvar="BORDERLINE_DEVICE", help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Materialise what is missing, from the raw files to the registry, and print the leaderboard."""
@@ -81,7 +84,7 @@ def run(
     with _instance() as instance:
         from orchestration.pipeline import Pipeline
 
-        Pipeline(instance, force=force).run(dataset, names)
+        Pipeline(instance, force=force, accept_leaks=accept_leaks).run(dataset, names)
     typer.echo()
     typer.echo(_leaderboard(dataset, Split.test, Format.text))
     typer.echo(

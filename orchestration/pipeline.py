@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.acceptance import ACCEPT_TAG
 from assets.configuration import ConfigurationError, experiment_keys, load_dataset, load_experiment
 from orchestration import settings
 from orchestration.liveness import PROCESS_TAG, end_dead_runs, process_tag
@@ -42,12 +43,21 @@ class LayerInterrupted(LayerFailed):
 class Pipeline:
     """Runs layer jobs on a Dagster instance, one after another."""
 
-    def __init__(self, instance: dg.DagsterInstance, *, parent_run_id: str | None = None, force: bool = False) -> None:
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        *,
+        parent_run_id: str | None = None,
+        force: bool = False,
+        accept_leaks: bool = False,
+    ) -> None:
         from orchestration.definitions import build_definitions, lake, tracker
 
         self.instance, self.tracker, self.lake = instance, tracker(), lake()
         self.definitions = build_definitions()
         self.tags: dict[str, str] = {"borderline/force": "true"} if force else {}
+        if accept_leaks:
+            self.tags[ACCEPT_TAG] = "true"
         if parent_run_id is not None:
             self.tags |= {"dagster/parent_run_id": parent_run_id, "dagster/root_run_id": parent_run_id}
 
