@@ -9,10 +9,10 @@ import dagster as dg
 from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import Check, Content, Inputs, check, check_specs, publish
+from assets.publication import Content, Inputs, check, check_specs, leak_check, publish
 from assets.transforms.candidates import draw_candidates
 from assets.transforms.guarantees import candidates_are_untouched, one_target_per_candidate_set
-from evaluation.leakage import candidate_leakage
+from evaluation.leakage import candidate_leakage, shortcut_report
 
 
 @dg.asset(
@@ -21,8 +21,14 @@ from evaluation.leakage import candidate_leakage
     group_name="core",
     kinds={"polars", "parquet"},
     owners=["team:evaluation"],
-    code_version="1",
-    check_specs=check_specs("candidate_sets", "one_target", "others_never_touched", "answer_is_not_given_away"),
+    code_version="2",
+    check_specs=check_specs(
+        "candidate_sets",
+        "one_target",
+        "others_never_touched",
+        "answer_is_not_given_away",
+        "no_order_leads_to_the_target",
+    ),
 )
 def candidate_sets(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
@@ -35,15 +41,20 @@ def candidate_sets(
         rows, interactions = inputs["histories"].table(), inputs["interactions"].table()
         n_items = inputs["items"].table(["item_id"]).height
         table = draw_candidates(rows, interactions, n_items, config.candidates, config.seed)
-        leakage = candidate_leakage(table, rows, n_items=n_items)
+        shortcuts = shortcut_report(rows, table, interactions, n_items=n_items)
         return {
             "candidate_sets": Content(
                 table,
-                {"length": config.candidates.n},
+                {
+                    "length": config.candidates.n,
+                    "shortcuts": dg.MetadataValue.json(shortcuts.as_json()),
+                    "rules_without_a_model": dg.MetadataValue.md(shortcuts.as_markdown()),
+                },
                 [
                     check("one_target", one_target_per_candidate_set(rows, table)),
                     check("others_never_touched", candidates_are_untouched(rows, table, interactions)),
-                    Check("answer_is_not_given_away", leakage.passed, leakage.detail),
+                    leak_check("answer_is_not_given_away", candidate_leakage(table, rows, n_items=n_items)),
+                    leak_check("no_order_leads_to_the_target", shortcuts),
                 ],
             )
         }

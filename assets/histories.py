@@ -9,9 +9,10 @@ import dagster as dg
 from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import Content, Inputs, check, check_specs, number, publish
+from assets.publication import Content, Inputs, check, check_specs, leak_check, number, publish
 from assets.transforms.guarantees import histories_precede_targets, training_touches_no_held_out_item
 from assets.transforms.histories import build_histories
+from evaluation.leakage import future_leakage, overlap_leakage
 
 
 @dg.asset(
@@ -20,8 +21,14 @@ from assets.transforms.histories import build_histories
     group_name="core",
     kinds={"polars", "parquet"},
     owners=["team:data"],
-    code_version="1",
-    check_specs=check_specs("histories", "nothing_at_or_after_the_target", "no_held_out_item_in_train"),
+    code_version="2",
+    check_specs=check_specs(
+        "histories",
+        "nothing_at_or_after_the_target",
+        "no_held_out_item_in_train",
+        "nothing_from_the_future",
+        "train_holds_no_answers",
+    ),
 )
 def histories(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
@@ -46,6 +53,8 @@ def histories(
                 [
                     check("nothing_at_or_after_the_target", histories_precede_targets(table, interactions)),
                     check("no_held_out_item_in_train", training_touches_no_held_out_item(table, interactions)),
+                    leak_check("nothing_from_the_future", future_leakage(table, interactions, at_one_time=False)),
+                    leak_check("train_holds_no_answers", overlap_leakage(table)),
                 ],
             )
         }

@@ -20,12 +20,12 @@ SPLITS = ("test", "validation")
 
 
 @dg.asset(
-    deps=["metrics", "histories"],
+    deps=["metrics", "histories", "candidate_sets"],
     partitions_def=DATASETS,
     group_name="evaluation",
     kinds={"polars"},
     owners=["team:evaluation"],
-    code_version="2",
+    code_version="3",
     check_specs=check_specs("leaderboard", "every_entry_is_current"),
 )
 def leaderboard(
@@ -41,6 +41,7 @@ def leaderboard(
         measured = {version.partition[1]: version for version in inputs.all("metrics")}
         tables = {name: version.table() for name, version in measured.items()}
         leaks = {name: {leak.name: leak.reasons for leak in accepted_leaks(v)} for name, v in measured.items()}
+        rules = inputs["candidate_sets"].manifest["metadata"]["shortcuts"]["value"]
         for split in SPLITS:
             board = report.leaderboard(
                 tables,
@@ -50,6 +51,7 @@ def leaderboard(
                 bases=now.bases,
                 left_out=now.left_out,
                 leaks=leaks,
+                shortcuts=[rule for rule in rules if rule["split"] == split],
                 resamples=RESAMPLES,
                 seed=BOOTSTRAP_SEED,
             )
@@ -72,6 +74,6 @@ def leaderboard(
         lake,
         compare,
         partition=(dataset,),
-        inputs=now.inputs(dataset),
+        inputs=[*now.inputs(dataset), ("candidate_sets", (dataset,))],
         config={"resamples": RESAMPLES, "bootstrap_seed": BOOTSTRAP_SEED, "bases": now.bases, "left_out": now.left_out},
     )

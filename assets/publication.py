@@ -46,6 +46,11 @@ def leak_check(name: str, probe: Probe) -> Check:
     return Check(name, not probe.reasons, probe.detail, is_leak=True)
 
 
+def warning(name: str, probe: Probe) -> Check:
+    """The verdict of a leak probe that blocks nothing."""
+    return Check(name, not probe.reasons, probe.detail, blocks=False)
+
+
 def number(value: Any) -> float:
     """What polars gives for a mean or a median, as a float; 0 of an empty column."""
     return float(value or 0.0)

@@ -27,7 +27,7 @@ GRAPH = {
     "preference_policies": {"sft_policies", "histories", "items", "preference_rows", "reference_logps"},
     "predictions": {"sft_policies", "preference_policies", "histories", "candidate_sets", "items", "interactions"},
     "metrics": {"predictions", "histories"},
-    "leaderboard": {"metrics", "histories"},
+    "leaderboard": {"metrics", "histories", "candidate_sets"},
     "registered_models": {"sft_policies", "preference_policies", "metrics", "items", "histories", "interactions"},
     "promotion": {"registered_models", "leaderboard", "metrics"},
 }

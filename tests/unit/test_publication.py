@@ -100,11 +100,9 @@ ACCEPT = {ACCEPT_TAG: "true"}
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
-    return next(
-        str(event.step_failure_data.user_failure_data.description)
-        for event in result.all_events
-        if event.is_step_failure
-    )
+    (failed,) = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
+    assert failed is not None
+    return failed.description or ""
 
 
 def test_a_leak_stops_the_publication_and_says_how_to_accept_it(tmp_path: Path) -> None:
