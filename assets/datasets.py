@@ -3,11 +3,30 @@
 One YAML in `datasets/` for each; the file name is its key, and its partition.
 """
 
-from typing import Annotated, Literal
+import re
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from training.config import Frozen
+
+
+def _inner_path(text: str) -> str:
+    path = PurePosixPath(text)
+    if not text.strip() or "\0" in text or "\\" in text or text.startswith("~") or path.is_absolute():
+        raise ValueError(
+            f"must be a path below the data set's raw folder, got {text!r}. Write it relative to that folder"
+        )
+    if ".." in path.parts:
+        raise ValueError(f"must not leave the data set's raw folder, got {text!r}. Put the files there, without '..'")
+    return text
+
+
+InnerPath = Annotated[str, AfterValidator(_inner_path)]
+"""A file, folder or glob below the data set's raw folder, with forward slashes."""
 
 
 class DemoSource(Frozen):
@@ -33,7 +52,117 @@ class MovieLensSource(FileSource):
     release: Literal["100k"]
 
 
-Source = Annotated[DemoSource | MovieLensSource, Field(discriminator="kind")]
+UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+"""Units of a number that counts from 1970-01-01 UTC."""
+
+_DAY = datetime(2001, 2, 3)  # no two parts of it are the same number
+
+
+def _time_format(text: str) -> str:
+    if text in UNITS or text == "iso":
+        return text
+    try:
+        shown = _DAY.strftime(text)
+        is_whole = "%" in text and datetime.strptime(shown, text).date() == _DAY.date()
+    except (ValueError, re.error):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(
+            f"must be {', '.join(UNITS)}, iso, or a pattern with day, month and year such as '%d/%m/%Y %H:%M', "
+            f"got {text!r}"
+        )
+    return text
+
+
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"must be a time zone such as UTC or Europe/Berlin, got {text!r}") from error
+    return text
+
+
+class TimeColumn(Frozen):
+    """The column that says when an interaction happened."""
+
+    column: str = Field(min_length=1)
+    format: Annotated[str, AfterValidator(_time_format)] = "iso"
+    """seconds, milliseconds, microseconds or nanoseconds since 1970, iso (2024-05-01 or 2024-05-01T12:30:00+02:00),
+    or a pattern of Python's strptime such as '%d/%m/%Y %H:%M'."""
+    zone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    """Zone of times that carry none. An hour that a clock shows twice counts as the first one."""
+
+
+class WeightColumn(Frozen):
+    """The column that says how strong an interaction was: a rating, a quantity, a play count."""
+
+    column: str = Field(min_length=1)
+    minimum: float | None = None
+    """A smaller weight is no weight: its row goes into quarantine. To drop weak feedback, use `cleaning.min_weight`."""
+    maximum: float | None = None
+
+
+class TableFiles(Frozen):
+    """Files of one table: where they are and how they are written."""
+
+    path: InnerPath
+    """A file, a folder or a glob (`**` for folders in folders); several files are read in the order of their names."""
+    format: Literal["csv", "tsv", "json_lines", "parquet"] | None = None
+    """By the ending of the name, when absent: .csv, .tsv, .jsonl, .ndjson, .parquet, also .gz, or .zip of one file."""
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    """Between the fields of a csv or tsv; by default the comma, or the tab."""
+    quote: Literal['"', "none"] = '"'
+    """none: a quotation mark is an ordinary character, as many tab-separated logs have it."""
+    columns: tuple[str, ...] | None = Field(None, min_length=2)
+    """Names for the fields of a csv or tsv without a header; when absent, the first line is the header."""
+    encoding: Literal["utf-8", "iso-8859-1", "cp1252", "utf-16"] = "utf-8"
+
+
+def _column(value: Any) -> Any:
+    return {"column": value} if isinstance(value, str) else value
+
+
+class ItemFiles(TableFiles):
+    """The catalogue: what is known of each item besides who touched it."""
+
+    item: str = Field(min_length=1)
+    """The column with the item's id, as the log writes it."""
+    title: str = Field(min_length=1)
+    category: str | None = Field(None, min_length=1)
+    text: str | None = Field(None, min_length=1)
+    """The column with a description."""
+    unlisted: Literal["quarantine", "id"] = "quarantine"
+    """What becomes of an interaction whose item has no line here: set aside, or kept with its id as the title."""
+
+
+class TabularSource(FileSource, TableFiles):
+    """The user's own log: CSV, TSV, JSON lines or Parquet, with its columns mapped; see `docs/own-data.md`."""
+
+    kind: Literal["tabular"]
+    user: str = Field(min_length=1)
+    """The column with the user's id; every id is text, `007` and `7` are two users."""
+    item: str = Field(min_length=1)
+    time: TimeColumn | None = None
+    position: str | None = Field(None, min_length=1)
+    """The column with a whole number that orders a user's interactions, for a log that has an order and no time."""
+    weight: Annotated[WeightColumn | None, BeforeValidator(_column)] = None
+    """A column, or a column with `minimum` and `maximum`; every interaction weighs 1, when absent."""
+    event: str | None = Field(None, min_length=1)
+    """The column with the type of event (view, purchase, cancellation)."""
+    items: ItemFiles | None = None
+    """When absent, an item's title is its id."""
+    title: str = Field("Own data", min_length=1)
+    """What the data set is called where it is shown."""
+    terms: str = Field("Your own data: your terms.", min_length=1)
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        if self.user == self.item:
+            raise ValueError(f"user and item must be two columns, got '{self.user}' for both")
+        return self
+
+
+Source = Annotated[DemoSource | MovieLensSource | TabularSource, Field(discriminator="kind")]
 
 
 class Cleaning(Frozen):

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from assets.datasets import DemoSource, MovieLensSource, Source
+from assets.datasets import DemoSource, MovieLensSource, Source, TabularSource
 from assets.schemas import SCHEMAS
-from assets.sources import demo, movielens
+from assets.sources import demo, movielens, tabular
 from assets.sources.contract import (
     MissingRawFile,
     PublishedStatistics,
@@ -42,6 +42,8 @@ def source_card(config: Source) -> SourceCard:
             return _DEMO_CARD
         case MovieLensSource():
             return movielens.RELEASES[config.release].card
+        case TabularSource():
+            return tabular.card(config)
 
 
 def source_files(config: Source, folder: Path) -> tuple[tuple[str, str], ...]:
@@ -56,6 +58,8 @@ def source_files(config: Source, folder: Path) -> tuple[tuple[str, str], ...]:
             return ()
         case MovieLensSource():
             return hashed(folder, movielens.locate(config.release, folder))
+        case TabularSource():
+            return tabular.hashed(config, folder)
 
 
 def read_source(config: Source, folder: Path, scratch: Path) -> RawTables:
@@ -76,3 +80,5 @@ def read_source(config: Source, folder: Path, scratch: Path) -> RawTables:
             return RawTables(interactions.lazy(), items, SCHEMAS["quarantine"].empty(), ())
         case MovieLensSource():
             return movielens.read(config, folder, scratch)
+        case TabularSource():
+            return tabular.read(config, folder, scratch)

@@ -47,9 +47,10 @@ class MissingRawFile(FileNotFoundError):
     def __init__(self, card: SourceCard, folder: Path) -> None:
         found = sorted(path.name for path in folder.iterdir())[:5] if folder.is_dir() else None
         state = "the folder does not exist" if found is None else f"found {', '.join(found) or 'nothing'}"
+        remedy = f"Download it from {card.page} and put it there" if card.page else "Put it there"
         super().__init__(
-            f"{card.title} must have {' or '.join(card.files)} in {folder}, but {state}. Download it from {card.page} "
-            f"and put it there, or set BORDERLINE_RAW to the folder that holds {folder.name}/."
+            f"{card.title} must have {' or '.join(card.files)} in {folder}, but {state}. {remedy}, or set "
+            f"BORDERLINE_RAW to the folder that holds {folder.name}/."
         )
 
 

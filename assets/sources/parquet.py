@@ -1,0 +1,60 @@
+"""Parquet files, batch by batch; a row's line is its number from 1."""
+
+import json
+from collections.abc import Iterator
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from assets.sources.chunks import SHOWN, Chunk, bad_rows
+from assets.sources.contract import UnusableSource
+from assets.sources.files import RawFile
+
+BATCH = 250_000
+"""Rows of a chunk."""
+
+
+def columns(file: RawFile) -> dict[str, str]:
+    """The file's columns and the names of their types.
+
+    Raises:
+        UnusableSource: it is damaged, or holds no row.
+    """
+    parquet = _opened(file)
+    if parquet.metadata.num_rows == 0:
+        raise UnusableSource(f"{file.name} must hold rows, got none. Bring its rows, or take it away.")
+    return {field.name: str(field.type) for field in parquet.schema_arrow}
+
+
+def chunks(file: RawFile, wanted: tuple[str, ...]) -> Iterator[Chunk]:
+    """The rows of a file, with the columns `wanted` in the types they have.
+
+    Raises:
+        UnusableSource: it is damaged.
+    """
+    line = 1
+    try:
+        for batch in _opened(file).iter_batches(batch_size=BATCH, columns=list(dict.fromkeys(wanted))):
+            records = pl.DataFrame(pa.Table.from_batches([batch])).select(wanted)
+            numbered = records.with_columns(line=pl.int_range(line, line + records.height, dtype=pl.Int64))
+            yield Chunk(numbered, lambda place, rows=records: _shown(rows, place), bad_rows([]))
+            line += records.height
+    except (pa.ArrowException, OSError) as error:
+        raise UnusableSource(f"{file.name}, after row {line - 1:,}: {_damaged(error)}") from error
+
+
+def _opened(file: RawFile) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file.path)
+    except (pa.ArrowException, OSError) as error:
+        raise UnusableSource(f"{file.name}: {_damaged(error)}") from error
+
+
+def _damaged(error: Exception) -> str:
+    shown = str(error).splitlines()[0][:SHOWN]
+    return f"must be a readable Parquet file, got: {shown}. Copy it again; it is cut off or damaged."
+
+
+def _shown(records: pl.DataFrame, place: int) -> str:
+    return json.dumps(records.row(place, named=True), default=str, ensure_ascii=False)[:SHOWN]

@@ -1,0 +1,166 @@
+"""The files of a table that a user names: found below their folder, opened, their columns held against the mapping.
+
+A path cannot leave the folder: neither by what it says nor by a link.
+"""
+
+import difflib
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assets.datasets import TableFiles
+from assets.sources import delimited, json_lines, parquet
+from assets.sources.chunks import Chunk
+from assets.sources.contract import MissingRawFile, SourceCard, UnusableSource
+from assets.sources.files import RawFile
+
+_ENDINGS = {
+    ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "json_lines", ".ndjson": "json_lines",
+    ".json": "json_lines", ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one file holds of a table: its columns, and how its records are read."""
+
+    file: RawFile
+    columns: tuple[str, ...]
+    types: Mapping[str, str]
+    """Of each column, where the format has types."""
+    chunks: Callable[[tuple[str, ...]], Iterator[Chunk]]
+    """Wanted columns → chunks."""
+
+
+def files_of(table: TableFiles, folder: Path, card: SourceCard) -> list[RawFile]:
+    """The files of a table in the order of their names; hidden ones in a folder are passed over.
+
+    Raises:
+        MissingRawFile: there is none.
+        UnusableSource: a link leads out of the folder.
+    """
+    place = folder / table.path
+    if place.is_dir():
+        found = [path for path in place.iterdir() if path.is_file() and path.name[0] not in "._"]
+    elif place.is_file():
+        found = [place]
+    else:
+        found = [path for path in folder.glob(table.path) if path.is_file() and path.name[0] not in "._"]
+    for path in found:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise UnusableSource(
+                f"{path.relative_to(folder)} must lie in {folder}, got a link to {path.resolve()}. Put the file there."
+            )
+    if not found:
+        raise MissingRawFile(card, folder)
+    return [_raw_file(path, folder) for path in sorted(found)]
+
+
+def _raw_file(path: Path, folder: Path) -> RawFile:
+    """The file, or the only member of a zip archive."""
+    name = path.relative_to(folder).as_posix()
+    if path.suffix != ".zip":
+        return RawFile(path, None, name)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir()]
+    except zipfile.BadZipFile as error:
+        raise UnusableSource(f"{name} must be a zip archive, got: {error}. Copy it again.") from error
+    if len(members) != 1 or members[0].flag_bits & 1:
+        raise UnusableSource(
+            f"{name} must hold one file that is not encrypted, got {len(members)} files. Unpack it into the folder."
+        )
+    return RawFile(path, members[0].filename, f"{name}/{members[0].filename}")
+
+
+def _format(table: TableFiles, file: RawFile) -> str:
+    if table.format is not None:
+        return table.format
+    endings = [ending for ending in file.path.suffixes[-2:] if ending not in (".gz", ".zip")]
+    found = _ENDINGS.get(endings[-1].lower()) if endings else None
+    if found is None:
+        raise UnusableSource(
+            f"{file.name} must end in {', '.join(_ENDINGS)} (also .gz or .zip), got {file.path.suffix or 'no ending'}. "
+            "Write format: csv, tsv, json_lines or parquet, or name the files by a glob."
+        )
+    return found
+
+
+def _part(table: TableFiles, file: RawFile) -> Part:
+    match _format(table, file):
+        case "parquet":
+            types = parquet.columns(file)
+            return Part(file, tuple(types), types, lambda wanted: parquet.chunks(file, wanted))
+        case "json_lines":
+            names = json_lines.keys(file, table.encoding)
+            return Part(file, names, {}, lambda wanted: json_lines.chunks(file, table.encoding, wanted))
+        case form:
+            delimiter = table.delimiter or ("\t" if form == "tsv" else ",")
+            dialect = delimited.Dialect(delimiter, table.quote != "none", table.encoding)
+            first = delimited.header(file, dialect)
+            names = table.columns or first
+            return Part(
+                file,
+                names,
+                {},
+                lambda wanted: delimited.chunks(file, dialect, names, wanted, has_header=table.columns is None),
+            )
+
+
+def inspected(table: TableFiles, wanted: Sequence[str], folder: Path, card: SourceCard) -> list[Part]:
+    """Every file of a table, opened: each has the wanted columns once, and of the same types.
+
+    Raises:
+        MissingRawFile: there is none.
+        UnusableSource: one lacks a column, has it twice, or in another type than the file before.
+    """
+    parts = [_part(table, file) for file in files_of(table, folder, card)]
+    first = parts[0]
+    for part in parts:
+        for column in wanted:
+            if part.columns.count(column) > 1:
+                raise UnusableSource(
+                    f"{part.file.name}: column '{column}' must stand once, got it {part.columns.count(column)} times. "
+                    "Rename one of them."
+                )
+            if column not in part.columns:
+                raise UnusableSource(_lacking(part, column, first, table))
+            types = first.types.get(column), part.types.get(column)
+            if types[0] != types[1]:
+                raise UnusableSource(
+                    f"{part.file.name}: column '{column}' must be of the type {types[0]} that it has in "
+                    f"{first.file.name}, got {types[1]}. Write the files with one schema."
+                )
+            if types[1] is not None and types[1].startswith(("list", "large_list", "struct", "map", "fixed")):
+                raise UnusableSource(
+                    f"{part.file.name}: column '{column}' must hold one value a row, got {types[1]}. Flatten it."
+                )
+    return parts
+
+
+def _lacking(part: Part, column: str, first: Part, table: TableFiles) -> str:
+    if column in first.columns:
+        return (
+            f"{part.file.name} must have the column '{column}' that {first.file.name} has, got "
+            f"{_listed(part.columns)}. Write the files with one schema."
+        )
+    close = difflib.get_close_matches(column, part.columns, n=1) or [
+        name for name in part.columns if name.lower() == column.lower()
+    ]
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    others = [mark for mark in (",", ";", "\t", "|") if len(part.columns) == 1 and mark in part.columns[0]]
+    if others:
+        hint = f" It looks split by {others[0]!r}: write delimiter: {_yaml(others[0])}."
+    elif table.columns is not None:
+        hint += " The names come from `columns`."
+    return f"{part.file.name} must have the column '{column}', got {_listed(part.columns)}.{hint}"
+
+
+def _yaml(mark: str) -> str:
+    return '"\\t"' if mark == "\t" else f"'{mark}'"
+
+
+def _listed(columns: Sequence[str]) -> str:
+    names = [name if len(name) <= 60 else f"{name[:57]}…" for name in columns[:20]]
+    return ", ".join(names) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "") or "none"
