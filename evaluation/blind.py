@@ -19,7 +19,7 @@ from evaluation.candidate_lists import CandidateLists, candidate_lists
 
 Floats = NDArray[np.float64]
 
-_MAX_PAIRS = 500_000
+_MAX_PAIRS = 200_000
 """(candidate, remembered list) pairs that the shared-list rule compares; beyond it, fewer rows are judged."""
 _MAX_MEMORIES = 10
 """Remembered lists per target: the closest of ten shows a seeded sampler as well as the closest of all."""

@@ -19,9 +19,9 @@ from evaluation.candidate_lists import CandidateLists, Ids, candidate_lists
 from evaluation.leakage.rates import NOISE, Numbers, message
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
-_MOST_ROWS = 10_000
+_MOST_ROWS = 5_000
 """Rows of each split that are judged; of more, a sample."""
-_MOST_INTERACTIONS = 200_000
+_MOST_INTERACTIONS = 100_000
 """Train interactions that the rules about neighbours learn from; of more, a sample of users."""
 _WITHIN = 5
 """How far apart in a user's order two items may be to go together."""
@@ -237,12 +237,14 @@ def _scores(split: str, rows: pl.DataFrame, lists: CandidateLists, learned: _Lea
         ("next_id", _nearness(ids, lists, last), _next(ids, last, depth)),
         ("next_in_order", _nearness(learned.place, lists, last), _next(learned.place, last, depth)),
     ]
-    n = lists.items.shape[1]
+    n, seen = lists.items.shape[1], _shown(rows, n_items)
     chance = Shortcut(split, "chance", 1.0 / n, min(1.0, _TOP / n_items))
     return [
         chance,
         *(
-            Shortcut(split, name, float(shared_hits(scores, lists).mean()), _recall(ranked, rows, n_items))
+            Shortcut(
+                split, name, float(shared_hits(scores, lists).mean()), _recall(ranked, lists.target, seen, n_items)
+            )
             for name, scores, ranked in found
         ),
     ]
@@ -290,11 +292,14 @@ def _co_occurring(lists: CandidateLists, last: Ids, learned: _Learned, depth: in
     return scores, np.where(nth < ends[:, None], others[np.minimum(nth, others.size - 1)], -1)
 
 
-def _recall(ranked: Ids, rows: pl.DataFrame, n_items: int) -> float:
+def _shown(rows: pl.DataFrame, n_items: int) -> Ids:
+    """Every (row, item of its history) as one number, in order."""
+    cells = rows.select(pl.int_range(pl.len()).alias("row"), "history").explode("history")
+    return np.sort(cells["row"].to_numpy() * n_items + cells["history"].to_numpy())
+
+
+def _recall(ranked: Ids, target: Ids, seen: Ids, n_items: int) -> float:
     """Share of rows whose target is among the first ten of a ranked list without the row's history."""
-    target = rows["target"].to_numpy().astype(np.int64)
-    shown = rows.select(pl.int_range(pl.len()).alias("row"), "history").explode("history")
-    seen = np.unique(shown["row"].to_numpy() * n_items + shown["history"].to_numpy())
     cells = np.arange(target.size)[:, None] * n_items + ranked
     place = np.minimum(np.searchsorted(seen, cells), seen.size - 1)
     is_target = ranked == target[:, None]
