@@ -4,7 +4,7 @@ One YAML in `datasets/` for each; the file name is its key, and its partition.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -185,12 +185,79 @@ class LeaveOneOut(Frozen):
     kind: Literal["leave_one_out"] = "leave_one_out"
 
 
-Split = Annotated[LeaveOneOut, Field(discriminator="kind")]
+def _in_utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+Time = Annotated[datetime, AfterValidator(_in_utc)]
+"""A date or a time, UTC unless it says otherwise."""
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class GlobalTimeSplit(Frozen):
+    """Two moments cut the log of all users: train before the first, validation between, test from the second on.
+
+    Given as two times, or as the shares of the interactions that validation and test should hold.
+    """
+
+    kind: Literal["global_time"]
+    validation_from: Time | None = None
+    """The first moment of validation; everything before it is train."""
+    test_from: Time | None = None
+    """The first moment of test."""
+    validation_share: Share | None = None
+    """Share of the interactions in validation, up to ties in time, which are never torn apart."""
+    test_share: Share | None = None
+    """Share of the interactions in test, up to ties in time."""
+
+    @model_validator(mode="after")
+    def _times_or_shares(self) -> Self:
+        times, shares = (self.validation_from, self.test_from), (self.validation_share, self.test_share)
+        given = [value is not None for value in (*times, *shares)]
+        if given not in ([True, True, False, False], [False, False, True, True]):
+            raise ValueError("must have either validation_from and test_from, or validation_share and test_share")
+        first, second = times
+        if first is not None and second is not None and first >= second:
+            raise ValueError(f"validation_from must be before test_from, got {first} and {second}")
+        if sum(share or 0 for share in shares) >= 1:
+            raise ValueError(f"validation_share and test_share must leave something to train, got {shares}")
+        return self
+
+
+class UserSplit(Frozen):
+    """Users are held out whole, by a hash of seed and raw id; a held-out user's last interaction is judged."""
+
+    kind: Literal["user"]
+    validation_share: Share = 0.1
+    """Share of the users in validation, up to chance."""
+    test_share: Share = 0.1
+    """Share of the users in test, up to chance."""
+
+    @model_validator(mode="after")
+    def _somebody_trains(self) -> Self:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError(
+                "validation_share and test_share must leave users to train, "
+                f"got {self.validation_share} and {self.test_share}"
+            )
+        return self
+
+
+class RandomHoldout(Frozen):
+    """For a log without any order: one interaction of each user, by hash, is test, another one validation."""
+
+    kind: Literal["random_holdout"]
+
+
+Split = Annotated[LeaveOneOut | GlobalTimeSplit | UserSplit | RandomHoldout, Field(discriminator="kind")]
 
 
 class Histories(Frozen):
-    """How much of a user's past a row shows."""
+    """How much of a user's past a row shows, and which train interactions are learned as targets."""
 
+    kind: Literal["sliding", "one_per_user"] = "sliding"
+    """sliding: every train interaction but a user's first is the target of a row. one_per_user: only a user's last one,
+    so that active users do not outweigh others; far fewer rows. Validation and test rows are the same for both."""
     max_length: int = Field(default=50, ge=2)
     """Most items a history holds; the oldest are left out."""
 
@@ -200,6 +267,9 @@ class Candidates(Frozen):
 
     n: int = Field(default=20, ge=2)
     """Length of a candidate set: the target and n - 1 items that the user never touched."""
+    draw: Literal["uniform", "popularity", "available"] = "uniform"
+    """uniform: each set of untouched items is equally likely. popularity: one after the other, in proportion to their
+    train interactions. available: uniform among those that the log had shown by the time of the target."""
 
 
 class DatasetConfig(Frozen):

@@ -11,10 +11,13 @@ import polars as pl
 from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import SCRATCH, Content, Inputs, check, check_specs, leak_check, number, publish, warning
-from assets.transforms.guarantees import interactions_are_chronological, split_is_leave_one_out
+from assets.publication import SCRATCH, Content, Inputs, check, check_specs, leak_check, publish, warning, write_table
+from assets.schemas import SCHEMAS
+from assets.transforms.chunks import from_parts
+from assets.transforms.guarantees import interactions_are_chronological
 from assets.transforms.interactions import clean_interactions
-from assets.transforms.splits import assign_split
+from assets.transforms.split_guarantees import split_keeps_its_guarantee
+from assets.transforms.splits import describe_log, order_of, split_parts
 from evaluation.leakage import order_leakage, title_leakage
 
 TABLES = ("interactions", "users", "items")
@@ -57,30 +60,43 @@ def cleaned(
     config = load_dataset(dataset)
 
     def clean(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        raw = inputs["raw_interactions"].scan()
         result = clean_interactions(
-            inputs["raw_interactions"].scan(),
+            raw,
             inputs["raw_items"].table(),
             config.cleaning,
             seed=config.seed,
             scratch=staged[SCRATCH],
         )
-        interactions = assign_split(result.interactions.collect(), config.split)
-        report = asdict(result.report)
-        per_user = interactions.group_by("user_id").len()["len"]
+        order = order_of(raw)
+
+        def parts() -> Iterator[pl.DataFrame]:
+            return split_parts(
+                result.interactions,
+                config.split,
+                order=order,
+                users=result.users,
+                items=result.items,
+                seed=config.seed,
+            )
+
+        path = staged["interactions"] / "interactions.parquet"
+        interactions = write_table(from_parts(parts, SCHEMAS["interactions"].dtypes), path)
         statistics = {
-            **report,
+            **asdict(result.report),
+            **describe_log(interactions),
+            "ordered_by": order,
             "n_users": result.users.height,
             "n_items": result.items.height,
-            "interactions_per_user_median": number(per_user.cast(pl.Float64).median()),
-            "density": interactions.height / max(1, result.users.height * result.items.height),
+            "density": result.report.interactions / max(1, result.users.height * result.items.height),
         }
         return {
             "interactions": Content(
-                interactions,
+                path,
                 statistics,
                 [
                     check("in_time_order", interactions_are_chronological(interactions)),
-                    check("split_keeps_its_guarantee", split_is_leave_one_out(interactions)),
+                    check("split_keeps_its_guarantee", split_keeps_its_guarantee(interactions, config.split)),
                     leak_check("order_is_one_in_time", order_leakage(interactions)),
                 ],
             ),

@@ -74,8 +74,9 @@ def check(name: str, *findings: Finding) -> Check:
 class Content:
     """What one asset holds, before it is published: a table, or files already written into its staging folder."""
 
-    table: pl.DataFrame | pl.LazyFrame | None = None
-    """A LazyFrame is written in streaming, then validated in chunks: it need not fit in memory."""
+    table: pl.DataFrame | pl.LazyFrame | Path | None = None
+    """A LazyFrame is written in streaming, then validated in chunks: it need not fit in memory. A Path is the file that
+    `write_table` has already made in the staging folder, so that checks can look at what will be published."""
     metadata: Metadata = field(default_factory=dict)
     checks: Sequence[Check] = ()
 
@@ -199,16 +200,18 @@ def _written(name: str, content: Content, staged: Path) -> _Written:
         n_rows = validate(content.table, SCHEMAS[name])
         write_table(content.table, path)
     else:
-        write_table(content.table, path)
+        if isinstance(content.table, pl.LazyFrame):
+            write_table(content.table, path)
         n_rows = validate(pl.scan_parquet(path, glob=False), SCHEMAS[name])
-    shown = dg.MetadataValue.md(preview(content.table.lazy().head(PREVIEW_ROWS).collect()))
+    shown = dg.MetadataValue.md(preview(pl.scan_parquet(path, glob=False).head(PREVIEW_ROWS).collect()))
     metadata = {"dagster/row_count": n_rows, "preview": shown, **content.metadata}
     return _Written(n_rows, metadata, [Check("schema", True, {"rows": n_rows}), *content.checks])
 
 
-def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path) -> None:
-    """Writes a table as Parquet, the same bytes for the same rows however they were cut into chunks."""
+def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path) -> pl.LazyFrame:
+    """Writes a table as Parquet, the same bytes for the same rows however they were cut into chunks; and scans it."""
     table.lazy().sink_parquet(path, compression="zstd", row_group_size=ROW_GROUP)
+    return pl.scan_parquet(path, glob=False)
 
 
 def _summary(written: Mapping[str, _Written], partition: Partition, seconds: float) -> str:

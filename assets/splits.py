@@ -6,10 +6,11 @@ from typing import Any
 
 import dagster as dg
 
+from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
 from assets.publication import Content, Inputs, check_specs, publish
-from assets.transforms.splits import summarise_splits
+from assets.transforms.splits import GUARANTEES, NO_TIMES, summarise_splits
 
 
 @dg.asset(
@@ -18,7 +19,7 @@ from assets.transforms.splits import summarise_splits
     group_name="core",
     kinds={"polars", "parquet"},
     owners=["team:data"],
-    code_version="1",
+    code_version="2",
     check_specs=check_specs("splits"),
 )
 def splits(
@@ -26,8 +27,29 @@ def splits(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     """Interactions, users, items and time span of train, validation and test."""
     dataset = context.partition_key
+    split = load_dataset(dataset).split
 
     def summarise(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        return {"splits": Content(summarise_splits(inputs["interactions"].table()))}
+        table = summarise_splits(inputs["interactions"].scan())
+        promise = GUARANTEES[split.kind]
+        held_out = {f"{name}_from": str(first) for name, first in table.select("split", "first_at").rows()[1:] if first}
+        counts = {f"interactions_{name}": n for name, n in table.select("split", "interactions").iter_rows()}
+        is_dated = table["first_at"].null_count() < table.height
+        metadata = {
+            **counts,
+            **held_out,
+            "split": split.kind,
+            "guarantees": promise.given,
+            "does_not_guarantee": promise.not_given,
+            **({} if is_dated or split.kind == "random_holdout" else {"order": NO_TIMES}),
+        }
+        return {"splits": Content(table, metadata)}
 
-    yield from publish(context, lake, summarise, partition=(dataset,), inputs=[("interactions", (dataset,))], config={})
+    yield from publish(
+        context,
+        lake,
+        summarise,
+        partition=(dataset,),
+        inputs=[("interactions", (dataset,))],
+        config=split.model_dump(mode="json"),
+    )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from assets.transforms.lists import flat
 
 Ints = NDArray[np.int64]
+Table = pl.DataFrame | pl.LazyFrame
 
 _CHUNK = 100_000  # histories looked at at a time: bounds memory at 100,000 · max_length elements
 
@@ -61,34 +62,25 @@ def require(findings: Iterable[Finding]) -> None:
         raise GuaranteeBroken(" ".join(broken))
 
 
-def interactions_are_chronological(interactions: pl.DataFrame) -> Finding:
+def interactions_are_chronological(interactions: Table) -> Finding:
     """A user's interactions stand together, and none is earlier than the one before it."""
-    gaps = interactions.with_row_index("row").with_columns(
-        is_scattered=pl.col("row").diff().over("user_id").fill_null(1) != 1,
-        is_early=pl.col("at") < pl.col("at").shift(1).over("user_id"),
-    )
-    return _finding(
+    table = interactions.lazy().select("user_id", pl.col("at").to_physical()).collect(engine="streaming")
+    user, at = table["user_id"].to_numpy(), table["at"].fill_null(0).to_numpy()
+    is_wrong = np.zeros(len(user), dtype=bool)
+    is_same = user[1:] == user[:-1]
+    is_wrong[1:] = is_same & (at[1:] < at[:-1])
+    begins = np.concatenate([[0], np.flatnonzero(~is_same) + 1])[: len(user)]
+    order = np.argsort(user[begins], kind="stable")
+    repeats = order[1:][user[begins][order][1:] == user[begins][order][:-1]]
+    is_wrong[begins[repeats]] = True  # the user had rows before, and another user's in between
+    rows = np.flatnonzero(is_wrong)
+    shown = [interactions.lazy().select("user_id", "at").slice(row, 1).collect() for row in rows[:5].tolist() or [0]]
+    return Finding(
         "A user's interactions must stand together in chronological order",
-        interactions.height,
-        gaps.filter(pl.col("is_scattered") | pl.col("is_early").fill_null(False)).select("row", "user_id", "at"),
+        len(user),
+        len(rows),
+        pl.concat(shown)[: len(rows)].select(pl.Series("row", rows[:5]), "user_id", "at"),
         "Sort by user_id and time before anything is split.",
-    )
-
-
-def split_is_leave_one_out(interactions: pl.DataFrame) -> Finding:
-    """Per user in chronological order: train, …, train, validation, test; or train only."""
-    from_last = pl.len() - 1 - pl.int_range(pl.len())
-    is_held_out = (pl.col("split") != "train").any().over("user_id")
-    place = from_last.over("user_id")
-    wanted = pl.when(~is_held_out | (place > 1)).then(pl.lit("train"))
-    wanted = wanted.when(place == 0).then(pl.lit("test")).otherwise(pl.lit("validation"))
-    rows = interactions.with_columns(row=pl.int_range(pl.len()), wanted=wanted, length=pl.len().over("user_id"))
-    wrong = (pl.col("split") != pl.col("wanted")) | (is_held_out & (pl.col("length") < 3))
-    return _finding(
-        "The last interaction of a user must be test, the one before it validation, all earlier ones train",
-        interactions.height,
-        rows.filter(wrong).select("row", "user_id", "split", "wanted"),
-        "Assign the split again from chronologically sorted interactions.",
     )
 
 

@@ -19,12 +19,12 @@ from assets.transforms.guarantees import (
     interactions_are_chronological,
     one_target_per_candidate_set,
     require,
-    split_is_leave_one_out,
     training_touches_no_held_out_item,
 )
 from assets.transforms.histories import build_histories
 from assets.transforms.interactions import Cleaned, clean_interactions, k_core
 from assets.transforms.preferences import choose_negatives
+from assets.transforms.split_guarantees import split_is_leave_one_out
 from assets.transforms.splits import assign_split
 from training.config import Negatives
 
@@ -62,11 +62,19 @@ def cleaned(raw: pl.DataFrame, seed: int = 0, **rules: object) -> Cleaned:
         raise
 
 
+def split_of(interactions: pl.LazyFrame) -> pl.DataFrame:
+    try:
+        return assign_split(interactions, LeaveOneOut())
+    except ValueError as error:
+        assume("validation 0, test 0" not in str(error))
+        raise
+
+
 def from_raw_to_candidates(
     raw: pl.DataFrame, seed: int, repeats: str, ties: str = "file_order"
 ) -> dict[str, pl.DataFrame]:
     clean = cleaned(raw, seed, repeats=repeats, ties=ties)
-    interactions = assign_split(clean.interactions.collect(), LeaveOneOut())
+    interactions = split_of(clean.interactions)
     histories = build_histories(interactions, Histories(max_length=4))
     # The catalogue has more items than the core, so that nobody runs out of untouched ones.
     sets = draw_candidates(histories, interactions, 30, Candidates(n=6), seed)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from assets.datasets import Candidates, Histories, LeaveOneOut
-from assets.transforms import guarantees
+from assets.transforms import guarantees, split_guarantees
 from assets.transforms.candidates import draw_candidates
 from assets.transforms.guarantees import Finding, GuaranteeBroken, require
 from assets.transforms.histories import build_histories
@@ -62,7 +62,7 @@ def lake() -> Lake:
 
 CHECKS: dict[str, Callable[[Lake], Finding]] = {
     "chronological": lambda lake: guarantees.interactions_are_chronological(lake.interactions),
-    "leave_one_out": lambda lake: guarantees.split_is_leave_one_out(lake.interactions),
+    "leave_one_out": lambda lake: split_guarantees.split_is_leave_one_out(lake.interactions),
     "precede": lambda lake: guarantees.histories_precede_targets(lake.histories, lake.interactions),
     "held_out": lambda lake: guarantees.training_touches_no_held_out_item(lake.histories, lake.interactions),
     "one_target": lambda lake: guarantees.one_target_per_candidate_set(lake.histories, lake.candidate_sets),

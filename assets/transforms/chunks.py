@@ -1,0 +1,59 @@
+"""Tables read and made a part at a time, so that one need not fit in memory. No result depends on a part's size."""
+
+from collections.abc import Callable, Iterator
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+Table = pl.DataFrame | pl.LazyFrame
+"""A table in memory, or one that is read from disk when it is needed."""
+
+ROWS = 1_000_000
+"""Rows of a part: some 30 MB of interactions."""
+
+
+def parts(table: Table, rows: int = ROWS) -> Iterator[pl.DataFrame]:
+    """The table, about `rows` rows at a time, in order."""
+    if isinstance(table, pl.DataFrame):
+        yield from table.iter_slices(rows)
+    else:
+        yield from table.collect_batches(chunk_size=rows, maintain_order=True)
+
+
+def parts_of_whole_users(table: Table, rows: int = ROWS) -> Iterator[pl.DataFrame]:
+    """The table in parts of about `rows` rows that hold all rows of each of their users; a user's rows stand together.
+
+    >>> log = pl.DataFrame({"user_id": [0, 0, 0, 1, 2]})
+    >>> [part["user_id"].to_list() for part in parts_of_whole_users(log, rows=2)]
+    [[0, 0, 0], [1], [2]]
+    """
+    last: list[pl.DataFrame] = []  # rows of one user, who may go on in the next part
+    for part in parts(table, rows):
+        user = part["user_id"]
+        begins = part.height - int((user == user[-1]).sum())
+        if last and (begins or last[-1]["user_id"][-1] != user[-1]):
+            yield pl.concat([*last, part[:begins]])
+            last = []
+        elif begins:
+            yield part[:begins]
+        last.append(part[begins:])
+    if last:
+        yield pl.concat(last)
+
+
+def from_parts(make: Callable[[], Iterator[pl.DataFrame]], schema: dict[str, pl.DataType]) -> pl.LazyFrame:
+    """A table whose parts are made when it is written; `make` is called anew each time it is."""
+
+    def source(
+        columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        left = n_rows
+        for part in make():
+            part = part if left is None else part.head(left)
+            left = None if left is None else left - part.height
+            part = part if predicate is None else part.filter(predicate)
+            yield part if columns is None else part.select(columns)
+            if left == 0:
+                return
+
+    return register_io_source(source, schema=schema, validate_schema=True)
