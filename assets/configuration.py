@@ -26,8 +26,11 @@ def project_folder() -> Path:
 
 
 def raw_folder(dataset: str) -> Path:
-    """Where the raw files of a data set are looked for: `BORDERLINE_RAW/<key>`, by default `data/raw/<key>`."""
-    return Path(os.environ.get("BORDERLINE_RAW") or "data/raw").resolve() / dataset
+    """Where the raw files of a data set are looked for: `BORDERLINE_RAW/<key>`, by default `data/raw/<key>`.
+
+    A data set may name another folder than its key: two can be made from the same files.
+    """
+    return Path(os.environ.get("BORDERLINE_RAW") or "data/raw").resolve() / (load_dataset(dataset).folder or dataset)
 
 
 def dataset_keys() -> list[str]:

@@ -29,6 +29,19 @@ InnerPath = Annotated[str, AfterValidator(_inner_path)]
 """A file, folder or glob below the data set's raw folder, with forward slashes."""
 
 
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,127}", name):
+        raise ValueError(
+            f"must be one plain name of letters, digits, spaces and . _ + -, got {name!r}. Put the file or folder "
+            "itself there; a path is not taken."
+        )
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_plain_name)]
+"""The name of a file or folder, which cannot leave the folder it is looked for in."""
+
+
 class DemoSource(Frozen):
     """The built-in simulated shop; see `assets/sources/demo.py` for its mechanism."""
 
@@ -49,7 +62,55 @@ class MovieLensSource(FileSource):
     """A MovieLens release, as its official zip or unpacked."""
 
     kind: Literal["movielens"]
-    release: Literal["100k"]
+    release: Literal["100k", "1m", "10m", "20m", "25m", "32m", "latest-small", "latest"]
+    ratings: PlainName | None = None
+    """Another file of ratings in the release's own layout, plain or .gz; the published one when absent."""
+
+
+class LastfmSource(FileSource):
+    """HetRec 2011 Last.fm, as its official zip or unpacked."""
+
+    kind: Literal["lastfm"]
+    interactions: Literal["listens", "tags"]
+    """Play counts, which have no time, or tag assignments, which have the month."""
+
+
+class SteamSource(FileSource):
+    """Steam purchases and hours of play (steam-200k), as its CSV file or as the zip of CaseRecommender."""
+
+    kind: Literal["steam"]
+
+
+class OnlineRetailSource(FileSource):
+    """Online Retail II: the invoice lines of a shop, as the official spreadsheet or as Parquet."""
+
+    kind: Literal["online_retail"]
+    files: tuple[PlainName, ...] = ()
+    """Parquet files with the columns of the spreadsheet; the official spreadsheet when empty."""
+
+
+class PublishedCounts(Frozen):
+    """What the publisher states about a data set; an absent count is not stated."""
+
+    interactions: int | None = Field(default=None, ge=1)
+    users: int | None = Field(default=None, ge=1)
+    items: int | None = Field(default=None, ge=1)
+
+
+class AmazonSource(FileSource):
+    """Amazon reviews of one category, as JSON lines, in the layout of any of the years."""
+
+    kind: Literal["amazon"]
+    year: Literal[2014, 2018, 2023]
+    """Which release the files are of: it says where to get them and on what terms."""
+    category: str = Field(min_length=1)
+    """What the publisher calls it: Beauty, Industrial_and_Scientific."""
+    reviews: PlainName
+    """JSON lines, plain or .gz: one review each."""
+    metadata: PlainName | None = None
+    """JSON lines (2014: Python literals), plain or .gz: one product each. Titles are the ids, when absent."""
+    published: PublishedCounts = Field(default_factory=PublishedCounts)
+    """The publisher's counts of this category, compared with what is read."""
 
 
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
@@ -162,7 +223,10 @@ class TabularSource(FileSource, TableFiles):
         return self
 
 
-Source = Annotated[DemoSource | MovieLensSource | TabularSource, Field(discriminator="kind")]
+Source = Annotated[
+    DemoSource | MovieLensSource | LastfmSource | SteamSource | OnlineRetailSource | AmazonSource | TabularSource,
+    Field(discriminator="kind"),
+]
 
 
 class Cleaning(Frozen):
@@ -276,6 +340,8 @@ class DatasetConfig(Frozen):
     """The whole meaning of `datasets/<key>.yaml`."""
 
     source: Source
+    folder: PlainName | None = None
+    """The folder of the raw files, inside BORDERLINE_RAW; the data set's key, when absent."""
     cleaning: Cleaning = Cleaning()
     split: Split = LeaveOneOut()
     histories: Histories = Histories()

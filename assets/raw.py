@@ -10,9 +10,16 @@ from assets.configuration import load_dataset, raw_folder
 from assets.partitions import DATASETS
 from assets.ports import Lake
 from assets.publication import SCRATCH, Content, Inputs, check_specs, preview, publish
-from assets.sources import compared_with_published, read_source, source_card, source_files
+from assets.sources import (
+    DIFFERS,
+    compared_with_published,
+    file_verdicts,
+    read_source,
+    source_card,
+    source_files,
+)
 
-SPEC = {"group_name": "raw", "kinds": {"duckdb", "parquet"}, "owners": ["team:data"], "code_version": "2"}
+SPEC = {"group_name": "raw", "kinds": {"duckdb", "parquet"}, "owners": ["team:data"], "code_version": "3"}
 TABLES = ("raw_interactions", "raw_items", "quarantine")
 
 
@@ -52,6 +59,13 @@ def raw(
         origin: dict[str, Any] = {"source": card.title, "terms": card.terms, "sha256": dg.MetadataValue.json(files)}
         if card.page:
             origin["official_page"] = dg.MetadataValue.url(card.page)
+        if card.note:
+            origin["note"] = card.note
+        verdicts = file_verdicts(config.source, folder, files)
+        if verdicts:
+            origin["as_published"] = dg.MetadataValue.json(verdicts)
+        for name in [name for name, verdict in verdicts.items() if verdict == DIFFERS]:
+            context.log.warning(f"{name} {DIFFERS}, byte for byte; it is read all the same")
         counts: dict[str, Any] = {"quarantined_rows": tables.quarantine.height}
         if card.published:
             comparison = compared_with_published(tables, card.published)

@@ -1,9 +1,11 @@
 """`borderline`: the same graph as in the Dagster UI, without a browser.
 
 borderline run --dataset demo --experiments sft,dmpo-k15     materialise what is missing, print the leaderboard
+borderline ingest --dataset demo                             raw files to clean tables and candidate sets, no training
 borderline leaderboard --dataset demo --format json          the last leaderboard
 borderline ui                                                Dagster and MLflow on loopback
 borderline datasets                                          the data sets, and whether their raw files are here
+borderline datasets show ml-1m                               what to download, where to put it, what its file chooses
 """
 
 import errno
@@ -23,7 +25,6 @@ import typer
 
 from assets.configuration import (
     ConfigurationError,
-    dataset_keys,
     experiment_keys,
     load_dataset,
     load_experiment,
@@ -90,6 +91,25 @@ def run(
     typer.echo(
         f"\n{time.monotonic() - started:.0f} s. Runs, tables and models to click through: borderline ui (make ui)"
     )
+
+
+@app.command()
+def ingest(
+    dataset: Dataset,
+    force: Annotated[bool, typer.Option("--force", help="Compute again what is unchanged.")] = False,
+) -> None:
+    """Read the raw files of a data set and make its tables, up to histories and candidate sets. Nothing is trained."""
+    load_dataset(dataset)
+    check_raw_files(dataset)
+    started = time.monotonic()
+    with _instance() as instance:
+        from orchestration.datasets import ingested
+        from orchestration.pipeline import Pipeline
+
+        pipeline = Pipeline(instance, force=force)
+        pipeline.ingest(dataset)
+        typer.echo("\n" + "\n".join(ingested(pipeline.lake, dataset)))
+    typer.echo(f"\n{time.monotonic() - started:.0f} s. The tables to click through: borderline ui (make ui)")
 
 
 @app.command()
@@ -165,42 +185,25 @@ def ui(
 def datasets(context: typer.Context) -> None:
     """List the data sets, and whether their raw files are here."""
     if context.invoked_subcommand is None:
-        from assets.sources import MissingRawFile, source_card, source_files
+        from orchestration.datasets import listed
 
-        for key in dataset_keys():
-            source = load_dataset(key).source
-            try:
-                source_files(source, raw_folder(key))
-                state = "ready"
-            except MissingRawFile:
-                state = f"raw files missing; borderline datasets show {key}"
-            typer.echo(f"{key:<20} {source_card(source).title:<40} {state}")
+        for line in listed():
+            typer.echo(line)
 
 
 @datasets_app.command()
-def show(key: str) -> None:
-    """Say where the raw files of a data set come from and where to put them."""
-    from assets.sources import source_card
+def show(key: Annotated[str, typer.Argument(help="A file in datasets/, without .yaml.")]) -> None:
+    """Say what to download for a data set, where to put it, on what terms, and what its file chooses."""
+    from orchestration.datasets import shown
 
-    card = source_card(load_dataset(key).source)
-    typer.echo(card.title)
-    if card.page is not None:
-        typer.echo(f"official page   {card.page}")
-        typer.echo(f"put into        {raw_folder(key)}: {' or '.join(card.files)}")
-    typer.echo(f"terms           {card.terms}")
-    if card.published is not None:
-        published = card.published
-        typer.echo(
-            f"published       {published.interactions:,} interactions, {published.users:,} users, "
-            f"{published.items:,} items"
-        )
+    typer.echo(shown(key))
 
 
 def check_raw_files(dataset: str) -> None:
     """Refuses a data set whose raw files are not here, before anything is computed."""
-    from assets.sources import source_files
+    from assets.sources import located
 
-    source_files(load_dataset(dataset).source, raw_folder(dataset))
+    located(load_dataset(dataset).source, raw_folder(dataset))
 
 
 @contextmanager

@@ -71,15 +71,31 @@ class Pipeline:
         load_dataset(dataset)
         ordered = in_order(experiments)
         self.tracker.prepare(dataset)
+        with self._alone_and_tidy():
+            self._run(dataset, ordered)
+
+    def ingest(self, dataset: str) -> None:
+        """From the raw files of `dataset` to its candidate sets.
+
+        Raises:
+            ConfigurationError: an unknown name or a wrong file, before anything is computed.
+            LayerFailed: the run failed; what was published before it stays.
+        """
+        load_dataset(dataset)
+        with self._alone_and_tidy():
+            self._layer("ingest", dataset)
+
+    @contextmanager
+    def _alone_and_tidy(self) -> Iterator[None]:
         with _alone(settings.home()):
             for run_id in end_dead_runs(self.instance, self.tracker):
                 self.say(f"run {run_id} was left by a process that is gone; it is ended as failed")
             self.lake.refresh_warehouse()
-            self._run(dataset, ordered)
+            for name, keys in new_partitions(self.instance).items():
+                self.instance.add_dynamic_partitions(name, keys)
+            yield
 
     def _run(self, dataset: str, ordered: Sequence[str]) -> None:
-        for name, keys in new_partitions(self.instance).items():
-            self.instance.add_dynamic_partitions(name, keys)
         self._layer("ingest", dataset)
         for experiment in ordered:
             kind = load_experiment(experiment).kind

@@ -1,10 +1,20 @@
 """Where raw data comes from: one file per format, behind one function."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from assets.datasets import DemoSource, MovieLensSource, Source, TabularSource
+from assets.datasets import (
+    AmazonSource,
+    DemoSource,
+    LastfmSource,
+    MovieLensSource,
+    OnlineRetailSource,
+    Source,
+    SteamSource,
+    TabularSource,
+)
 from assets.schemas import SCHEMAS
-from assets.sources import demo, movielens, tabular
+from assets.sources import amazon, demo, lastfm, movielens, online_retail, steam, tabular
 from assets.sources.contract import (
     MissingRawFile,
     PublishedStatistics,
@@ -13,15 +23,20 @@ from assets.sources.contract import (
     UnusableSource,
     compared_with_published,
 )
-from assets.sources.files import hashed
+from assets.sources.digests import DIFFERS
+from assets.sources.digests import verdicts as digest_verdicts
+from assets.sources.files import RawFile, hashed
 
 __all__ = [
+    "DIFFERS",
     "MissingRawFile",
     "PublishedStatistics",
     "RawTables",
     "SourceCard",
     "UnusableSource",
     "compared_with_published",
+    "file_verdicts",
+    "located",
     "read_source",
     "source_card",
     "source_files",
@@ -41,9 +56,41 @@ def source_card(config: Source) -> SourceCard:
         case DemoSource():
             return _DEMO_CARD
         case MovieLensSource():
-            return movielens.RELEASES[config.release].card
+            return movielens.card(config)
+        case LastfmSource():
+            return lastfm.card(config)
+        case SteamSource():
+            return steam.card(config)
+        case OnlineRetailSource():
+            return online_retail.card(config)
+        case AmazonSource():
+            return amazon.card(config)
         case TabularSource():
             return tabular.card(config)
+
+
+def located(config: Source, folder: Path) -> list[RawFile]:
+    """The raw files of a source, found by name: nothing of them is read but the list of an archive's members.
+
+    Raises:
+        MissingRawFile: an expected file is not in `folder`.
+        UnusableSource: an archive is broken, unsafe, or lacks a file.
+    """
+    match config:
+        case DemoSource():
+            return []
+        case MovieLensSource():
+            return movielens.locate(config, folder)
+        case LastfmSource():
+            return lastfm.locate(config, folder)
+        case SteamSource():
+            return steam.locate(config, folder)
+        case OnlineRetailSource():
+            return online_retail.locate(config, folder)
+        case AmazonSource():
+            return amazon.locate(config, folder)
+        case TabularSource():
+            return tabular.locate(config, folder)
 
 
 def source_files(config: Source, folder: Path) -> tuple[tuple[str, str], ...]:
@@ -53,13 +100,12 @@ def source_files(config: Source, folder: Path) -> tuple[tuple[str, str], ...]:
         MissingRawFile: an expected file is not in `folder`.
         UnusableSource: an archive is broken, unsafe, or lacks a file.
     """
-    match config:
-        case DemoSource():
-            return ()
-        case MovieLensSource():
-            return hashed(folder, movielens.locate(config.release, folder))
-        case TabularSource():
-            return tabular.hashed(config, folder)
+    return hashed(folder, located(config, folder))
+
+
+def file_verdicts(config: Source, folder: Path, digests: Mapping[str, str]) -> dict[str, str]:
+    """Each raw file → whether it is the publisher's, byte for byte; `digests` are those of `source_files`."""
+    return digest_verdicts(source_card(config), located(config, folder), digests)
 
 
 def read_source(config: Source, folder: Path, scratch: Path) -> RawTables:
@@ -80,5 +126,13 @@ def read_source(config: Source, folder: Path, scratch: Path) -> RawTables:
             return RawTables(interactions.lazy(), items, SCHEMAS["quarantine"].empty(), ())
         case MovieLensSource():
             return movielens.read(config, folder, scratch)
+        case LastfmSource():
+            return lastfm.read(config, folder, scratch)
+        case SteamSource():
+            return steam.read(config, folder, scratch)
+        case OnlineRetailSource():
+            return online_retail.read(config, folder, scratch)
+        case AmazonSource():
+            return amazon.read(config, folder, scratch)
         case TabularSource():
             return tabular.read(config, folder, scratch)

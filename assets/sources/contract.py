@@ -1,6 +1,7 @@
 """What every source gives and says about itself."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -21,11 +22,16 @@ class RawTables:
 
 @dataclass(frozen=True)
 class PublishedStatistics:
-    """The counts that the publisher states."""
+    """The counts that the publisher states; None is not stated."""
 
-    interactions: int
-    users: int
-    items: int
+    interactions: int | None = None
+    users: int | None = None
+    items: int | None = None
+    """Items that were interacted with."""
+    catalogue: int | None = None
+    """Items in the publisher's list of them, also those that nobody touched."""
+    note: str | None = None
+    """Why what is read may differ from what is stated."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,10 @@ class SourceCard:
     """The publisher's own page."""
     terms: str
     published: PublishedStatistics | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """File name → digest of the publisher's file, where the publisher does not change it; archives and members."""
+    note: str | None = None
+    """What a reader of results must know of these files, such as that they are a part of what was published."""
 
 
 class MissingRawFile(FileNotFoundError):
@@ -59,11 +69,14 @@ class UnusableSource(ValueError):
 
 
 def compared_with_published(raw: RawTables, published: PublishedStatistics) -> pl.DataFrame:
-    """statistic, published, read: the publisher's counts beside those of the interactions that were read."""
+    """statistic, published, read: the publisher's counts beside what was read; `published` is missing if not stated."""
     counted = raw.interactions.select(
         interactions=pl.len(), users=pl.col("user").n_unique(), items=pl.col("item").n_unique()
     )
     read = counted.collect(engine="streaming").row(0, named=True)
+    read |= {"catalogue": raw.items.height, "quarantine": raw.quarantine.height}
     return pl.DataFrame(
-        [{"statistic": name, "published": getattr(published, name), "read": count} for name, count in read.items()]
+        [(name, getattr(published, name, None), count) for name, count in read.items()],
+        schema={"statistic": pl.String, "published": pl.Int64, "read": pl.Int64},
+        orient="row",
     )

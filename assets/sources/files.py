@@ -10,7 +10,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -66,33 +66,51 @@ class RawFile:
         return self.path.suffix == ".gz"
 
 
-def find(folder: Path, archive: str, names: tuple[str, ...]) -> list[RawFile] | None:
-    """The files `names` of a data set: in its archive, if that is there, else unpacked; None if neither is complete.
+def find(folder: Path, archive: str | None, names: Sequence[str]) -> list[RawFile] | None:
+    """The files `names` of a data set: each from its archive, if that has it, else unpacked; None if one is missing.
 
     Unpacked files, which may be gzipped (`name.gz`), are looked for in `folder` and in the subfolder that the archive
     would unpack to.
 
     Raises:
-        UnusableSource: the archive is broken, unsafe, or lacks a file.
+        UnusableSource: the archive is broken or unsafe, or lacks a file that does not lie beside it either.
     """
-    path = folder / archive
-    if path.is_file():
-        members = _members(path)
-        missing = [name for name in names if name not in members]
-        if missing:
-            raise UnusableSource(
-                f"{path} must hold {', '.join(names)}, got an archive without {', '.join(missing)}. Download it again."
-            )
-        return [RawFile(path, members[name], f"{archive}/{members[name]}") for name in names]
-    for place in (folder, folder / path.stem):
-        paths = [_plain_or_gzipped(place, name) for name in names]
-        if all(paths):
-            return [RawFile(path, None, path.relative_to(folder).as_posix()) for path in paths if path]
-    return None
+    path = folder / archive if archive else None
+    members = _members(path) if path and path.is_file() else {}
+    places = [folder, *([folder / Path(archive).stem] if archive else [])]
+    found = {name: _in_archive(path, members, name) or _unpacked(folder, places, name) for name in names}
+    missing = [name for name, file in found.items() if file is None]
+    if missing and path and path.is_file():
+        raise UnusableSource(
+            f"{path} must hold {', '.join(names)}, got an archive without {', '.join(missing)}. Download it again."
+        )
+    return None if missing else [file for file in found.values() if file]
 
 
-def _plain_or_gzipped(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+def _in_archive(archive: Path | None, members: Mapping[str, str], name: str) -> RawFile | None:
+    if archive is None or name not in members:
+        return None
+    return RawFile(archive, members[name], f"{archive.name}/{members[name]}")
+
+
+def _unpacked(folder: Path, places: Sequence[Path], name: str) -> RawFile | None:
+    paths = [place / spelling for place in places for spelling in (name, f"{name}.gz")]
+    path = next((path for path in paths if path.is_file()), None)
+    return RawFile(path, None, path.relative_to(folder).as_posix()) if path else None
+
+
+def unpacked(source: RawFile, to: Path, max_bytes: int) -> Path:
+    """A file that can be opened by its path: itself, or the member of an archive written to `to`.
+
+    Raises:
+        UnusableSource: it is broken, larger than `max_bytes`, or expands absurdly.
+    """
+    if source.compressed_bytes() is None:
+        return source.path
+    with to.open("wb") as out:
+        for block in _blocks(source, max_bytes):
+            out.write(block)
+    return to
 
 
 def sha256(path: Path) -> str:

@@ -1,15 +1,20 @@
-"""MovieLens, from the publisher's zip or unpacked (https://grouplens.org/datasets/movielens/)."""
+"""MovieLens, every release, from the publisher's zip or unpacked (https://grouplens.org/datasets/movielens/).
 
-from dataclasses import dataclass
+Three layouts: `u.data` and `u.item` (100K), `ratings.dat` and `movies.dat` with `::` between fields (1M, 10M), and CSV
+with quoted titles (20M and later).
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from assets.datasets import MovieLensSource
+from assets.sources.catalogue import WHOLE_LINE, interactions, is_not_listed, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
 from assets.sources.files import RawFile, find, hashed
-from assets.sources.lines import Delimited, is_no_id, is_no_number, is_no_time, sql_text
-from assets.sources.text import Layout, read_lines, refuse_bad_share
+from assets.sources.lines import Delimited, Lines, QuotedCsv, is_no_id, is_no_number, is_no_time, sql_text
+from assets.sources.text import Layout, read_lines
 
 # In the order of u.item's last 19 fields (README and u.genre of the archive).
 _GENRES_100K = (
@@ -32,28 +37,58 @@ class Release:
     items_layout: Layout
 
 
-_RATINGS_100K = Layout(
-    lines=Delimited("\t"),
-    fields=("user_field", "item_field", "rating_field", "time_field"),
-    encoding="ascii",
-    rules={
-        "user id must be 1 to 200 characters": is_no_id("user_field"),
-        "item id must be 1 to 200 characters": is_no_id("item_field"),
-        "rating must be a number from 1 to 5": is_no_number("rating_field", 1, 5),
-        "time must be whole seconds since 1970, not in the future": is_no_time("time_field"),
-        "item has no usable line in u.item": "trim(item_field) NOT IN (SELECT item FROM known)",
-    },
-    select={
-        "user": "trim(user_field)",
-        "item": "trim(item_field)",
-        "seconds": "try_cast(time_field AS BIGINT)",
-        "weight": "try_cast(rating_field AS FLOAT)",
-    },
-    max_bytes=100_000_000,  # fifty times the published file
+_TERMS = (
+    "Research use; no commercial use without permission; {redistribution}; cite Harper and Konstan 2015 "
+    "(https://doi.org/10.1145/2827872)."
 )
+_NOT_REDISTRIBUTED = _TERMS.format(redistribution="no redistribution without permission")
+_AS_README_SAYS = _TERMS.format(redistribution="redistribution only as the README allows")
+
+
+def _ratings(lines: Lines, encoding: str, least: float, max_bytes: int, header: str | None = None) -> Layout:
+    return Layout(
+        lines=lines,
+        fields=("user_field", "item_field", "rating_field", "time_field"),
+        encoding=encoding,
+        header=header,
+        rules={
+            "user id must be 1 to 200 characters": is_no_id("user_field"),
+            "item id must be 1 to 200 characters": is_no_id("item_field"),
+            f"rating must be a number from {least:g} to 5": is_no_number("rating_field", least, 5),
+            "time must be whole seconds since 1970, not in the future": is_no_time("time_field"),
+        },
+        select={
+            "user": "trim(user_field)",
+            "item": "trim(item_field)",
+            "epoch": "try_cast(time_field AS BIGINT)",
+            "weight": "try_cast(rating_field AS FLOAT)",
+        },
+        max_bytes=max_bytes,
+    )
+
+
+def _films(lines: Lines, encoding: str, header: str | None = None) -> Layout:
+    return Layout(
+        lines=lines,
+        fields=("item_field", "title_field", "genres_field"),
+        encoding=encoding,
+        header=header,
+        rules={
+            "item id must be 1 to 200 characters": is_no_id("item_field"),
+            "title must not be empty": "trim(title_field) = ''",
+        },
+        select={
+            "item": "trim(item_field)",
+            "title": "trim(title_field)",
+            "category": "nullif(nullif(trim(genres_field), ''), '(no genres listed)')",
+            "whole_line": WHOLE_LINE,
+        },
+        max_bytes=100_000_000,
+    )
+
 
 _NAMES_100K = [(flag, sql_text(genre)) for flag, genre in zip(_FLAGS_100K, _GENRES_100K, strict=True)]
-_ITEMS_100K = Layout(
+_FILMS_100K = Layout(
     lines=Delimited("|"),
     fields=("item_field", "title_field", "released", "video_released", "url", *_FLAGS_100K),
     encoding="iso-8859-1",
@@ -68,40 +103,183 @@ _ITEMS_100K = Layout(
         "category": "nullif(concat_ws('|', "
         + ", ".join(f"CASE WHEN {flag} = '1' THEN {genre} END" for flag, genre in _NAMES_100K[1:])
         + "), '')",
-        "text": "text",
+        "whole_line": WHOLE_LINE,
     },
     max_bytes=20_000_000,
 )
 
+
+def _csv_release(
+    name: str, page: str, terms: str, published: PublishedStatistics, sha256: dict[str, str], max_bytes: int
+) -> Release:
+    archive = f"ml-{name}.zip"
+    return Release(
+        card=SourceCard(
+            title=f"MovieLens {name.upper() if name[0].isdigit() else name}",
+            files=(archive, "ratings.csv and movies.csv (unpacked)"),
+            page=page,
+            terms=terms,
+            published=published,
+            sha256=sha256,
+        ),
+        archive=archive,
+        ratings="ratings.csv",
+        items="movies.csv",
+        ratings_layout=_ratings(QuotedCsv(), "utf-8-sig", 0.5, max_bytes, "userId,movieId,rating,timestamp"),
+        items_layout=_films(QuotedCsv(), "utf-8-sig", "movieId,title,genres"),
+    )
+
+
+# Digests of the archives were computed from the publisher's files by several parties that agree; GroupLens publishes
+# MD5 sums. `latest` and `latest-small` change without notice and have none.
 RELEASES = {
     "100k": Release(
         card=SourceCard(
             title="MovieLens 100K",
             files=("ml-100k.zip", "u.data and u.item (unpacked)"),
             page="https://grouplens.org/datasets/movielens/100k/",
-            terms="Research use; no redistribution; cite Harper and Konstan 2015 (https://doi.org/10.1145/2827872).",
-            published=PublishedStatistics(interactions=100_000, users=943, items=1_682),
+            terms=_NOT_REDISTRIBUTED,
+            published=PublishedStatistics(interactions=100_000, users=943, items=1_682, catalogue=1_682),
+            sha256={
+                "ml-100k.zip": "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+                "u.data": "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
+                "u.item": "553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701",
+            },
         ),
         archive="ml-100k.zip",
         ratings="u.data",
         items="u.item",
-        ratings_layout=_RATINGS_100K,
-        items_layout=_ITEMS_100K,
+        ratings_layout=_ratings(Delimited("\t"), "ascii", 1, 100_000_000),
+        items_layout=_FILMS_100K,
+    ),
+    "1m": Release(
+        card=SourceCard(
+            title="MovieLens 1M",
+            files=("ml-1m.zip", "ratings.dat and movies.dat (unpacked)"),
+            page="https://grouplens.org/datasets/movielens/1m/",
+            terms=_NOT_REDISTRIBUTED,
+            published=PublishedStatistics(
+                interactions=1_000_209,
+                users=6_040,
+                note="The README says approximately 3,900 films; movies.dat lists 3,883, of which 3,706 are rated.",
+            ),
+            sha256={"ml-1m.zip": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"},
+        ),
+        archive="ml-1m.zip",
+        ratings="ratings.dat",
+        items="movies.dat",
+        ratings_layout=_ratings(Delimited("::"), "ascii", 1, 500_000_000),
+        items_layout=_films(Delimited("::"), "iso-8859-1"),
+    ),
+    "10m": Release(
+        card=SourceCard(
+            title="MovieLens 10M",
+            files=("ml-10m.zip", "ratings.dat and movies.dat (unpacked)"),
+            page="https://grouplens.org/datasets/movielens/10m/",
+            terms=_NOT_REDISTRIBUTED,
+            published=PublishedStatistics(
+                interactions=10_000_054,
+                users=71_567,
+                catalogue=10_681,
+                note="The README counts users who rated or tagged; 69,878 of them rated, 10,677 of the films.",
+            ),
+            sha256={"ml-10m.zip": "813c411ccb6122564edfe752e7f80c4dcc5aa25fa94c93622f6877a7ba252862"},
+        ),
+        archive="ml-10m.zip",
+        ratings="ratings.dat",
+        items="movies.dat",
+        ratings_layout=_ratings(Delimited("::"), "ascii", 0.5, 3_000_000_000),
+        items_layout=_films(Delimited("::"), "utf-8-sig"),
+    ),
+    "20m": _csv_release(
+        "20m",
+        "https://grouplens.org/datasets/movielens/20m/",
+        _AS_README_SAYS,
+        PublishedStatistics(
+            interactions=20_000_263,
+            users=138_493,
+            catalogue=27_278,
+            note="The README counts the films of movies.csv; 26,744 of them are rated.",
+        ),
+        {"ml-20m.zip": "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3"},
+        5_000_000_000,
+    ),
+    "25m": _csv_release(
+        "25m",
+        "https://grouplens.org/datasets/movielens/25m/",
+        _AS_README_SAYS,
+        PublishedStatistics(
+            interactions=25_000_095,
+            users=162_541,
+            catalogue=62_423,
+            note="The README counts the films of movies.csv; 59,047 of them are rated.",
+        ),
+        {"ml-25m.zip": "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa"},
+        5_000_000_000,
+    ),
+    "32m": _csv_release(
+        "32m",
+        "https://grouplens.org/datasets/movielens/32m/",
+        _AS_README_SAYS,
+        PublishedStatistics(
+            interactions=32_000_204,
+            users=200_948,
+            catalogue=87_585,
+            note="The README counts the films of movies.csv; 84,432 of them are rated.",
+        ),
+        {"ml-32m.zip": "e4a68655d7386b8f95f2f2424b2ff975dfdd15ffd59e0d864a14dca43e99d6ee"},
+        5_000_000_000,
+    ),
+    "latest-small": _csv_release(
+        "latest-small",
+        "https://grouplens.org/datasets/movielens/latest/",
+        _AS_README_SAYS,
+        PublishedStatistics(
+            interactions=100_836,
+            users=610,
+            catalogue=9_742,
+            note="As of the version of September 2018; the publisher may change this release at any time.",
+        ),
+        {},
+        500_000_000,
+    ),
+    "latest": _csv_release(
+        "latest",
+        "https://grouplens.org/datasets/movielens/latest/",
+        _AS_README_SAYS,
+        PublishedStatistics(note="The publisher changes this release at any time: its README has the counts."),
+        {},
+        5_000_000_000,
     ),
 }
 
 
-def locate(release: str, folder: Path) -> list[RawFile]:
+def card(config: MovieLensSource) -> SourceCard:
+    """Where the files of a release come from; what is said of the whole is not said of another file of ratings."""
+    release = RELEASES[config.release]
+    if config.ratings is None:
+        return release.card
+    return replace(
+        release.card,
+        title=f"{release.card.title}, {config.ratings}",
+        files=(f"{config.ratings} (or .gz), beside {release.archive} or {release.items}",),
+        published=None,
+        sha256={name: digest for name, digest in release.card.sha256.items() if name == release.archive},
+        note=f"Not the release: its ratings are those of {config.ratings}, which somebody made from it.",
+    )
+
+
+def locate(config: MovieLensSource, folder: Path) -> list[RawFile]:
     """The rating and the film file of a release.
 
     Raises:
         MissingRawFile: neither the archive nor the unpacked files are in `folder`.
         UnusableSource: the archive is broken, unsafe, or lacks a file.
     """
-    published = RELEASES[release]
-    found = find(folder, published.archive, (published.ratings, published.items))
+    release = RELEASES[config.release]
+    found = find(folder, release.archive, (config.ratings or release.ratings, release.items))
     if found is None:
-        raise MissingRawFile(published.card, folder)
+        raise MissingRawFile(card(config), folder)
     return found
 
 
@@ -112,38 +290,17 @@ def read(config: MovieLensSource, folder: Path, scratch: Path) -> RawTables:
         MissingRawFile: neither the archive nor the unpacked files are in `folder`.
         UnusableSource: a file is not what was published, or too many of its lines are unusable.
     """
-    published, share = RELEASES[config.release], config.max_quarantined_share
-    found = locate(config.release, folder)
-    ratings_file, items_file = found
+    release, share = RELEASES[config.release], config.max_quarantined_share
+    found = locate(config, folder)
+    ratings_file, films_file = found
     # The films first: a broken film list would show as ratings of unknown films.
-    films, bad_films = read_lines(items_file, published.items_layout, scratch, share)
-    items, bad_films = _once_each(films.collect(), bad_films, items_file, share)
-    known = items.select("item")
-    ratings, bad_ratings = read_lines(ratings_file, published.ratings_layout, scratch, share, known)
-    at = pl.from_epoch("seconds", time_unit="s").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+    items, bad_films = read_items(films_file, release.items_layout, scratch, share)
+    layout = release.ratings_layout
+    layout = replace(layout, rules={**layout.rules, **is_not_listed("trim(item_field)", release.items)})
+    ratings, bad_ratings = read_lines(ratings_file, layout, scratch, share, items.select("item"))
     return RawTables(
-        interactions=ratings.select(
-            "user",
-            "item",
-            at=at,
-            position=pl.lit(None, pl.Int64),
-            weight="weight",
-            event=pl.lit(None, pl.String),
-            file="file",
-            line="line",
-        ),
-        items=items.select("item", "title", "category", text=pl.lit(None, pl.String)),
+        interactions=interactions(ratings),
+        items=items,
         quarantine=pl.concat([bad_films, bad_ratings]).sort("file", "line"),
         provenance=hashed(folder, found),
     )
-
-
-def _once_each(
-    films: pl.DataFrame, bad: pl.DataFrame, source: RawFile, max_bad_share: float
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The first line of each film, and the quarantine with the others."""
-    is_first = pl.col("item").is_first_distinct()
-    reason = pl.lit("item is listed more than once; the first line counts")
-    bad = pl.concat([bad, films.filter(~is_first).select("file", "line", "text", reason=reason).select(bad.columns)])
-    refuse_bad_share(bad, {source.name: films.height + bad.height}, max_bad_share)
-    return films.filter(is_first), bad

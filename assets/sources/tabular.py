@@ -14,7 +14,7 @@ import polars as pl
 from assets.datasets import ItemFiles, TableFiles, TabularSource
 from assets.schemas import SCHEMAS
 from assets.sources.contract import RawTables, SourceCard, UnusableSource
-from assets.sources.files import sha256
+from assets.sources.files import RawFile, hashed
 from assets.sources.tabular_files import Part, files_of, inspected
 from assets.sources.tabular_rows import BadRows, mapped_items, mapped_log
 from assets.sources.times import misread
@@ -26,8 +26,8 @@ def card(config: TabularSource) -> SourceCard:
     return SourceCard(title=config.title, files=(files,), page=None, terms=config.terms)
 
 
-def hashed(config: TabularSource, folder: Path) -> tuple[tuple[str, str], ...]:
-    """Each file of the log and the catalogue, relative to `folder`, and its sha256.
+def locate(config: TabularSource, folder: Path) -> list[RawFile]:
+    """Each file of the log and the catalogue.
 
     Raises:
         MissingRawFile: a path matches no file.
@@ -35,7 +35,7 @@ def hashed(config: TabularSource, folder: Path) -> tuple[tuple[str, str], ...]:
     """
     tables: list[TableFiles] = [config] if config.items is None else [config, config.items]
     files = {file.name: file for table in tables for file in files_of(table, folder, card(config))}
-    return tuple((name, sha256(files[name].path)) for name in sorted(files))
+    return [files[name] for name in sorted(files)]
 
 
 def read(config: TabularSource, folder: Path, scratch: Path) -> RawTables:
@@ -57,7 +57,7 @@ def read(config: TabularSource, folder: Path, scratch: Path) -> RawTables:
         interactions=pl.scan_parquet(sorted(scratch.glob("log-*.parquet")), glob=False),
         items=_titled(items, touched),
         quarantine=pl.concat([bad_items, bad]).sort("file", "line", maintain_order=True),
-        provenance=hashed(config, folder),
+        provenance=hashed(folder, locate(config, folder)),
     )
 
 

@@ -1,0 +1,222 @@
+"""Online Retail II, as the official spreadsheet or as Parquet (https://archive.ics.uci.edu/dataset/502/online+retail+ii).
+
+An invoice line becomes an interaction of its customer with its stock code; its event says what kind of line it is:
+
+* `cancellation`: the invoice number starts with C, the quantity is negative;
+* `not a product`: the stock code is none of a product (postage, bank charges, manual entries, samples, vouchers);
+* `correction`: a negative quantity, or an invoice of adjustments (A), without being a cancellation;
+* `purchase`: everything else.
+
+A product's code is five digits with at most two letters behind them (85123A), DCGS and more (the sister shop's
+products), SP and four digits, or PADS. The publisher spells codes in both cases (85123a); they are read as capitals.
+A line without a customer (empty, or 0) cannot be used and goes into quarantine. Times are
+the shop's clock, read as UTC.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import fastexcel
+import polars as pl
+
+from assets.datasets import OnlineRetailSource
+from assets.sources.contract import (
+    MissingRawFile,
+    PublishedStatistics,
+    RawTables,
+    SourceCard,
+    UnusableSource,
+)
+from assets.sources.files import RawFile, find, hashed, unpacked
+from assets.sources.text import refuse_bad_share
+
+SHEETS = ("Year 2009-2010", "Year 2010-2011")
+PRODUCT = r"^([0-9]{5}[A-Z]{0,2}|DCGS.*|SP[0-9]{4}|PADS)$"
+_ARCHIVE, _WORKBOOK = "online+retail+ii.zip", "online_retail_II.xlsx"
+_NAMES = {"InvoiceNo": "Invoice", "UnitPrice": "Price", "CustomerID": "Customer ID"}  # of the first Online Retail
+_COLUMNS = ("Invoice", "StockCode", "Description", "Quantity", "InvoiceDate", "Customer ID")
+_MAX_BYTES = 500_000_000  # ten times the published spreadsheet
+_TERMS = "Creative Commons Attribution 4.0 (CC BY 4.0): cite Chen 2019, https://doi.org/10.24432/C5CG6D."
+_PUBLISHED = PublishedStatistics(
+    interactions=1_067_371,
+    note="Rows of both sheets together. Rows without a customer are set aside here, and the two sheets share the first "
+    "nine days of December 2010.",
+)
+
+
+def card(config: OnlineRetailSource) -> SourceCard:
+    """Where the files come from: the spreadsheet, or Parquet files made from it."""
+    return SourceCard(
+        title="Online Retail II",
+        files=(" and ".join(config.files),) if config.files else (_ARCHIVE, _WORKBOOK),
+        page="https://archive.ics.uci.edu/dataset/502/online+retail+ii",
+        terms=_TERMS,
+        published=None if config.files else _PUBLISHED,
+        note="Parquet files made from the spreadsheet: what they leave out is not in here." if config.files else None,
+    )
+
+
+def locate(config: OnlineRetailSource, folder: Path) -> list[RawFile]:
+    """The spreadsheet, in its archive or not, or the Parquet files.
+
+    Raises:
+        MissingRawFile: they are not in `folder`.
+        UnusableSource: the archive is broken, unsafe, or lacks the spreadsheet.
+    """
+    found = find(folder, None if config.files else _ARCHIVE, config.files or (_WORKBOOK,))
+    if found is None:
+        raise MissingRawFile(card(config), folder)
+    return found
+
+
+def read(config: OnlineRetailSource, folder: Path, scratch: Path) -> RawTables:
+    """Invoice lines as interactions, stock codes as items; their title is their most frequent description.
+
+    Raises:
+        MissingRawFile: the files are not in `folder`.
+        UnusableSource: a file is not what was published, or more than a permitted share of its rows are unusable.
+    """
+    found = locate(config, folder)
+    good: list[Path] = []
+    bad: list[pl.DataFrame] = []
+    for file in found:
+        for name, rows in _tables(file, scratch):
+            judged = rows.with_columns(reason=_reason()).with_columns(file=pl.lit(name))
+            path = scratch / f"{len(good)}.parquet"
+            judged.filter(pl.col("reason").is_null()).sink_parquet(path)
+            unusable = judged.filter(pl.col("reason").is_not_null()).select("file", "line", "reason", "text").collect()
+            n_rows = pl.scan_parquet(path).select(pl.len()).collect().item() + unusable.height
+            refuse_bad_share(unusable, {name: n_rows}, config.max_quarantined_share)
+            good.append(path)
+            bad.append(unusable)
+    lines = pl.scan_parquet(good)
+    return RawTables(
+        interactions=lines.select(
+            "user",
+            "item",
+            "at",
+            pl.lit(None, pl.Int64).alias("position"),
+            pl.col("quantity").cast(pl.Float32).alias("weight"),
+            _event().alias("event"),
+            "file",
+            "line",
+        ),
+        items=_items(lines),
+        quarantine=pl.concat(bad).sort("file", "line"),
+        provenance=hashed(folder, found),
+    )
+
+
+def _tables(file: RawFile, scratch: Path) -> Iterator[tuple[str, pl.LazyFrame]]:
+    """Name and rows of each table in a file; a workbook has two."""
+    if not file.name.endswith(".xlsx"):
+        yield file.name, _fields(_parquet(file), first_line=1)
+        return
+    path = unpacked(file, scratch / "workbook.xlsx", _MAX_BYTES)
+    for sheet in SHEETS:
+        yield f"{file.name}/{sheet}", _fields(_sheet(path, file.name, sheet).lazy(), first_line=2)
+
+
+def _parquet(file: RawFile) -> pl.LazyFrame:
+    try:
+        rows = pl.scan_parquet(file.path, glob=False)
+        names = rows.collect_schema().names()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UnusableSource(f"{file.name} must be a Parquet file, got: {error}. Make it again.") from error
+    return _with_published_names(rows, names, file.name)
+
+
+def _sheet(path: Path, name: str, sheet: str) -> pl.DataFrame:
+    """A sheet with every cell as text, as a person would see it: 85048 and 85123A stand in one column."""
+    try:
+        reader = fastexcel.read_excel(path)
+        if sheet not in reader.sheet_names:
+            raise UnusableSource(
+                f"{name} must hold the sheets {', '.join(SHEETS)}, got {', '.join(reader.sheet_names)}. "
+                "Download it again."
+            )
+        rows = reader.load_sheet(sheet, dtypes="string").to_polars()
+    except fastexcel.FastExcelError as error:
+        raise UnusableSource(f"{name} must be a readable spreadsheet, got: {error}. Download it again.") from error
+    return _with_published_names(rows.lazy(), rows.columns, f"{name}/{sheet}").collect()
+
+
+def _with_published_names(rows: pl.LazyFrame, names: list[str], file: str) -> pl.LazyFrame:
+    rows = rows.rename({old: new for old, new in _NAMES.items() if old in names})
+    missing = [name for name in _COLUMNS if name not in [_NAMES.get(name, name) for name in names]]
+    if missing:
+        raise UnusableSource(
+            f"{file} must have the columns {', '.join(_COLUMNS)}, got {', '.join(names)}: {', '.join(missing)} "
+            "missing. Bring the table as published."
+        )
+    return rows.select(_COLUMNS)
+
+
+def _fields(rows: pl.LazyFrame, *, first_line: int) -> pl.LazyFrame:
+    """line, text, and the typed fields; what cannot be typed is missing."""
+    as_text = rows.with_columns(pl.all().cast(pl.String).str.strip_chars())
+    whole = r"\.0+$"  # spreadsheets keep whole numbers as 13085.0
+    return as_text.with_row_index("line", first_line).select(
+        pl.col("line").cast(pl.Int64),
+        pl.concat_str(pl.col(_COLUMNS).fill_null(""), separator=",").str.head(200).alias("text"),
+        pl.col("Invoice").str.replace(whole, "").alias("invoice"),
+        pl.col("StockCode").str.replace(whole, "").str.to_uppercase().alias("item"),
+        pl.col("Description").alias("description"),
+        pl.col("Quantity").cast(pl.Float64, strict=False).alias("quantity"),
+        pl.col("InvoiceDate")
+        .str.replace(r"\.0+$", "")
+        .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", time_zone="UTC", strict=False)
+        .alias("at"),
+        pl.col("Customer ID").str.replace(whole, "").alias("user"),
+    )
+
+
+def _reason() -> pl.Expr:
+    """What is wrong with a row; missing when nothing is."""
+    rules = {
+        "invoice must not be empty": pl.col("invoice").fill_null("") == "",
+        "stock code must be 1 to 200 characters": ~pl.col("item").fill_null("").str.len_chars().is_between(1, 200),
+        "quantity must be a number": ~pl.col("quantity").is_finite().fill_null(False),
+        "time must be like 2009-12-01 07:45:00, not in the future": ~pl.col("at")
+        .is_between(pl.datetime(1970, 1, 1, time_zone="UTC"), pl.lit(datetime.now(UTC)))
+        .fill_null(False),
+        "customer is missing": pl.col("user").fill_null("").is_in(["", "0"]),
+        "customer must be at most 200 characters": pl.col("user").str.len_chars() > 200,
+    }
+    reason = pl.lit(None, pl.String)
+    for text, is_broken in reversed(rules.items()):
+        reason = pl.when(is_broken).then(pl.lit(text)).otherwise(reason)
+    return reason
+
+
+def _event() -> pl.Expr:
+    return (
+        pl.when(pl.col("invoice").str.starts_with("C"))
+        .then(pl.lit("cancellation"))
+        .when(~pl.col("item").str.contains(PRODUCT))
+        .then(pl.lit("not a product"))
+        .when((pl.col("quantity") <= 0) | ~pl.col("invoice").str.contains("^[0-9]"))
+        .then(pl.lit("correction"))
+        .otherwise(pl.lit("purchase"))
+    )
+
+
+def _items(lines: pl.LazyFrame) -> pl.DataFrame:
+    """Every stock code; the title is the description that most of its lines have, the code itself when none has one."""
+    counts = lines.group_by("item", "description").agg(
+        pl.when(pl.col("description") != "").then(1).otherwise(0).sum().alias("n")
+    )
+    title = pl.col("description").sort_by(["n", "description"], descending=[True, False]).first()
+    return (
+        counts.group_by("item")
+        .agg(title.alias("title"), pl.col("n").max())
+        .select(
+            "item",
+            pl.when(pl.col("n") > 0).then("title").otherwise("item").alias("title"),
+            pl.lit(None, pl.String).alias("category"),
+            pl.lit(None, pl.String).alias("text"),
+        )
+        .sort("item")
+        .collect()
+    )
