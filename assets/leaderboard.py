@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from assets.acceptance import accepted_leaks
-from assets.metrics import BOOTSTRAP_SEED, RESAMPLES
+from assets.metrics import BOOTSTRAP_SEED, RESAMPLES, beyond_accuracy_of
 from assets.partitions import DATASETS
 from assets.plots import image
 from assets.ports import Lake
@@ -25,7 +25,7 @@ SPLITS = ("test", "validation")
     group_name="evaluation",
     kinds={"polars"},
     owners=["team:evaluation"],
-    code_version="3",
+    code_version="4",
     check_specs=check_specs("leaderboard", "every_entry_is_current"),
 )
 def leaderboard(
@@ -50,6 +50,7 @@ def leaderboard(
                 split=split,
                 bases=now.bases,
                 left_out=now.left_out,
+                beyond={version.partition[1]: beyond_accuracy_of(version, split) for version in inputs.all("metrics")},
                 leaks=leaks,
                 shortcuts=[rule for rule in rules if rule["split"] == split],
                 resamples=RESAMPLES,

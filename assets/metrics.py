@@ -15,20 +15,26 @@ from assets.policies import flatten
 from assets.ports import Lake, Tracker, Version, partition_text
 from assets.predictions import POLICY_OF
 from assets.publication import Content, Inputs, check_specs, publish
+from evaluation.beyond_accuracy import Catalogue, beyond_accuracy, catalogue_of
+from evaluation.groups import group_metrics, row_groups
 from evaluation.ranking import metrics_of
 from evaluation.significance import Interval, bootstrap_intervals, panel_of
 
 BOOTSTRAP_SEED = 0
 RESAMPLES = 10_000
+BEYOND_FILE = "beyond_accuracy.json"
+"""Beside the table of `metrics`: by split, every number that is not compared on the leaderboard."""
+GROUPS_FILE = "groups.parquet"
+"""Beside the table of `metrics`: the same metrics for parts of the rows."""
 
 
 @dg.asset(
-    deps=["predictions", "histories"],
+    deps=["predictions", "histories", "interactions", "items"],
     partitions_def=BY_EXPERIMENT,
     group_name="evaluation",
     kinds={"polars", "mlflow"},
     owners=["team:evaluation"],
-    code_version="1",
+    code_version="2",
     check_specs=check_specs("metrics"),
 )
 def metrics(
@@ -38,19 +44,29 @@ def metrics(
     keys = keys_of(context)
 
     def measure(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        rows = inputs["histories"].table(["row_id", "user_id", "split"]).filter(pl.col("split") != "train")
-        table = metrics_of(inputs["predictions"].table(), rows)
+        rows = inputs["histories"].table().filter(pl.col("split") != "train")
+        predictions = inputs["predictions"].table()
+        catalogue = _catalogue(inputs)
+        table = metrics_of(predictions, rows, n_items=catalogue.item_counts.size)
+        groups = group_metrics(table, row_groups(rows, catalogue.item_counts, catalogue.user_counts))
+        groups.write_parquet(staged["metrics"] / GROUPS_FILE)
+        beyond = _beyond(predictions, table, rows, catalogue)
+        (staged["metrics"] / BEYOND_FILE).write_text(json.dumps(beyond, indent=1), encoding="utf-8")
         intervals: dict[str, dict[str, Interval]] = {}
         for split in ("validation", "test"):
             panel = panel_of({keys.experiment: table}, split=split)
             by_column = bootstrap_intervals(panel, resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
             intervals[split] = {metric: interval for (_, metric), interval in by_column.items()}
         leaks = accepted_in(inputs.versions)
-        run_id, url = _summarise(context, lake, tracker, keys, tracker_metrics(intervals), leak_tags(leaks))
+        run_id, url = _summarise(
+            context, lake, tracker, keys, {**_prefixed(beyond), **tracker_metrics(intervals)}, leak_tags(leaks)
+        )
         metadata = {
             **{name: interval.value for name, interval in intervals["test"].items()},
             **{f"validation_{name}": interval.value for name, interval in intervals["validation"].items()},
             "intervals": dg.MetadataValue.md(_intervals_table(intervals)),
+            "beyond_accuracy": dg.MetadataValue.md(_beyond_table(beyond)),
+            "groups": dg.MetadataValue.md(_groups_table(groups)),
             "mlflow_run": dg.MetadataValue.url(url),
             "mlflow_run_id": run_id,
             "definition": definition(keys.experiment),
@@ -62,7 +78,7 @@ def metrics(
         lake,
         measure,
         partition=keys,
-        inputs=[("predictions", keys), ("histories", (keys.dataset,))],
+        inputs=[("predictions", keys), *((name, (keys.dataset,)) for name in ("histories", "interactions", "items"))],
         config={
             "resamples": RESAMPLES,
             "bootstrap_seed": BOOTSTRAP_SEED,
@@ -117,6 +133,51 @@ def _summarise(
         artifacts=[],
     )
     return run.run_id, run.url
+
+
+def beyond_accuracy_of(metrics: Version, split: str) -> dict[str, float]:
+    """The numbers of one split that a version of `metrics` has beside its table."""
+    return json.loads(metrics.path(BEYOND_FILE).read_text(encoding="utf-8"))[split]
+
+
+def _catalogue(inputs: Inputs) -> Catalogue:
+    interactions = inputs["interactions"].table(["user_id", "item_id", "split"])
+    n_users = int(interactions["user_id"].max()) + 1  # type: ignore[arg-type]: ids are numbers
+    return catalogue_of(interactions, inputs["items"].table(["item_id", "category"]), n_users=n_users)
+
+
+def _beyond(
+    predictions: pl.DataFrame, table: pl.DataFrame, rows: pl.DataFrame, catalogue: Catalogue
+) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for split in ("validation", "test"):
+        of_split = rows.filter(pl.col("split") == split)
+        theirs = predictions.join(of_split.select("row_id"), on="row_id", how="semi")
+        found[split] = beyond_accuracy(theirs, table, of_split, catalogue)
+    return found
+
+
+def _prefixed(beyond: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """For the tracker; its names of test and validation are those of `tracker_metrics`."""
+    of_test = dict(beyond["test"])
+    return {**of_test, **{f"validation_{name}": value for name, value in beyond["validation"].items()}}
+
+
+def _beyond_table(beyond: Mapping[str, Mapping[str, float]]) -> str:
+    names = sorted({name for values in beyond.values() for name in values})
+    lines = [f"| metric | {' | '.join(beyond)} |", "|---|" + "---|" * len(beyond)]
+    cells = {name: [f"{values[name]:.4f}" if name in values else "-" for values in beyond.values()] for name in names}
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())])
+
+
+def _groups_table(groups: pl.DataFrame) -> str:
+    lines = ["| by | group | metric | rows | value | low | high |", "|---|---|---|---|---|---|---|"]
+    for row in groups.filter(pl.col("split") == "test").iter_rows(named=True):
+        low, high = ("-" if row[end] is None else f"{row[end]:.4f}" for end in ("low", "high"))
+        lines.append(
+            f"| {row['by']} | {row['group']} | {row['metric']} | {row['rows']} | {row['value']:.4f} | {low} | {high} |"
+        )
+    return "\n".join(lines)
 
 
 def _intervals_table(intervals: Mapping[str, Mapping[str, Interval]]) -> str:

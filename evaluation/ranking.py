@@ -91,12 +91,32 @@ def mrr(rank: Ranks) -> Values:
     return 1.0 / rank
 
 
-MeasureKind = Literal["hit_ratio", "recall", "ndcg", "mrr"]
+def precision_at_k(rank: Ranks, k: int) -> Values:
+    """Share of relevant items among the first k: with one target, the hit ratio over k. Shape [r] → [r].
+
+    >>> precision_at_k(np.array([2, 6]), k=5).tolist()
+    [0.2, 0.0]
+    """
+    return hit_ratio_at_k(rank, k) / k
+
+
+def map_at_k(rank: Ranks, k: int) -> Values:
+    """Average precision within the first k: with one target 1 / rank, so its mean is also MRR@K. Shape [r] → [r].
+
+    >>> map_at_k(np.array([2, 6]), k=5).tolist()
+    [0.5, 0.0]
+    """
+    return np.where(rank <= k, 1.0 / rank, 0.0)
+
+
+MeasureKind = Literal["hit_ratio", "recall", "precision", "ndcg", "map", "mrr"]
 
 _AT_K: Mapping[MeasureKind, Callable[[Ranks, int], Values]] = {
     "hit_ratio": hit_ratio_at_k,
     "recall": recall_at_k,
+    "precision": precision_at_k,
     "ndcg": ndcg_at_k,
+    "map": map_at_k,
 }
 
 
@@ -128,6 +148,11 @@ class Measure:
 
 CANDIDATE_MEASURES = (Measure("hit_ratio", 1), Measure("mrr"))
 FULL_MEASURES = (Measure("recall", 10), Measure("ndcg", 10))
+"""What the metrics table holds and a leaderboard compares: few, as Holm's correction pays for each of them."""
+
+CUT_OFFS = (1, 5, 10, 20)
+_OF_CANDIDATES: tuple[MeasureKind, ...] = ("hit_ratio", "precision", "ndcg", "map")
+_OF_CATALOGUE: tuple[MeasureKind, ...] = ("recall", "precision", "ndcg", "map")
 
 
 def metrics_of(
@@ -167,6 +192,25 @@ def metrics_of(
     if not tables:
         return pl.DataFrame(schema=METRICS_SCHEMA)
     return pl.concat(tables).cast(METRICS_SCHEMA).sort("row_id", "protocol", "metric")
+
+
+def mean_metrics(predictions: pl.DataFrame) -> dict[str, float]:
+    """Every measure at every cut-off, as a mean over the rows of each protocol; keys are names of metrics, sorted.
+
+    All of them are functions of the stored ranks, so they are not worth rows of the metrics table. A cut-off that
+    takes in a whole candidate set says nothing and is left out, as is the hit ratio of `full`, which is its recall.
+    """
+    means: dict[str, float] = {}
+    for (name,), of_protocol in predictions.partition_by("protocol", as_dict=True).items():
+        protocol = str(name)
+        rank = of_protocol["target_rank"].to_numpy().astype(np.int64)
+        rank.sort()  # fixes the order of summation, hence the last digit
+        kinds = _OF_CATALOGUE if protocol == "full" else _OF_CANDIDATES
+        longest = np.inf if protocol == "full" else int(protocol.removeprefix("of_"))
+        measures = [Measure(kind, k) for kind in kinds for k in CUT_OFFS if k < longest]
+        for measure in (*measures, Measure("mrr")):
+            means[measure.metric(protocol)] = float(measure.values(rank).mean())
+    return dict(sorted(means.items()))
 
 
 def check_predictions(

@@ -7,7 +7,7 @@ import io
 import math
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import polars as pl
@@ -63,6 +63,8 @@ class LeaderboardRow:
     """With `base`; empty for an experiment that is compared with none."""
     base: str | None = None
     """The experiment it is compared with."""
+    beyond_accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Numbers beside those that are compared: more cut-offs, coverage, diversity, novelty, lift, cold starts."""
     leaks: tuple[str, ...] = ()
     """The accepted leaks that its numbers come from, by the names that the leaderboard explains; empty when clean."""
 
@@ -115,6 +117,7 @@ def leaderboard(
     split: str,
     bases: Mapping[str, str] | None = None,
     left_out: Mapping[str, str] | None = None,
+    beyond: Mapping[str, Mapping[str, float]] | None = None,
     leaks: Mapping[str, Mapping[str, str]] | None = None,
     shortcuts: Sequence[Shortcut] = (),
     floors: Collection[str] = FLOORS,
@@ -135,6 +138,7 @@ def leaderboard(
         split: validation or test.
         bases: for each experiment that is compared, the one it is compared with: what it started from.
         left_out: experiments that were measured on something else, and on what; only named.
+        beyond: further numbers of each experiment, by name; written into the JSON alone.
         leaks: for each experiment whose numbers come from accepted leaks, their names and reasons; all are marked.
         shortcuts: what rules without a model score on this split.
         floors: experiments that ignore the user; marked.
@@ -183,6 +187,7 @@ def leaderboard(
                 if column in differences
             },
             base=bases.get(experiment),
+            beyond_accuracy=dict((beyond or {}).get(experiment, {})),
             leaks=tuple(sorted((leaks or {}).get(experiment, {}))),
         )
 
@@ -262,6 +267,7 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
                 "is_floor": row.is_floor,
                 "user_means": plain(row.user_means, leaky=bool(row.leaks)),
                 "base": row.base,
+                "beyond_accuracy": dict(row.beyond_accuracy),
                 "comparisons": plain(row.comparisons, leaky=bool(row.leaks)),
                 "leaks": list(row.leaks),
             }

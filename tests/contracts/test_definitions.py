@@ -26,7 +26,7 @@ GRAPH = {
     "reference_logps": {"sft_policies", "preference_rows", "histories", "items"},
     "preference_policies": {"sft_policies", "histories", "items", "preference_rows", "reference_logps"},
     "predictions": {"sft_policies", "preference_policies", "histories", "candidate_sets", "items", "interactions"},
-    "metrics": {"predictions", "histories"},
+    "metrics": {"predictions", "histories", "interactions", "items"},
     "leaderboard": {"metrics", "histories", "candidate_sets"},
     "registered_models": {"sft_policies", "preference_policies", "metrics", "items", "histories", "interactions"},
     "promotion": {"registered_models", "leaderboard", "metrics"},
