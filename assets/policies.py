@@ -10,13 +10,14 @@ from typing import Any
 import dagster as dg
 
 from assets.acceptance import accepted_in, leak_tags
+from assets.attempts import next_attempt, remove_attempts
 from assets.configuration import load_experiment
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.plots import curves_plot
 from assets.ports import Lake, Launcher, Tracker, partition_text
 from assets.progress import Follower
 from assets.publication import Check, Content, Inputs, check_specs, publish
-from training.config import PreferenceExperiment, PreferenceSpec, SftExperiment, SftSpec, Spec, identity
+from training.config import PreferenceExperiment, PreferenceSpec, SftExperiment, SftSpec, TrainingSpec, identity
 
 OWNERS = ["team:training"]
 
@@ -57,7 +58,7 @@ def sft_policies(
             output=output,
             compute=launcher.compute,
         )
-        content = run_tracked(context, launcher, tracker, "sft", spec, keys, experiment, inputs)
+        content = run_tracked(context, launcher, tracker, "sft", spec, keys, inputs)
         return {"sft_policies": content}
 
     yield from publish(
@@ -68,6 +69,7 @@ def sft_policies(
         inputs=[("histories", (keys.dataset,)), ("items", (keys.dataset,))],
         config={"experiment": identity(experiment, exclude={"pool"})},
     )
+    remove_attempts(launcher.checkpoints_root, keys)
 
 
 @dg.asset(
@@ -106,7 +108,7 @@ def preference_policies(
             output=output,
             compute=launcher.compute,
         )
-        content = run_tracked(context, launcher, tracker, "preference", spec, keys, experiment, inputs)
+        content = run_tracked(context, launcher, tracker, "preference", spec, keys, inputs)
         return {"preference_policies": content}
 
     yield from publish(
@@ -123,6 +125,7 @@ def preference_policies(
         ],
         config={"experiment": identity(experiment)},
     )
+    remove_attempts(launcher.checkpoints_root, keys)
 
 
 def load_preference(asset: str, keys: Keys) -> PreferenceExperiment:
@@ -147,12 +150,22 @@ def run_tracked(
     launcher: Launcher,
     tracker: Tracker,
     stage: str,
-    spec: Spec,
+    spec: TrainingSpec,
     keys: Keys,
-    experiment: SftExperiment | PreferenceExperiment,
     inputs: Inputs,
 ) -> Content:
-    """Runs a training command inside a tracked run, and describes the policy it leaves in the staging folder."""
+    """Runs a training command inside a tracked run, and describes the policy it leaves in the staging folder.
+
+    A command that goes on from where an interrupted one stood repeats its curves, so that this run has them whole.
+    """
+    experiment = spec.experiment
+    made_from = {
+        "experiment": identity(experiment, exclude={"pool"}),
+        "code_version": context.assets_def.code_versions_by_key[context.asset_key],
+    }
+    afresh = context.run.tags.get("borderline/force") == "true"
+    attempt = next_attempt(launcher.checkpoints_root, keys, made_from, inputs, afresh=afresh)
+    spec = spec.model_copy(update={"checkpoints": attempt.checkpoints})
     tags = {
         "kind": experiment.kind,
         "seed": str(experiment.seed),
@@ -168,7 +181,8 @@ def run_tracked(
     with tracker.tracked(keys.dataset, keys.experiment, params=params, tags=tags) as live:
         context.instance.add_run_tags(context.run.run_id, {"mlflow/run_id": live.tracked.run_id})
         context.log.info(f"{keys.experiment}: MLflow run {live.tracked.url}")
-        follower = Follower(context, keys.experiment, live)
+        attempt.begin(live.tracked.run_id)
+        follower = Follower(context, keys.experiment, live, interrupted=attempt.interrupted)
         launcher.run(stage, spec, follower)
     seconds = time.monotonic() - started
     run = {"mlflow_run_id": live.tracked.run_id, "mlflow_url": live.tracked.url, "train_seconds": seconds}
@@ -184,6 +198,7 @@ def run_tracked(
         metadata={
             "mlflow_run": dg.MetadataValue.url(live.tracked.url),
             "train_seconds": seconds,
+            "resumed_from_step": follower.resumed_from_step,
             "first_loss": losses[0],
             "last_loss": losses[-1],
             f"best_validation_{experiment.budget.select_by}": best,

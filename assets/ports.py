@@ -116,6 +116,11 @@ class Launcher(Protocol):
         """On what device, and how."""
         ...
 
+    @property
+    def checkpoints_root(self) -> Path:
+        """Where checkpoints of trainings under way are kept: a folder that outlives a failed run."""
+        ...
+
     def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> None:
         """Runs `python -m training.<stage>` to its end, reporting each telemetry line as it is written.
 
@@ -202,6 +207,10 @@ class LiveRun(Protocol):
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """One point on each curve; buffered, so that it never waits for the tracker."""
+        ...
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Tags the run; buffered too."""
         ...
 
 

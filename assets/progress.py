@@ -15,11 +15,20 @@ EVERY_S = 5.0
 class Follower:
     """Gives telemetry lines on, and remembers the curves."""
 
-    def __init__(self, context: dg.AssetExecutionContext, what: str, live: LiveRun | None = None) -> None:
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        what: str,
+        live: LiveRun | None = None,
+        *,
+        interrupted: str | None = None,
+    ) -> None:
         self.log: Callable[[str], None] = context.log.info
-        self.what, self.live = what, live
+        self.what, self.live, self.interrupted = what, live, interrupted
         self.curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self.said_at = -EVERY_S
+        self.resumed_from_step = 0
+        """Where the command went on from; 0 when it began at the beginning."""
 
     def __call__(self, event: Telemetry) -> None:
         """Takes one telemetry line."""
@@ -29,11 +38,19 @@ class Follower:
                 self.curves[name].append((event.step, value))
             if self.live is not None:
                 self.live.log(named, event.step)
-        if event.kind == "validation":
+        if "resumed_from_step" in event.metrics:
+            self._resumed(int(event.metrics["resumed_from_step"]))
+        elif event.kind == "validation":
             shown = ", ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
             self._say(f"validation at step {event.step} (epoch {event.epoch:.1f}): {shown}")
         elif event.kind == "progress" and time.monotonic() - self.said_at > EVERY_S:
             self._say(_progress(event))
+
+    def _resumed(self, step: int) -> None:
+        self.resumed_from_step = step
+        self._say(f"resumed from step {step}, where an interrupted run stood ({self.interrupted or 'not tracked'})")
+        if self.live is not None:
+            self.live.tag({"resumed_from": self.interrupted or "", "resumed_from_step": str(step)})
 
     def _say(self, text: str) -> None:
         self.said_at = time.monotonic()

@@ -30,6 +30,7 @@ from assets.configuration import (
     load_experiment,
     raw_folder,
 )
+from orchestration.compute import compute_from_environment
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -79,8 +80,9 @@ def run(
         load_experiment(name)
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigurationError(f"--device must be auto, cpu or cuda, got '{device}'.")
-    check_raw_files(dataset)
     os.environ["BORDERLINE_DEVICE"] = device
+    compute_from_environment()
+    check_raw_files(dataset)
     started = time.monotonic()
     with _instance() as instance:
         from orchestration.pipeline import Pipeline

@@ -91,11 +91,10 @@ def run_command(
     die_with_parent()
     previous = {number: signal.signal(number, _stop) for number in STOP_SIGNALS}
     try:
+        processes = os.environ.get("WORLD_SIZE", "1")
+        if processes != "1" and not shares_work:
+            raise ValueError(f"{name} must run as one process, got {processes}. Start it without torchrun.")
         spec = _read(spec_type, path, result)
-        if not shares_work and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ValueError(
-                f"{name} must run as one process, got {os.environ['WORLD_SIZE']}. Start it without torchrun."
-            )
         is_main = os.environ.get("RANK", "0") == "0"
         with Telemetry(spec.output / TELEMETRY if is_main else Path(os.devnull)) as telemetry:
             metrics: dict[str, float] = {"success": 0}

@@ -32,9 +32,18 @@ def prepare_device(compute: ComputeConfig) -> Device:
     has_cuda = torch.cuda.is_available()
     if compute.device == "cuda" and not has_cuda:
         raise ValueError("device must be one this machine has, got cuda. Set compute.device to auto or cpu.")
+    here, n_gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if has_cuda and compute.device != "cpu" and here >= n_gpus:
+        raise ValueError(
+            f"processes must be at most the visible GPUs, got process {here + 1} on a machine with {n_gpus}. "
+            "Start fewer, or set compute.device to cpu."
+        )
     if compute.threads is not None:
         torch.set_num_threads(compute.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts; without it, no determinism
     torch.use_deterministic_algorithms(True)
     kind = "cuda" if compute.device == "cuda" or (compute.device == "auto" and has_cuda) else "cpu"
-    return Device(torch.device(kind), compute.precision == "bf16" or (compute.precision == "auto" and kind == "cuda"))
+    if kind == "cuda":
+        torch.cuda.set_device(here)
+    device = torch.device(kind, here) if kind == "cuda" else torch.device(kind)
+    return Device(device, compute.precision == "bf16" or (compute.precision == "auto" and kind == "cuda"))

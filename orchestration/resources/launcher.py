@@ -19,7 +19,9 @@ from pathlib import Path
 import dagster as dg
 
 from assets.ports import Telemetry, TrainingFailed
-from training.config import ComputeConfig, Spec
+from orchestration import settings
+from orchestration.compute import compute_from_environment
+from training.config import ComputeConfig, Spec, TrainingSpec
 
 POLL_S = 0.2
 LOG_TAIL = 15
@@ -38,25 +40,42 @@ class SubprocessLauncher(dg.ConfigurableResource):
     """auto, float32 or bf16."""
     threads: int | None = None
     """CPU threads of a command; all cores, when absent."""
+    processes: int = 1
+    """How many share each step of a training; on CUDA, one for each GPU."""
+    checkpoint_every_s: float = 60.0
+    """Seconds from one checkpoint of a training under way to the next."""
+    checkpoints: str = ".borderline/checkpoints"
+    """Where they are kept."""
     package: str = "training"
     """Where the commands are."""
 
     @classmethod
     def from_environment(cls) -> "SubprocessLauncher":
-        """Device, precision and threads from `BORDERLINE_DEVICE`, `BORDERLINE_PRECISION` and `BORDERLINE_THREADS`."""
-        threads = os.environ.get("BORDERLINE_THREADS")
+        """From the variables `BORDERLINE_HOME`, and `BORDERLINE_DEVICE` and the like, one for each field of `compute`.
+
+        Raises:
+            ConfigurationError: one of them has a value that is not accepted.
+        """
+        compute = compute_from_environment()
         return cls(
-            device=os.environ.get("BORDERLINE_DEVICE", "auto"),
-            precision=os.environ.get("BORDERLINE_PRECISION", "auto"),
-            threads=int(threads) if threads else None,
+            device=compute.device,
+            precision=compute.precision,
+            threads=compute.threads,
+            processes=compute.processes,
+            checkpoint_every_s=compute.checkpoint_every_s,
+            checkpoints=str(settings.home() / "checkpoints"),
         )
 
     @property
     def compute(self) -> ComputeConfig:
         """See `assets.ports.Launcher`."""
-        return ComputeConfig.model_validate(
-            {"device": self.device, "precision": self.precision, "threads": self.threads}
-        )
+        fields = ("device", "precision", "threads", "processes", "checkpoint_every_s")
+        return ComputeConfig.model_validate({name: getattr(self, name) for name in fields})
+
+    @property
+    def checkpoints_root(self) -> Path:
+        """See `assets.ports.Launcher`."""
+        return Path(self.checkpoints)
 
     def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> None:
         """See `assets.ports.Launcher`."""
@@ -64,7 +83,10 @@ class SubprocessLauncher(dg.ConfigurableResource):
         spec_path, log_path = output / "spec.json", output / "train.log"
         spec_path.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
         log_path.touch()
-        command = _nursery().start(f"{self.package}.{stage}", [str(spec_path)], log_path)
+        module, arguments = f"{self.package}.{stage}", [str(spec_path)]
+        if spec.compute.processes > 1 and isinstance(spec, TrainingSpec):
+            module, arguments = "training.launch", [str(spec.compute.processes), module, *arguments]
+        command = _nursery().start(module, arguments, log_path)
         try:
             with _Tail(output / "telemetry.jsonl", on_telemetry) as tail:
                 while command.poll() is None:

@@ -211,6 +211,7 @@ class MlflowRun:
     def __init__(self, client: Any, tracked: TrackedRun) -> None:
         self.client, self.tracked = client, tracked
         self.buffer: list[Any] = []
+        self.tags: list[Any] = []
         self.sent_at = time.monotonic()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -220,15 +221,19 @@ class MlflowRun:
         if time.monotonic() - self.sent_at > FLUSH_S:
             self.flush(final=False)
 
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """See `assets.ports.LiveRun`."""
+        self.tags += [_entities().RunTag(name, value) for name, value in tags.items()]
+
     def flush(self, *, final: bool) -> None:
         """Sends what is buffered. A failure keeps it for the next time; at the end it is tried again, then raised."""
         from mlflow.exceptions import MlflowException
 
         for attempt in range(ATTEMPTS if final else 1):
             try:
-                while self.buffer:
-                    self.client.log_batch(self.tracked.run_id, metrics=self.buffer[:BATCH])
-                    del self.buffer[:BATCH]
+                while self.buffer or self.tags:
+                    self.client.log_batch(self.tracked.run_id, metrics=self.buffer[:BATCH], tags=self.tags)
+                    del self.buffer[:BATCH], self.tags[:]
                 break
             except MlflowException as error:
                 if final and attempt == ATTEMPTS - 1:

@@ -1,0 +1,116 @@
+"""Two processes train as one: the same losses and weights, one telemetry, one policy, one checkpoint."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.unit.test_resume import SFT, Trainings
+from training import score, sft
+
+NO_DROPOUT = {**SFT, "backbone": {**SFT["backbone"], "dropout": 0.0}}
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.sft"]
+OURS = ["-m", "training.launch", "2", "training.sft"]
+
+
+@pytest.fixture
+def trainings(tables: Any, tmp_path: Path) -> Trainings:
+    return Trainings(tables, tmp_path)
+
+
+def start(output: Path, command: list[str] = TORCHRUN) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *command, str(output / "spec.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(output: Path, command: list[str] = TORCHRUN) -> str:
+    child = start(output, command)
+    _, said = child.communicate(timeout=240)
+    assert child.returncode == 0, said
+    return said
+
+
+def measured(lines: list[dict[str, Any]], kind: str, name: str) -> list[float]:
+    return [line["metrics"][name] for line in lines if line["kind"] == kind]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(
+    trainings: Trainings, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    # 60 tokens a pass: several passes a step, unequally many for the two
+    compute = {"log_every": 1, "threads": 1, "micro_batch_tokens": 60}
+    fields = {"experiment": NO_DROPOUT, "compute": compute, "checkpoints": None}
+    one = trainings.run(sft, **fields)
+    two = trainings.spec(**fields)
+    run(two)
+    of_one, of_two = telemetry_lines(one), telemetry_lines(two)
+    assert [(line["kind"], line["step"]) for line in of_two if line["kind"] != "progress"] == [
+        (line["kind"], line["step"]) for line in of_one if line["kind"] != "progress"
+    ]
+    for kind, name in (("train", "loss"), ("train", "gradient_norm"), ("validation", "loss")):
+        assert measured(of_two, kind, name) == pytest.approx(measured(of_one, kind, name), rel=1e-6), (kind, name)
+    of_one, of_two = (load_file(output / "policy" / "model.safetensors") for output in (one, two))
+    for name, weight in of_one.items():
+        torch.testing.assert_close(of_two[name], weight, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_fewer_windows_than_processes_in_a_step_are_no_obstacle(trainings: Trainings) -> None:
+    experiment = {**NO_DROPOUT, "budget": {"epochs": 1, "batch_size": 1, "validations": 1}}
+    fields = {"experiment": experiment, "checkpoints": None}
+    one, two = trainings.run(sft, **fields), trainings.spec(**fields)
+    run(two, OURS)
+    of_one, of_two = (load_file(output / "policy" / "model.safetensors") for output in (one, two))
+    for name, weight in of_one.items():
+        torch.testing.assert_close(of_two[name], weight, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.slow
+def test_two_interrupted_processes_go_on_together_to_the_bit(
+    trainings: Trainings, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    """With dropout: each has random numbers of its own."""
+    experiment = {**SFT, "budget": {"epochs": 40, "batch_size": 64, "validations": 4}}
+    compute = {"log_every": 1, "threads": 1, "checkpoint_every_s": 3600}
+    whole = trainings.spec(experiment=experiment, compute=compute, checkpoints=None)
+    run(whole)
+    output = trainings.spec(experiment=experiment, compute=compute)
+    child = start(output, OURS)
+    deadline = time.monotonic() + 120
+    while not (output / "telemetry.jsonl").exists() or '"train"' not in (output / "telemetry.jsonl").read_text():
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGTERM, said
+    assert "is saved" in said
+    assert "Traceback" not in said
+    resumed = trainings.spec(experiment=experiment, compute=compute)
+    assert "resumed from step" in run(resumed)
+    assert (resumed / "policy" / "model.safetensors").read_bytes() == (
+        whole / "policy" / "model.safetensors"
+    ).read_bytes()
+    for name in ("loss", "gradient_norm"):
+        assert measured(telemetry_lines(resumed), "train", name) == measured(telemetry_lines(whole), "train", name)
+
+
+def test_what_several_processes_cannot_share_is_refused(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert score.main([str(trainings.spec() / "spec.json")]) == 2
+    assert capsys.readouterr().err == "training.score must run as one process, got 2. Start it without torchrun.\n"
