@@ -13,6 +13,7 @@ A line without a customer (empty, or 0) cannot be used and goes into quarantine.
 the shop's clock, read as UTC.
 """
 
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ _ARCHIVE, _WORKBOOK = "online+retail+ii.zip", "online_retail_II.xlsx"
 _NAMES = {"InvoiceNo": "Invoice", "UnitPrice": "Price", "CustomerID": "Customer ID"}  # of the first Online Retail
 _COLUMNS = ("Invoice", "StockCode", "Description", "Quantity", "InvoiceDate", "Customer ID")
 _MAX_BYTES = 500_000_000  # ten times the published spreadsheet
+_MAX_UNPACKED = 4_000_000_000  # ten times what is in it
 _TERMS = "Creative Commons Attribution 4.0 (CC BY 4.0): cite Chen 2019, https://doi.org/10.24432/C5CG6D."
 _PUBLISHED = PublishedStatistics(
     interactions=1_067_371,
@@ -129,6 +131,7 @@ def _parquet(file: RawFile) -> pl.LazyFrame:
 
 def _sheet(path: Path, name: str, sheet: str) -> pl.DataFrame:
     """A sheet with every cell as text, as a person would see it: 85048 and 85123A stand in one column."""
+    _refuse_absurd(path, name)
     try:
         reader = fastexcel.read_excel(path)
         if sheet not in reader.sheet_names:
@@ -140,6 +143,19 @@ def _sheet(path: Path, name: str, sheet: str) -> pl.DataFrame:
     except fastexcel.FastExcelError as error:
         raise UnusableSource(f"{name} must be a readable spreadsheet, got: {error}. Download it again.") from error
     return _with_published_names(rows.lazy(), rows.columns, f"{name}/{sheet}").collect()
+
+
+def _refuse_absurd(path: Path, name: str) -> None:
+    """A workbook is a zip archive, which the spreadsheet reader unpacks into memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked_bytes = sum(info.file_size for info in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise UnusableSource(f"{name} must be a readable spreadsheet, got: {error}. Download it again.") from error
+    if unpacked_bytes > _MAX_UNPACKED:
+        raise UnusableSource(
+            f"{name} must unpack to at most {_MAX_UNPACKED:,} bytes, got {unpacked_bytes:,}. Download it again."
+        )
 
 
 def _with_published_names(rows: pl.LazyFrame, names: list[str], file: str) -> pl.LazyFrame:
