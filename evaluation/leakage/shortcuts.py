@@ -7,6 +7,7 @@ Dimension key: r rows, n candidates, i items of the catalogue, k places of a ful
 """
 
 import heapq
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -42,6 +43,8 @@ class Shortcut:
     """On the candidate lists."""
     recall_at_10: float
     """On the whole catalogue without the row's history."""
+    rows: int
+    """Rows that were judged."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class ShortcutReport:
 
     scores: tuple[Shortcut, ...]
     n_candidates: int
-    rows: int
+    n_items: int
     sample: float
     """Share of held-out rows that were judged."""
     train_sample: float
@@ -62,10 +65,9 @@ class ShortcutReport:
         return f"hit_ratio_at_1_of_{self.n_candidates}", f"recall_at_{_TOP}_full"
 
     @property
-    def threshold(self) -> float:
-        """The largest hit ratio on lists that a rule which follows an order may have."""
-        chance = 1.0 / self.n_candidates
-        return chance + _FAR * (1.0 - chance) + NOISE * (0.25 / max(self.rows, 1)) ** 0.5
+    def chances(self) -> tuple[float, float]:
+        """What chance scores on the two measures."""
+        return 1.0 / self.n_candidates, min(1.0, _TOP / self.n_items)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -74,11 +76,17 @@ class ShortcutReport:
             "next_id": "the candidate with the smallest id above the last history item's",
             "next_in_order": "the candidate that comes next in the order that all train sequences follow",
         }
+        by_chance, by_chance_of_all = self.chances
         return tuple(
             f"the rule '{said[score.rule]}' finds {score.hit_ratio_at_1:.1%} of {score.split} targets (chance "
-            f"{1.0 / self.n_candidates:.1%}): sequences are sorted by item, and no model is needed to continue them"
+            f"{by_chance:.1%}), and on the whole catalogue {score.recall_at_10:.1%} among ten guesses (chance "
+            f"{by_chance_of_all:.1%}): sequences are sorted by item, and no model is needed to continue them"
             for score in self.scores
-            if score.rule in _FOLLOWS and score.hit_ratio_at_1 > self.threshold
+            if score.rule in _FOLLOWS
+            and (
+                score.hit_ratio_at_1 > limit(by_chance, score.rows)
+                or score.recall_at_10 > limit(by_chance_of_all, score.rows)
+            )
         )
 
     @property
@@ -92,12 +100,14 @@ class ShortcutReport:
         on_lists, on_all = self.metrics
         detail: dict[str, int | float | str] = {
             "message": message(self.reasons, "No order over items leads from a history to its target."),
-            "rows": self.rows,
             "rows_read": self.sample,
             "train_users_read": self.train_sample,
-            "threshold": self.threshold,
         }
         for score in self.scores:
+            if score.rule == "chance":
+                detail[f"{score.split}_rows"] = score.rows
+                detail[f"{score.split}_largest_{on_lists}"] = limit(score.hit_ratio_at_1, score.rows)
+                detail[f"{score.split}_largest_{on_all}"] = limit(score.recall_at_10, score.rows)
             detail[f"{score.split}_{score.rule}_{on_lists}"] = score.hit_ratio_at_1
             detail[f"{score.split}_{score.rule}_{on_all}"] = score.recall_at_10
         return detail
@@ -114,6 +124,16 @@ class ShortcutReport:
         lines = [f"| split | rule | {' | '.join(self.metrics)} |", "|---|---|---|---|"]
         lines += [f"| {s.split} | {s.rule} | {s.hit_ratio_at_1:.3f} | {s.recall_at_10:.3f} |" for s in self.scores]
         return "\n".join(lines)
+
+
+def limit(chance: float, rows: int) -> float:
+    """The largest share of targets that a rule which follows an order may find.
+
+    >>> round(limit(0.05, 10_000), 4)  # a quarter of the way from 5 % to certainty, and the noise of 10,000 rows
+    0.3056
+    """
+    far = chance + _FAR * (1.0 - chance)
+    return far + NOISE * math.sqrt(far * (1.0 - far) / max(rows, 1))
 
 
 def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame, *, n_items: int) -> ShortcutReport:
@@ -145,7 +165,7 @@ def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame
             part = candidate_lists(of_split, held_out.join(of_split.select("row_id"), on="row_id", how="semi"))
             scores += _scores(split, of_split, part, learned, n_items)
             n_candidates = part.items.shape[1]
-    return ShortcutReport(tuple(scores), n_candidates, rows.height, share, train_share)
+    return ShortcutReport(tuple(scores), n_candidates, n_items, share, train_share)
 
 
 @dataclass(frozen=True)
@@ -238,12 +258,16 @@ def _scores(split: str, rows: pl.DataFrame, lists: CandidateLists, learned: _Lea
         ("next_in_order", _nearness(learned.place, lists, last), _next(learned.place, last, depth)),
     ]
     n, seen = lists.items.shape[1], _shown(rows, n_items)
-    chance = Shortcut(split, "chance", 1.0 / n, min(1.0, _TOP / n_items))
+    chance = Shortcut(split, "chance", 1.0 / n, min(1.0, _TOP / n_items), last.size)
     return [
         chance,
         *(
             Shortcut(
-                split, name, float(shared_hits(scores, lists).mean()), _recall(ranked, lists.target, seen, n_items)
+                split,
+                name,
+                float(shared_hits(scores, lists).mean()),
+                _recall(ranked, lists.target, seen, n_items),
+                last.size,
             )
             for name, scores, ranked in found
         ),
