@@ -67,6 +67,11 @@ def load_experiment(key: str) -> Experiment:
                 f"'{experiment.start_from}'. Accepted: {', '.join(starts) or 'none yet; add one to experiments/'}."
             )
         _refuse_short_pool(key, experiment, load_start(experiment))
+    if isinstance(experiment, SftExperiment) and experiment.backbone.kind == "checkpoint":
+        try:
+            experiment.backbone.require_pinned()
+        except ValueError as error:
+            raise ConfigurationError(f"{_path('experiments', key)}: {error}") from error
     return experiment
 
 

@@ -10,13 +10,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 
 class Frozen(BaseModel):
-    """A configuration that cannot drift: immutable, and a misspelt key is an error, not a default."""
+    """A configuration that cannot drift: immutable, a misspelt key is an error and no default, a number is finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def identity(config: BaseModel, *, exclude: set[str] | None = None) -> str:
@@ -293,6 +293,14 @@ class ScratchBackbone(Frozen):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout on the attention weights; Llama has no other."""
 
+    @model_validator(mode="after")
+    def _has_even_heads(self) -> "ScratchBackbone":
+        if self.hidden % (2 * self.heads):  # positions turn pairs of numbers within each head
+            raise ValueError(
+                f"hidden must be a multiple of 2 × heads, {2 * self.heads}, got {self.hidden}. Change one of them."
+            )
+        return self
+
 
 class LoraConfig(Frozen):
     """Low-rank adapters on a frozen checkpoint (https://arxiv.org/abs/2106.09685), through peft."""
@@ -313,6 +321,19 @@ class CheckpointBackbone(Frozen):
     """The 40-digit commit; required for a repository on the hub."""
     lora: LoraConfig | None = LoraConfig()
     context: int = Field(default=512, ge=2)
+
+    def require_pinned(self) -> None:
+        """Refuses what is on the hub and can change tomorrow; asked when a training is set up, not when one is read.
+
+        Raises:
+            ValueError: neither a folder on this machine nor a revision.
+        """
+        is_folder = Path(self.name).is_absolute() or self.name.startswith(".") or Path(self.name).is_dir()
+        if self.revision is None and not is_folder:
+            raise ValueError(
+                f"backbone.revision must be the 40-digit commit of a repository on the hub, got none for {self.name}. "
+                "Copy it from the repository's history, or name a folder that exists."
+            )
 
 
 Backbone = Annotated[ScratchBackbone | CheckpointBackbone, Field(discriminator="kind")]
@@ -371,6 +392,12 @@ class Pool(Frozen):
     """The policy's highest-ranked items that the user did not touch in train."""
     uniform: int = Field(default=20, ge=0)
     """Items drawn uniformly from the rest of the catalogue."""
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> "Pool":
+        if self.hard + self.uniform == 0:
+            raise ValueError("hard + uniform must be at least 1, got 0. Ask for some negatives of either kind.")
+        return self
 
 
 class Negatives(Frozen):
@@ -464,6 +491,12 @@ class SftSpec(TrainingSpec):
     """`python -m training.sft SPEC.json` → `policy/`."""
 
     experiment: SftExperiment
+
+    @model_validator(mode="after")
+    def _is_pinned(self) -> "SftSpec":
+        if self.experiment.backbone.kind == "checkpoint":
+            self.experiment.backbone.require_pinned()
+        return self
 
 
 class PreferenceSpec(TrainingSpec):

@@ -44,6 +44,8 @@ def write(project: Path, text: str, key: str = "mine") -> None:
         ("kind: preference", "kind: prefrence", 1, "Did you mean 'preference'? Accepted: sft, preference, baseline"),
         ("{kind: adamw, lr: 3.0e-4}", "{lr: 3.0e-4}", 5, "'optimizer' must say its kind. Accepted: adamw"),
         ("seed: 0", "seed: [", 7, "not valid YAML"),
+        ("lr: 3.0e-4", "lr: 3.0e-4, weight_decay: .inf", 5, "optimizer.weight_decay must be a finite number, got inf"),
+        ("lr: 3.0e-4", "lr: .nan", 5, "optimizer.lr must be a finite number, got nan"),
     ],
 )
 def test_a_mistake_names_its_line_and_what_is_accepted(project: Path, old: str, new: str, line: int, said: str) -> None:
@@ -131,6 +133,30 @@ def test_every_experiment_that_ships_loads_and_says_how_to_run_it(key: str) -> N
     load_experiment(key)
     header = (project_folder() / "experiments" / f"{key}.yaml").read_text(encoding="utf-8").split("\nkind:")[0]
     assert f"borderline run --dataset demo --experiments {key}" in header
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("backbone: {kind: scratch, hidden: 66, heads: 4}", "hidden must be a multiple of 2 × heads, 8, got 66."),
+        ("pool: {hard: 0, uniform: 0}", "hard + uniform must be at least 1, got 0."),
+        ("backbone: {kind: checkpoint, name: some/repository}", "backbone.revision must be the 40-digit commit"),
+        ("backbone: {kind: scratch, dropout: .nan}", "backbone.dropout must be a finite number, got nan"),
+    ],
+)
+def test_what_only_training_would_trip_over_is_refused_when_it_is_read(project: Path, mistake: str, said: str) -> None:
+    write(project, f"kind: sft\noptimizer: {{kind: adamw, lr: 3.0e-4}}\n{mistake}\n")
+    with pytest.raises(ConfigurationError) as refusal:
+        load_experiment("mine")
+    assert said in str(refusal.value)
+    assert "mine.yaml" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_checkpoint_in_a_folder_needs_no_revision(project: Path) -> None:
+    backbone = f"{{kind: checkpoint, name: {project}}}"
+    write(project, f"kind: sft\noptimizer: {{kind: adamw, lr: 3.0e-4}}\nbackbone: {backbone}\n")
+    assert load_experiment("mine").kind == "sft"
 
 
 def test_more_negatives_than_the_pool_holds_are_refused(project: Path) -> None:
