@@ -67,17 +67,23 @@ def blind_rules(
     halves = shuffled[::2], shuffled[1::2]
     if not halves[1].size:
         raise ValueError("blind rules need 2 rows or more: they learn from some and guess the others.")
-    guesses: dict[str, list[Floats]] = {name: [] for name in (*_RULES, *(f"{name}, unlinked" for name in _UNLINKED))}
+    unlinked_names = [f"{name}, unlinked" for name in _UNLINKED]
+    guesses: dict[str, list[Floats]] = {name: [] for name in (*_RULES, *unlinked_names, "unpopularity")}
     for judged, memory in ((halves[0], halves[1]), (halves[1], halves[0])):
         rows, known = lists.part(judged), lists.part(memory)
         for name, rule in _RULES.items():
             guesses[name].append(shared_hits(rule(rows, known, trained), rows))
+        guesses["unpopularity"].append(shared_hits(-_popularity(rows, known, trained), rows))
         for name, unlinked in _UNLINKED.items():
             guesses[f"{name}, unlinked"].append(shared_hits(_RULES[name](rows, unlinked(known), trained), rows))
     found = {name: np.concatenate(parts) for name, parts in guesses.items()}
     by_chance = np.full(lists.row_id.size, 1.0 / lists.items.shape[1])
-    # A rarely listed item may just be one that most users have touched: popularity finds it by rights.
-    by_popularity = max(found["popularity"], by_chance, key=lambda hits: float(hits.mean()))
+    # A rarely listed item may just be one that most users have touched, which popularity finds by rights; or, where
+    # negatives are drawn by popularity, one that few have: by rights too, but no more than a tenth of the way up.
+    unpopular = found["unpopularity"] * min(
+        1.0, _by_unpopularity(by_chance[0]) / max(found["unpopularity"].mean(), 1e-9)
+    )
+    by_popularity = max(found["popularity"], unpopular, by_chance, key=lambda hits: float(hits.mean()))
     references = {
         "popularity": by_chance,
         "slot": by_chance,
@@ -86,6 +92,11 @@ def blind_rules(
         "rarely_listed": by_popularity,
     }
     return [_rule(name, found[name], reference) for name, reference in references.items()]
+
+
+def _by_unpopularity(chance: float) -> float:
+    """The most that lists may tell by holding many popular items."""
+    return chance + 0.1 * (1.0 - chance)
 
 
 def _trained(histories: pl.DataFrame | pl.LazyFrame, n_items: int) -> Floats:

@@ -4,6 +4,7 @@ import pytest
 
 from evaluation.blind import BlindRule, blind_rules
 from evaluation.candidate_lists import candidate_lists
+from evaluation.leakage import rule_passes
 
 N_ITEMS, N = 100, 10
 SCHEMA = {"row_id": pl.Int32, "split": pl.String, "target": pl.Int32}
@@ -70,6 +71,30 @@ def test_negatives_that_every_list_shares_betray_the_target() -> None:
     rules = found(blind_rules(rows_of(targets), lists_of(shared_negatives(targets))))
     assert rules["rarely_listed"].hit_ratio > 0.9
     assert rules["popularity"].hit_ratio < 0.3
+
+
+def drawn_by_popularity(targets: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    generator = np.random.default_rng(3)
+    drawn = np.empty((targets.size, N), dtype=np.int64)
+    for row, target in enumerate(targets):
+        chance = np.where(np.arange(N_ITEMS) == target, 0.0, weight)
+        negatives = generator.choice(N_ITEMS, N - 1, replace=False, p=chance / chance.sum())
+        drawn[row] = generator.permutation(np.append(negatives, target))
+    return drawn
+
+
+def test_negatives_drawn_by_popularity_may_tell_a_little_by_it_and_no_more() -> None:
+    """Targets are flatter than train popularity, as where new items come up: few lists hold an unpopular item."""
+    targets = np.random.default_rng(1).integers(0, N_ITEMS, 3000)
+    for skew, is_honest in ((0.3, True), (3.0, False)):
+        weight = 1.0 / np.arange(1, N_ITEMS + 1) ** skew
+        train = pl.DataFrame({"target": np.repeat(np.arange(N_ITEMS), np.ceil(1000 * weight).astype(int))}).select(
+            row_id=pl.int_range(pl.len()) + 10_000, split=pl.lit("train"), target="target"
+        )
+        rows = pl.concat([rows_of(targets), train.cast(SCHEMA)])  # pyright: ignore[reportArgumentType]
+        rule = found(blind_rules(rows, lists_of(drawn_by_popularity(targets, weight))))["rarely_listed"]
+        assert rule.hit_ratio > 1 / N
+        assert rule_passes(rule, 1 / N) == is_honest, (skew, rule)
 
 
 def test_popularity_is_credited_to_users_not_to_lists() -> None:
