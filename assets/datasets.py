@@ -230,17 +230,27 @@ Source = Annotated[
 
 
 class Cleaning(Frozen):
-    """How raw interactions become implicit feedback."""
+    """How raw interactions become implicit feedback; the rules are applied in this order."""
 
-    min_weight: float | None = None
+    events: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Types of event that are kept; others are dropped and counted by type. All are kept, when absent."""
+    min_weight: float | None = Field(default=None, allow_inf_nan=False)
     """Interactions with a smaller weight (rating, play count) are dropped; none, when absent."""
-    repeats: Literal["first", "last", "all"] = "first"
-    """Which of a user's several interactions with one item are kept."""
+    max_weight: float | None = Field(default=None, allow_inf_nan=False)
+    """Interactions with a larger weight are dropped; none, when absent."""
+    repeats: Literal["first", "last", "all", "sum"] = "first"
+    """Which of a user's several interactions with one item are kept; `sum`: the first, with the weights of all."""
     ties: Literal["file_order", "hash"] = "file_order"
     """What orders a user's interactions of the same time (and position): file and line, or a hash of seed, user and
     item, for a log whose own row order means nothing."""
     k_core: int = Field(default=5, ge=1)
     """Every kept user and item has at least this many interactions, to a fixed point."""
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Self:
+        if self.min_weight is not None and self.max_weight is not None and self.min_weight > self.max_weight:
+            raise ValueError(f"min_weight must be at most max_weight, got {self.min_weight} > {self.max_weight}.")
+        return self
 
 
 class LeaveOneOut(Frozen):

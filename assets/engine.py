@@ -1,6 +1,7 @@
 """DuckDB as this project uses it: it reads the folders it is given and nothing else, and spills rather than dies."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,18 @@ def database(scratch: Path, *readable: Path) -> Iterator[duckdb.DuckDBPyConnecti
     Args:
         scratch: an empty folder on a disk with room for a few copies of the data; read and written.
         readable: more folders that may be read.
+
+    Raises:
+        ValueError: BORDERLINE_MEMORY is no size.
     """
+    memory = os.environ.get("BORDERLINE_MEMORY") or DEFAULT_MEMORY
+    if not re.fullmatch(r"[0-9.]+ ?[KMGT]i?B", memory):
+        raise ValueError(
+            f"BORDERLINE_MEMORY must be a size such as 500MB or 4GB, got {memory!r}. Set it so, or unset it."
+        )
     spill = scratch / "spill"
     spill.mkdir(exist_ok=True)
     connection = duckdb.connect(
-        str(scratch / "scratch.duckdb"),
         config={
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -34,7 +42,7 @@ def database(scratch: Path, *readable: Path) -> Iterator[duckdb.DuckDBPyConnecti
     )
     try:
         # In this order: folders can only be named while access is open, and the lock ends all changes.
-        connection.execute(f"SET memory_limit = {sql_text(os.environ.get('BORDERLINE_MEMORY') or DEFAULT_MEMORY)}")
+        connection.execute(f"SET memory_limit = {sql_text(memory)}")
         connection.execute(f"SET temp_directory = {sql_text(spill)}")
         folders = ", ".join(sql_text(folder) for folder in (scratch, *readable))
         connection.execute(f"SET allowed_directories = [{folders}]")
@@ -43,7 +51,6 @@ def database(scratch: Path, *readable: Path) -> Iterator[duckdb.DuckDBPyConnecti
         yield connection
     finally:
         connection.close()
-        (scratch / "scratch.duckdb").unlink()
 
 
 def sql_text(value: str | Path) -> str:

@@ -11,7 +11,18 @@ import polars as pl
 from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import SCRATCH, Content, Inputs, check, check_specs, leak_check, publish, warning, write_table
+from assets.publication import (
+    SCRATCH,
+    Content,
+    Inputs,
+    check,
+    check_specs,
+    leak_check,
+    preview,
+    publish,
+    warning,
+    write_table,
+)
 from assets.schemas import SCHEMAS
 from assets.transforms.chunks import from_parts
 from assets.transforms.guarantees import interactions_are_chronological
@@ -62,11 +73,12 @@ def cleaned(
     def clean(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         raw = inputs["raw_interactions"].scan()
         result = clean_interactions(
-            raw,
+            inputs["raw_interactions"].table_path,
             inputs["raw_items"].table(),
             config.cleaning,
             seed=config.seed,
             scratch=staged[SCRATCH],
+            say=context.log.info,
         )
         order = order_of(raw)
 
@@ -83,7 +95,8 @@ def cleaned(
         path = staged["interactions"] / "interactions.parquet"
         interactions = write_table(from_parts(parts, SCHEMAS["interactions"].dtypes), path)
         statistics = {
-            **asdict(result.report),
+            **{name: count for name, count in asdict(result.report).items() if name != "other_events"},
+            "cleaning": dg.MetadataValue.md(preview(result.report.as_table(), rows=100)),
             **describe_log(interactions),
             "ordered_by": order,
             "n_users": result.users.height,

@@ -1,16 +1,21 @@
-"""Raw interactions to implicit feedback: duplicates, thresholds, repeats, k-core, dense ids; every drop is counted.
+"""Raw interactions to implicit feedback: events, duplicates, thresholds, repeats, k-core, dense ids; drops are counted.
+
+The log is never held as a whole: DuckDB codes ids as integers, groups and sorts, and spills what does not fit.
 
 The result depends on the rows and not on the order they are read in. Interactions of one user at the same time are in
 the order of `cleaning.ties`: that of file and line, which are columns of the log, or of a hash of (seed, user, item).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from assets.datasets import Cleaning
-from assets.transforms.randomness import hashes, text_keys
+from assets.engine import database
+from assets.transforms.cores import Core, Pairs, k_core, largest_core
+from assets.transforms.log import Log
 
 
 @dataclass(frozen=True)
@@ -18,9 +23,12 @@ class CleaningReport:
     """What each rule dropped, in the order the rules are applied. Interactions, unless a name says otherwise."""
 
     raw_interactions: int
+    other_events: dict[str, int]
+    """By type of event, those that `cleaning.events` does not name."""
     exact_duplicates: int
-    """Same user, item, time and weight as a row that is kept."""
+    """Same user, item, time, position, weight and event as a row that is kept."""
     below_min_weight: int
+    above_max_weight: int
     repeats: int
     """Further interactions of a user with the same item."""
     outside_k_core: int
@@ -37,9 +45,11 @@ class CleaningReport:
 
     def as_table(self) -> pl.DataFrame:
         """One row for each rule: what it dropped, and how many interactions it left."""
-        rules = ("exact_duplicates", "below_min_weight", "repeats", "outside_k_core")
-        dropped = pl.DataFrame({"rule": rules, "dropped": [int(getattr(self, rule)) for rule in rules]})
-        return dropped.with_columns(left=self.raw_interactions - pl.col("dropped").cum_sum())
+        rules = ("exact_duplicates", "below_min_weight", "above_max_weight", "repeats", "outside_k_core")
+        dropped = {f"event {event}": count for event, count in self.other_events.items()}
+        dropped |= {rule.replace("_", " "): int(getattr(self, rule)) for rule in rules}
+        table = pl.DataFrame({"rule": list(dropped), "dropped": list(dropped.values())})
+        return table.with_columns(left=self.raw_interactions - pl.col("dropped").cum_sum())
 
 
 @dataclass(frozen=True)
@@ -54,124 +64,72 @@ class Cleaned:
 
 
 def clean_interactions(
-    raw_interactions: pl.LazyFrame, raw_items: pl.DataFrame, cleaning: Cleaning, seed: int, scratch: Path
+    raw_interactions: Path,
+    raw_items: pl.DataFrame,
+    cleaning: Cleaning,
+    seed: int,
+    scratch: Path,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Cleaned:
-    """Applies the rules of `cleaning` in order: exact duplicates, smallest weight, repeats, k-core; then dense ids.
+    """Applies the rules of `cleaning` in order: events, exact duplicates, weights, repeats, k-core; then dense ids.
 
     Ids are dense by sorted raw id (ids that are all integers sort as numbers), so they do not depend on row order.
 
     Args:
-        raw_interactions: table `raw_interactions`.
+        raw_interactions: a Parquet file, table `raw_interactions`.
         raw_items: table `raw_items`.
         cleaning: the rules.
         seed: orders ties, where these are ordered by a hash.
-        scratch: an empty folder for the Parquet files behind the result; it must outlive it.
+        scratch: an empty folder for the Parquet file behind the result; it must outlive it.
+        say: is told of each step, for the impatient.
 
     Raises:
-        ValueError: an interaction's item is not in `raw_items`, some interactions have a time and others have none, or
-            nothing is left.
+        ValueError: an interaction's item is not in `raw_items`, some interactions have a time (or position) and others
+            have none, a type of event is not in the log, or nothing is left.
     """
-    log = raw_interactions.collect()
-    if log.is_empty():
-        raise ValueError("Cleaning must start from at least one interaction, got an empty log. Check the raw files.")
-    _refuse_unknown_items(log, raw_items)
-    missing_times = log["at"].null_count()
-    if 0 < missing_times < log.height:
-        raise ValueError(
-            f"Either all raw interactions or none must have a time, got {missing_times:,} of "
-            f"{log.height:,} without. Quarantine the rows without a time, or leave all times out."
+    to = scratch / "interactions.parquet"
+    with database(scratch, raw_interactions.parent) as connection:
+        log = Log(connection, raw_interactions, cleaning, say)
+        log.refuse_unusable(raw_items)
+        other_events = log.count_other_events()
+        log.code(seed)
+        log.drop_duplicates()
+        log.drop_by_weight()
+        log.drop_repeats()
+        core = _core(log.pairs, log.count("users"), log.count("items"), cleaning.k_core)
+        say(f"{core.interactions:,} interactions in the {cleaning.k_core}-core after {core.passes} passes")
+        users, items = log.number("user", core.users), log.number("item", core.items)
+        log.write(to)
+        touched = [int(found) for found in log.one("SELECT count(DISTINCT u), count(DISTINCT i) FROM kept")]
+        report = CleaningReport(
+            raw_interactions=log.n_raw,
+            other_events=other_events,
+            exact_duplicates=log.n_raw - sum(other_events.values()) - log.n_distinct,
+            below_min_weight=log.n_below,
+            above_max_weight=log.n_above,
+            repeats=log.n_distinct - log.n_below - log.n_above - log.n_kept,
+            outside_k_core=log.n_kept - core.interactions,
+            outside_k_core_users=touched[0] - users.height,
+            outside_k_core_items=touched[1] - items.height,
+            k_core_passes=core.passes,
+            untouched_items=raw_items.height - log.n_items_touched,
+            interactions=core.interactions,
+            users=users.height,
+            items=items.height,
         )
-    distinct = log.sort("file", "line").unique(
-        ["user", "item", "at", "position", "weight", "event"], keep="first", maintain_order=True
+    at = pl.col("at").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    interactions = pl.scan_parquet(to, glob=False).with_columns(at)
+    return Cleaned(interactions, users, items.join(raw_items, on="item", how="left", maintain_order="left"), report)
+
+
+def _core(pairs: Pairs, n_users: int, n_items: int, k: int) -> Core:
+    core = k_core(pairs, n_users, n_items, k)
+    if core.interactions:
+        return core
+    largest, found = largest_core(pairs, n_users, n_items, k)
+    had = int(k_core(pairs, n_users, n_items, 1).users.sum())
+    raise ValueError(
+        f"The k-core must leave at least one user, got 0 users left after {k}-core (had {had:,}). The largest k that "
+        f"leaves something is {largest}: {int(found.users.sum()):,} users, {int(found.items.sum()):,} items, "
+        f"{found.interactions:,} interactions. Lower cleaning.k_core to it, or bring more interactions."
     )
-    weighty = distinct if cleaning.min_weight is None else distinct.filter(pl.col("weight") >= cleaning.min_weight)
-    if weighty.is_empty():
-        raise ValueError(
-            f"Cleaning must leave at least one interaction, got 0 of {log.height:,} "
-            f"with a weight of at least {cleaning.min_weight}. Lower cleaning.min_weight."
-        )
-    ordered = _chronological(weighty, cleaning.ties, seed)
-    kept = ordered
-    if cleaning.repeats != "all":
-        kept = ordered.unique(["user", "item"], keep=cleaning.repeats, maintain_order=True)
-    core, passes = k_core(kept, cleaning.k_core)
-    users = _dense(core["user"], "user")
-    items = _dense(core["item"], "item").join(raw_items, on="item", how="left", maintain_order="left")
-    interactions = (
-        core.join(users, on="user", how="left", maintain_order="left")
-        .join(items.select("item", "item_id"), on="item", how="left", maintain_order="left")
-        .select("user_id", "item_id", "at", "weight")
-        .sort("user_id", maintain_order=True)
-    )
-    report = CleaningReport(
-        raw_interactions=log.height,
-        exact_duplicates=log.height - distinct.height,
-        below_min_weight=distinct.height - weighty.height,
-        repeats=weighty.height - kept.height,
-        outside_k_core=kept.height - core.height,
-        outside_k_core_users=kept["user"].n_unique() - users.height,
-        outside_k_core_items=kept["item"].n_unique() - items.height,
-        k_core_passes=passes,
-        untouched_items=raw_items.height - log["item"].n_unique(),
-        interactions=interactions.height,
-        users=users.height,
-        items=items.height,
-    )
-    return Cleaned(interactions.lazy(), users, items, report)
-
-
-def k_core(interactions: pl.DataFrame, k: int) -> tuple[pl.DataFrame, int]:
-    """The largest part in which every user and every item has at least `k` rows, and the passes it took to find.
-
-    Rows keep their order. Dropping an item can leave a user short and the other way round, hence to a fixed point.
-
-    >>> chain = pl.DataFrame({"user": ["a", "a", "b", "b", "c"], "item": ["x", "y", "x", "y", "y"]})
-    >>> k_core(chain, 2)[0].rows()
-    [('a', 'x'), ('a', 'y'), ('b', 'x'), ('b', 'y')]
-
-    Raises:
-        ValueError: nothing is left.
-    """
-    core, passes = interactions, 0
-    while True:
-        short = core.select(pl.min_horizontal(pl.len().over("user"), pl.len().over("item")) < k).to_series()
-        if not short.any():
-            return core, passes
-        core, passes = core.filter(~short), passes + 1
-        if core.is_empty():
-            had = interactions["user"].n_unique()
-            raise ValueError(
-                f"The k-core must leave at least one user, got 0 users left after {k}-core (had {had}). "
-                "Lower cleaning.k_core, or bring more interactions."
-            )
-
-
-def _refuse_unknown_items(raw_interactions: pl.DataFrame, raw_items: pl.DataFrame) -> None:
-    unknown = raw_interactions.join(raw_items, on="item", how="anti")
-    if unknown.height:
-        first = unknown.row(0, named=True)
-        raise ValueError(
-            f"Every interaction must be with an item of the catalogue, got item {first['item']!r} "
-            f"({first.get('file')}, line {first.get('line')}; {unknown.height:,} rows). Add it, or quarantine the rows."
-        )
-
-
-def _chronological(interactions: pl.DataFrame, ties: str, seed: int) -> pl.DataFrame:
-    """By user, time and position; then as `ties` says. A total order of distinct rows."""
-    by = ["user", "at", "position", "file", "line"]
-    if ties == "file_order":
-        return interactions.sort(by)
-    tie_breaks = hashes(seed, "ties", text_keys(interactions["user"]), text_keys(interactions["item"]))
-    by[3:] = ["tie_break", "weight", "event"]
-    descending = [name == "weight" for name in by]
-    ordered = interactions.with_columns(pl.Series("tie_break", tie_breaks)).sort(by, descending=descending)
-    return ordered.drop("tie_break")
-
-
-def _dense(raw: pl.Series, name: str) -> pl.DataFrame:
-    """`<name>_id`, `<name>`: 0, 1, 2, … in the order of the raw ids."""
-    distinct = raw.unique().to_frame()
-    # Only canonical integers sort as numbers: 01, 1 and 001 are three ids.
-    are_integers = bool(distinct[name].str.contains(r"^(0|[1-9][0-9]{0,17})$").all())
-    ordered = distinct.sort(pl.col(name).cast(pl.Int64) if are_integers else pl.col(name))
-    return ordered.with_row_index(f"{name}_id").cast({f"{name}_id": pl.Int32})

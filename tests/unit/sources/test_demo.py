@@ -23,7 +23,9 @@ def shop() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 @pytest.fixture(scope="module")
 def clean(shop: tuple[pl.DataFrame, pl.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
-    return clean_interactions(shop[0].lazy(), shop[1], Cleaning(ties="hash"), 0, tmp_path_factory.mktemp("scratch"))
+    folder = tmp_path_factory.mktemp("scratch")
+    shop[0].write_parquet(folder / "raw.parquet")
+    return clean_interactions(folder / "raw.parquet", shop[1], Cleaning(ties="hash"), 0, folder)
 
 
 def test_the_tables_keep_their_contract(shop: tuple[pl.DataFrame, pl.DataFrame]) -> None:

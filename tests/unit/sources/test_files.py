@@ -163,6 +163,15 @@ def test_the_engine_reaches_nothing_but_its_folders_and_stays_locked(tmp_path: P
     assert sorted(path.name for path in other.iterdir()) == ["x.csv"]
 
 
+def test_a_memory_limit_that_is_no_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BORDERLINE_MEMORY", "plenty")
+    with (
+        pytest.raises(ValueError, match="BORDERLINE_MEMORY must be a size such as 500MB or 4GB, got 'plenty'"),
+        database(tmp_path),
+    ):
+        pass
+
+
 def test_the_memory_limit_is_the_environments_and_what_does_not_fit_is_spilled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

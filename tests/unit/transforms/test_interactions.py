@@ -7,10 +7,12 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from assets.datasets import Cleaning
 from assets.schemas import SCHEMAS
-from assets.transforms.interactions import Cleaned, clean_interactions, k_core
+from assets.transforms.interactions import Cleaned, clean_interactions
+from assets.transforms.log import NO_EVENT
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -35,7 +37,8 @@ def clean(raw: pl.DataFrame, *, items: list[str] | None = None, seed: int = 0, *
     )
     cleaning = Cleaning.model_validate({"k_core": 1} | rules)
     with TemporaryDirectory() as scratch:
-        found = clean_interactions(raw.lazy(), catalogue, cleaning, seed, Path(scratch))
+        raw.write_parquet(Path(scratch, "raw.parquet"))
+        found = clean_interactions(Path(scratch, "raw.parquet"), catalogue, cleaning, seed, Path(scratch))
         return replace(found, interactions=found.interactions.collect().lazy())
 
 
@@ -74,6 +77,61 @@ def test_a_smaller_weight_is_dropped_and_an_equal_one_kept() -> None:
     assert cleaned.report.below_min_weight == 1
 
 
+def test_a_larger_weight_is_dropped_and_an_equal_one_kept() -> None:
+    cleaned = clean(log(("a", "x", 1, 3), ("a", "y", 2, 4), ("a", "z", 3, 5)), min_weight=4, max_weight=4)
+    assert rows(cleaned) == [("a", "y", 2)]
+    assert (cleaned.report.below_min_weight, cleaned.report.above_max_weight) == (1, 1)
+
+
+def test_a_threshold_compares_in_the_precision_of_the_weights() -> None:
+    assert clean(log(("a", "x", 1, 0.1)), min_weight=0.1, max_weight=0.1).report.interactions == 1
+
+
+def test_thresholds_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(ValidationError, match="min_weight must be at most max_weight"):
+        Cleaning(min_weight=3, max_weight=2)
+
+
+def with_events(*events: str | None) -> pl.DataFrame:
+    rows = [("a", f"i{place}", place, 1.0) for place in range(len(events))]
+    return log(*rows).with_columns(event=pl.Series(events, dtype=pl.String))
+
+
+def test_other_events_are_dropped_and_counted_by_type() -> None:
+    raw = with_events("purchase", "cancel", "view", "view", None)
+    cleaned = clean(raw, events=["purchase"])
+    assert rows(cleaned) == [("a", "i0", 0)]
+    assert cleaned.report.other_events == {"cancel": 1, "view": 2, NO_EVENT: 1}
+    assert cleaned.report.as_table().rows()[:3] == [
+        ("event (missing)", 1, 4), ("event cancel", 1, 3), ("event view", 2, 1)
+    ]  # fmt: skip
+    assert clean(raw).report.interactions == 5
+
+
+def test_an_event_that_the_log_does_not_have_is_refused_with_those_it_has() -> None:
+    with pytest.raises(ValueError, match=r"types of event that the log has, got purchas\. It has"):
+        clean(with_events("purchase", "view"), events=["purchas"])
+    with pytest.raises(ValueError, match=r"got view\. It has \(missing\) \(1 rows\)\."):
+        clean(with_events(None), events=["view"])
+
+
+def test_an_event_named_like_sql_is_a_name() -> None:
+    name = "'); DROP TABLE raw; --"
+    assert clean(with_events(name, "view"), events=[name]).report.other_events == {"view": 1}
+
+
+def test_the_same_moment_with_another_event_is_no_duplicate_but_a_repeat() -> None:
+    raw = log(("a", "x", 1, 1), ("a", "x", 1, 1)).with_columns(event=pl.Series(["view", "purchase"]))
+    report = clean(raw).report
+    assert (report.exact_duplicates, report.repeats) == (0, 1)
+
+
+def test_the_weights_of_repeats_are_added_at_the_first_time() -> None:
+    cleaned = clean(log(("a", "x", 3, 2), ("a", "x", 3, 2), ("a", "x", 1, 5), ("a", "y", 2, 1)), repeats="sum")
+    assert rows(cleaned) == [("a", "x", 1), ("a", "y", 2)]
+    assert cleaned.interactions.collect()["weight"].to_list() == [7, 1]  # the exact duplicate does not count
+
+
 def test_the_threshold_comes_before_the_repeats_so_a_low_first_rating_hides_no_later_one() -> None:
     cleaned = clean(log(("a", "x", 1, 1), ("a", "x", 2, 5)), min_weight=4)
     assert rows(cleaned) == [("a", "x", 2)]
@@ -93,12 +151,30 @@ def test_the_core_is_found_through_a_chain_of_drops() -> None:
 
 def test_everyone_below_the_core_is_an_error_with_the_count() -> None:
     raw = log(*((f"u{number}", f"i{number}", 1, 1) for number in range(37)))
-    with pytest.raises(ValueError, match=r"0 users left after 5-core \(had 37\)"):
+    message = (
+        r"0 users left after 5-core \(had 37\)\. The largest k that leaves something is 1: 37 users, 37 items, "
+        r"37 interactions\. Lower cleaning\.k_core to it"
+    )
+    with pytest.raises(ValueError, match=message):
         clean(raw, k_core=5)
 
 
+def test_the_largest_core_that_leaves_something_is_named() -> None:
+    square = [(f"u{user}", f"i{item}", 1, 1.0) for user in range(3) for item in range(4)]
+    chain = [(f"v{place}", f"j{place + side}", 1, 1.0) for place in range(9) for side in (0, 1)]
+    with pytest.raises(ValueError, match=r"The largest k that leaves something is 3: 3 users, 4 items, 12 interact"):
+        clean(log(*square, *chain), k_core=40)
+
+
+def test_a_single_user_has_no_core_of_two() -> None:
+    with pytest.raises(
+        ValueError, match=r"0 users left after 2-core \(had 1\)\. The largest k .* is 1: 1 users, 6 items"
+    ):
+        clean(log(*(("a", f"i{number}", number, 1.0) for number in range(6))), k_core=2)
+
+
 def test_no_rating_above_the_threshold_is_an_error_that_names_it() -> None:
-    with pytest.raises(ValueError, match=r"got 0 of 1 with a weight of at least 4\.0\. Lower cleaning\.min_weight"):
+    with pytest.raises(ValueError, match=r"got 0 of 1 with a weight of at least 4\.0; the log has 1 to 1\."):
         clean(log(("a", "x", 1, 1)), min_weight=4)
 
 
@@ -173,9 +249,3 @@ def test_a_log_without_any_time_can_be_cleaned() -> None:
     cleaned = clean(log(("a", "x", None, 1), ("a", "x", None, 1), ("a", "y", None, 1)))
     at = cleaned.interactions.collect()["at"]
     assert at.null_count() == at.len() == 2
-
-
-def test_a_core_of_one_keeps_everything_in_no_pass() -> None:
-    table = pl.DataFrame({"user": ["a"], "item": ["x"]})
-    core, passes = k_core(table, 1)
-    assert (core.rows(), passes) == (table.rows(), 0)
