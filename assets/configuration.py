@@ -13,6 +13,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from assets.datasets import DatasetConfig
 from training.config import EXPERIMENT, Experiment, PreferenceExperiment, SftExperiment, identity
 
+_TAGGED_BY = ("kind", "baseline")
+"""Fields by which the members of a union are told apart."""
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -200,33 +202,32 @@ def _load(folder: str, what: str, key: str, model: TypeAdapter[Any]) -> Any:
 def _problem(problem: Any, root: Any, lines: dict[tuple[str | int, ...], int]) -> tuple[int, str]:
     """Line and sentence of one pydantic error, whose location also holds the tags of unions, no keys of the file."""
     keys: list[str | int] = []
-    annotation: Any = root
+    members = _members(root)
     for part in problem["loc"]:
-        members = _members(annotation)
-        tagged = [m for m in members if part in _tags(m)]
-        if tagged and not any(part in member.model_fields for member in members):
-            annotation = tagged[0]
+        tagged = [member for member in members if part in _tags(member)]
+        if tagged and len(members) > 1:
+            members = tagged  # a tag of the union, no key of the file
             continue
-        model = members[0] if len(members) == 1 else None
         keys.append(part)
-        fields = getattr(model, "model_fields", {})
-        annotation = fields[part].annotation if part in fields else annotation
+        fields = members[0].model_fields if len(members) == 1 else {}
+        members = _members(fields[part].annotation) if part in fields else members
     line = next((lines[at] for n in range(len(keys), -1, -1) if (at := tuple(keys[:n])) in lines), 1)
     name = ".".join(map(str, keys)) or "the file"
     kind, given = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
-        members = _members(annotation)
-        accepted = list(members[0].model_fields) if members and hasattr(members[0], "model_fields") else []
+        accepted = list(members[0].model_fields) if members else []
         return line, f"unknown key '{name}'.{_did_you_mean(str(keys[-1]), accepted)} Accepted: {', '.join(accepted)}."
     if kind == "missing":
         return line, f"'{name}' is missing."
-    if kind == "union_tag_not_found":
-        return line, f"'{name}' must say its kind. Accepted: {', '.join(_all_tags(annotation))}."
-    if kind == "union_tag_invalid":
-        accepted = _all_tags(annotation)
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        tagged_by = problem["ctx"]["discriminator"].strip("'")
+        accepted = [str(tag) for member in members for tag in _tags(member, tagged_by)]
+        if kind == "union_tag_not_found":
+            return line, f"'{name}' must say its {tagged_by}. Accepted: {', '.join(accepted)}."
         tag = str(problem["ctx"]["tag"])
-        line = lines.get((*keys, "kind"), line)
-        return line, f"unknown kind '{tag}' of {name}.{_did_you_mean(tag, accepted)} Accepted: {', '.join(accepted)}."
+        line = lines.get((*keys, tagged_by), line)
+        meant = f"{_did_you_mean(tag, accepted)} Accepted: {', '.join(accepted)}."
+        return line, f"unknown {tagged_by} '{tag}' of {name}.{meant}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return line, f"{name} must be {message}, got {given!r}." if "should be" in problem["msg"] else f"{name}: {message}"
 
@@ -240,12 +241,10 @@ def _members(annotation: Any) -> list[Any]:
     return [m for arg in get_args(annotation) for m in _members(arg)]
 
 
-def _tags(model: Any) -> tuple[Any, ...]:
-    return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
-
-
-def _all_tags(annotation: Any) -> list[str]:
-    return [str(tag) for model in _members(annotation) for tag in _tags(model)]
+def _tags(model: Any, *fields: str) -> list[Any]:
+    """What the model's fields that tell the members of a union apart may say."""
+    told = [model.model_fields[name].annotation for name in fields or _TAGGED_BY if name in model.model_fields]
+    return list(dict.fromkeys(tag for annotation in told for tag in get_args(annotation)))
 
 
 def _did_you_mean(given: str, accepted: list[str]) -> str:

@@ -50,6 +50,7 @@ def leaderboard(
                 split=split,
                 bases=now.bases,
                 left_out=now.left_out,
+                floors=now.floors,
                 beyond={version.partition[1]: beyond_accuracy_of(version, split) for version in inputs.all("metrics")},
                 leaks=leaks,
                 shortcuts=[rule for rule in rules if rule["split"] == split],

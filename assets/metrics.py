@@ -125,7 +125,7 @@ def _summarise(
         tags = {"kind": experiment.kind, "seed": str(experiment.seed), "dagster.partition": partition_text(keys)}
         with tracker.tracked(keys.dataset, keys.experiment, params=params, tags=tags) as live:
             run = live.tracked
-    seconds = {"train_seconds": float(trained[1]["train_seconds"])} if trained else {}
+    seconds = {"train_seconds": float(trained[1]["train_seconds"])} if trained else _baseline_seconds(lake, keys)
     tracker.summarise(
         run.run_id,
         metrics={**values, **seconds},
@@ -133,6 +133,11 @@ def _summarise(
         artifacts=[],
     )
     return run.run_id, run.url
+
+
+def _baseline_seconds(lake: Lake, keys: Keys) -> dict[str, float]:
+    metadata = lake.require("predictions", keys).manifest["metadata"]
+    return {"train_seconds": float(metadata["train_seconds"]["value"])} if "train_seconds" in metadata else {}
 
 
 def beyond_accuracy_of(metrics: Version, split: str) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Predictions: for every validation and test row the best items, and the rank of the target, on both protocols."""
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.baselines import baseline_predictions
 from assets.configuration import load_experiment
 from assets.partitions import BY_EXPERIMENT, keys_of
 from assets.ports import Lake, Launcher, Partition
 from assets.progress import Follower
 from assets.publication import Check, Content, Inputs, check_specs, publish
-from evaluation.baselines import popularity_predictions, random_predictions
 from training.config import BaselineExperiment, Experiment, ScoreSpec
 
 POLICY_OF = {"sft": "sft_policies", "preference": "preference_policies"}
@@ -38,14 +39,18 @@ def predictions(
     dataset = (keys.dataset,)
 
     def predict(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        metadata: dict[str, Any] = {}
         if isinstance(experiment, BaselineExperiment):
-            table = _baseline(experiment, inputs)
+            started = time.monotonic()
+            table = baseline_predictions(experiment, inputs, top_k=TOP_K, say=context.log.info)
+            metadata["train_seconds"] = time.monotonic() - started  # fitting is a part of it that is not kept
         else:
             table = _scored(context, launcher, experiment, inputs, staged["predictions"])
         rows = inputs["histories"].table(["row_id", "split"]).filter(pl.col("split") != "train")
         missing = rows.height * table["protocol"].n_unique() - table.height
         check = Check("every_row_is_predicted", missing == 0, {"rows": rows.height, "missing": missing})
-        return {"predictions": Content(table, {"protocols": ", ".join(table["protocol"].unique().sort())}, [check])}
+        metadata["protocols"] = ", ".join(table["protocol"].unique().sort())
+        return {"predictions": Content(table, metadata, [check])}
 
     inputs: list[tuple[str, Partition]] = [(name, dataset) for name in ("histories", "candidate_sets", "items")]
     if isinstance(experiment, BaselineExperiment):
@@ -55,17 +60,6 @@ def predictions(
         inputs.append((POLICY_OF[experiment.kind], keys))
         config = {"top_k": TOP_K}
     yield from publish(context, lake, predict, partition=keys, inputs=inputs, config=config)
-
-
-def _baseline(experiment: BaselineExperiment, inputs: Inputs) -> pl.DataFrame:
-    rows, candidate_sets = inputs["histories"].table(), inputs["candidate_sets"].table()
-    n_items = inputs["items"].table(["item_id"]).height
-    match experiment.baseline:
-        case "popularity":
-            interactions = inputs["interactions"].table(["item_id", "split"])
-            return popularity_predictions(rows, candidate_sets, interactions, n_items=n_items, top_k=TOP_K)
-        case "random":
-            return random_predictions(rows, candidate_sets, n_items=n_items, seed=experiment.seed, top_k=TOP_K)
 
 
 def _scored(

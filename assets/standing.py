@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from assets.configuration import ConfigurationError, definition, experiment_keys, load_experiment
 from assets.ports import Lake, Partition, Version, partition_text
-from training.config import PreferenceExperiment
+from training.config import BaselineExperiment, PreferenceExperiment
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Standing:
     """What each current one is compared with: what it started from; else the start that most experiments share."""
     left_out: dict[str, str]
     """All others, and what has changed since they were measured."""
+    floors: tuple[str, ...] = ()
+    """Of the current ones, those that ignore the user."""
 
     def inputs(self, dataset: str) -> list[tuple[str, Partition]]:
         """The metrics of the current ones, as `publish` wants its inputs."""
@@ -30,6 +32,7 @@ def standing(lake: Lake, dataset: str) -> Standing:
     left_out: dict[str, str] = {}
     kinds: dict[str, str] = {}
     starts: dict[str, str] = {}
+    floors: list[str] = []
     for partition in lake.partitions("metrics"):
         if partition[0] != dataset:
             continue
@@ -42,6 +45,8 @@ def standing(lake: Lake, dataset: str) -> Standing:
         kinds[experiment] = config.kind
         if isinstance(config, PreferenceExperiment):
             starts[experiment] = config.start_from
+        if isinstance(config, BaselineExperiment) and config.ignores_user:
+            floors.append(experiment)
     of_kind_sft = [experiment for experiment in sorted(kinds) if kinds[experiment] == "sft"]
     shared = max(of_kind_sft, key=list(starts.values()).count, default=None)
     bases = {experiment: starts.get(experiment, shared) for experiment in kinds}
@@ -50,6 +55,7 @@ def standing(lake: Lake, dataset: str) -> Standing:
         kinds=kinds,
         bases={experiment: base for experiment, base in bases.items() if base in kinds},
         left_out=left_out,
+        floors=tuple(floors),
     )
 
 

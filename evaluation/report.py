@@ -173,6 +173,8 @@ def leaderboard(
     differences = dict(zip(compared, found.differences, strict=True))
     adjusted = dict(zip(compared, holm([differences[column].p_value for column in compared]), strict=True))
 
+    baselines = {experiment for experiment, kind in kinds.items() if kind == "baseline"}
+
     def row(experiment: str) -> LeaderboardRow:
         mine = [(experiment, metric) for metric in names]
         return LeaderboardRow(
@@ -206,7 +208,7 @@ def leaderboard(
         resamples=resamples,
         seed=seed,
         level=level,
-        smallest_detectable=_smallest_detectable(differences, names, floors, alpha),
+        smallest_detectable=_smallest_detectable(differences, names, {*floors, *baselines}, alpha),
         rows=tuple(sorted(map(row, experiments), key=place)),
         left_out=dict(sorted((left_out or {}).items())),
         leaks={name: reason for of_one in (leaks or {}).values() for name, reason in sorted(of_one.items())},
@@ -226,13 +228,13 @@ def _comparison(difference: Difference, adjusted_p: float, alpha: float) -> Comp
 
 
 def _smallest_detectable(
-    differences: Mapping[tuple[str, str], Difference], names: Sequence[str], floors: Collection[str], alpha: float
+    differences: Mapping[tuple[str, str], Difference], names: Sequence[str], baselines: Collection[str], alpha: float
 ) -> dict[str, float]:
-    """By metric, for the noisiest difference of an experiment that is no floor: a floor differs from all most."""
+    """By metric, for the noisiest difference of a policy: a floor or baseline differs from all most."""
     result: dict[str, float] = {}
     for name in names:
         errors = {experiment: d.standard_error for (experiment, metric), d in differences.items() if metric == name}
-        trained = {experiment: error for experiment, error in errors.items() if experiment not in floors}
+        trained = {experiment: error for experiment, error in errors.items() if experiment not in baselines}
         if errors:
             noisiest = max((trained or errors).values())
             result[name] = smallest_detectable_difference(noisiest, alpha=alpha, comparisons=len(differences))

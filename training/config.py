@@ -437,12 +437,86 @@ class PreferenceExperiment(Frozen):
 class BaselineExperiment(Frozen):
     """A floor or baseline on the same rows and the same leaderboard; nothing is trained on a device."""
 
+    ignores_user: ClassVar[bool] = False
+    """Whether every user gets the same scores: then it is a floor, and marked as one."""
+
     kind: Literal["baseline"]
-    baseline: Literal["popularity", "random"]
+    baseline: str
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
-Experiment = Annotated[SftExperiment | PreferenceExperiment | BaselineExperiment, Field(discriminator="kind")]
+class Popularity(BaselineExperiment):
+    """Items by how often they occur in train."""
+
+    ignores_user: ClassVar[bool] = True
+    baseline: Literal["popularity"]
+
+
+class RecentPopularity(BaselineExperiment):
+    """Items by how often they occur in the latest part of train."""
+
+    ignores_user: ClassVar[bool] = True
+    baseline: Literal["recent_popularity"]
+    share: float = Field(default=0.1, gt=0, le=1)
+    """Of the train interactions, by time: smaller follows fashion more closely and counts fewer."""
+
+
+class Chance(BaselineExperiment):
+    """Items in an order drawn for each row."""
+
+    ignores_user: ClassVar[bool] = True
+    baseline: Literal["random"]
+
+
+class ItemCooccurrence(BaselineExperiment):
+    """Items that users took after those of the history."""
+
+    baseline: Literal["item_cooccurrence"]
+    reach: int | None = Field(default=1, ge=1, le=1000)
+    """Steps within which a later item counts as taken after an earlier one; null: the whole log, in any order."""
+    decay: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the history's last but one item against its last, and so on; 0: the last item alone."""
+
+
+class ItemKnn(BaselineExperiment):
+    """Items taken by the same users as those of the history."""
+
+    baseline: Literal["item_knn"]
+    similarity: Literal["cosine", "tfidf", "bm25"] = "cosine"
+    neighbours: int = Field(default=100, ge=1, le=10_000)
+    """Kept for each item; more costs memory and seldom helps."""
+    decay: float = Field(default=1.0, gt=0, le=1)
+    """Weight of the history's last but one item against its last; 1: all count alike."""
+
+
+class Als(BaselineExperiment):
+    """Matrix factorisation by alternating least squares on implicit feedback; a history is folded in."""
+
+    baseline: Literal["als"]
+    factors: int = Field(default=64, ge=1, le=2048)
+    regularization: float = Field(default=0.01, ge=0)
+    alpha: float = Field(default=1.0, gt=0)
+    """How much more a taken item weighs than one that was not."""
+    iterations: int = Field(default=15, ge=1, le=10_000)
+
+
+class Bpr(BaselineExperiment):
+    """Matrix factorisation by Bayesian personalised ranking; users who are not in train get the items' biases."""
+
+    baseline: Literal["bpr"]
+    factors: int = Field(default=64, ge=1, le=2048)
+    learning_rate: float = Field(default=0.05, gt=0, le=10)
+    regularization: float = Field(default=0.01, ge=0)
+    iterations: int = Field(default=100, ge=1, le=100_000)
+    """Passes over the train interactions, on one thread so that the result is reproducible."""
+
+
+Baseline = Annotated[
+    Popularity | RecentPopularity | Chance | ItemCooccurrence | ItemKnn | Als | Bpr, Field(discriminator="baseline")
+]
+
+
+Experiment = Annotated[SftExperiment | PreferenceExperiment | Baseline, Field(discriminator="kind")]
 EXPERIMENT: TypeAdapter[Experiment] = TypeAdapter(Experiment)
 
 

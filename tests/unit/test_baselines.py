@@ -83,7 +83,7 @@ def test_a_scorer_that_returns_no_number_is_refused() -> None:
 
 def test_chunks_do_not_change_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = random_predictions(HISTORIES, CANDIDATE_SETS, n_items=5, seed=3)
-    monkeypatch.setattr("evaluation.baselines._CHUNK_CELLS", 1)
+    monkeypatch.setattr("evaluation.baselines.ranked._CHUNK_CELLS", 1)
     assert random_predictions(HISTORIES, CANDIDATE_SETS, n_items=5, seed=3).equals(whole)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from assets.configuration import ConfigurationError, experiment_keys, load_dataset, load_experiment, project_folder
-from training.config import identity
+from training.config import BaselineExperiment, identity
 
 GOOD = """\
 kind: preference
@@ -76,6 +76,31 @@ def test_text_that_yaml_trips_over_is_refused_in_one_line(project: Path, text: s
         load_experiment("mine")
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind: baseline\n", "mine.yaml:1: 'the file' must say its baseline. Accepted: popularity, recent_popularity"),
+        ("kind: baseline\nbaseline: item_kn\n", "mine.yaml:2: unknown baseline 'item_kn' of the file. Did you mean"),
+        ("kind: baseline\nbaseline: als\nfactor: 8\n", "mine.yaml:3: unknown key 'factor'. Did you mean 'factors'?"),
+        ("kind: baseline\nbaseline: als\nalpha: 0\n", "mine.yaml:3: alpha must be greater than 0, got 0"),
+        ("kind: baseline\nbaseline: popularity\nshare: 1\n", "mine.yaml:3: unknown key 'share'. Accepted: kind,"),
+        ("kind: baseline\nbaseline: recent_popularity\nshare: 0\n", "mine.yaml:3: share must be greater than 0"),
+    ],
+)
+def test_a_mistake_in_a_baseline_is_told_apart_by_which_one_it_is(project: Path, text: str, said: str) -> None:
+    write(project, text)
+    with pytest.raises(ConfigurationError) as refusal:
+        load_experiment("mine")
+    assert said in str(refusal.value)
+
+
+def test_floors_are_those_that_ignore_the_user() -> None:
+    baselines = {name: load_experiment(name) for name in experiment_keys()}
+    floors = {name for name, found in baselines.items() if isinstance(found, BaselineExperiment) and found.ignores_user}
+    assert floors == {"popularity", "recent-popularity", "random"}
+    assert {"item-knn", "als", "bpr", "item-cooccurrence"} <= set(baselines)
 
 
 def test_what_is_no_file_is_refused(project: Path) -> None:

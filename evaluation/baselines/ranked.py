@@ -1,4 +1,4 @@
-"""Floors and baselines as predictions tables, on the same rows and protocols as every policy.
+"""From scores to a predictions table, on the same rows and protocols as every policy.
 
 A baseline gives each (row, item) a score; what follows is one path for all of them. Full-catalogue lists leave out the
 items of the row's history, never the target. Equal scores are ordered by item id with the target last, so a baseline
@@ -22,50 +22,13 @@ Keys = NDArray[np.int64]
 ScoreItems = Callable[[Ids, Ids], Scores]
 """(row_id [r 1], item_id [1 i] or [r n]) → scores that broadcast to [r i] or [r n]."""
 
+ScoreRows = Callable[[pl.DataFrame], Scores]
+"""Some rows with row_id, user_id, split, history, target → the score of every item of the catalogue, [r i]."""
+
 _CHUNK_CELLS = 2_000_000
 """(row, item) cells scored at a time: a few arrays of 16 MB."""
 _EXCLUDED = np.iinfo(np.int64).min
 """The key of an item that is not ranked; no finite score has it."""
-
-
-def popularity_predictions(
-    histories: pl.DataFrame,
-    candidate_sets: pl.DataFrame,
-    interactions: pl.DataFrame,
-    *,
-    n_items: int,
-    top_k: int = 50,
-) -> pl.DataFrame:
-    """Every item scored by its number of train interactions, for everyone alike.
-
-    Args:
-        histories: row_id, split, history, target; train rows are passed over.
-        candidate_sets: row_id, candidates.
-        interactions: item_id, split; only train is counted.
-        n_items: size of the catalogue.
-        top_k: length of the full-catalogue lists.
-
-    Returns:
-        The predictions table, sorted by row_id and protocol.
-    """
-    in_train = interactions.filter(pl.col("split") == "train")["item_id"].to_numpy()
-    count: Scores = np.bincount(in_train, minlength=n_items).astype(np.float32)
-
-    def score(row_id: Ids, item_id: Ids) -> Scores:
-        return count[item_id]
-
-    return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k)
-
-
-def random_predictions(
-    histories: pl.DataFrame, candidate_sets: pl.DataFrame, *, n_items: int, seed: int, top_k: int = 50
-) -> pl.DataFrame:
-    """Chance: a uniform score drawn for each row and item, the same under every protocol. Arguments as above."""
-
-    def score(row_id: Ids, item_id: Ids) -> Scores:
-        return uniform_draws(seed, "random baseline", row_id, item_id)
-
-    return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k)
 
 
 def ranked_predictions(
@@ -112,6 +75,34 @@ def ranked_predictions(
         keys[_ids(seen["place"]), _ids(seen["history"])] = _EXCLUDED
         tables.append(_table(keys, row_id[part], target[part], "full", n_items, top_k))
     return pl.concat(tables).sort("row_id", "protocol")
+
+
+def row_predictions(
+    score_rows: ScoreRows,
+    histories: pl.DataFrame,
+    candidate_sets: pl.DataFrame,
+    *,
+    n_items: int,
+    top_k: int = 50,
+) -> pl.DataFrame:
+    """The predictions table of a scorer that reads the row: its user or its history. Otherwise `ranked_predictions`."""
+    rows = histories.filter(pl.col("split") != "train").sort("row_id")
+    row_ids = _ids(rows["row_id"])
+    step = max(1, _CHUNK_CELLS // n_items)
+
+    def score(row_id: Ids, item_id: Ids) -> Scores:
+        places = np.searchsorted(row_ids, row_id[:, 0])
+        found = np.empty((row_id.shape[0], item_id.shape[1]), dtype=np.float32)
+        for start in range(0, places.size, step):
+            part = slice(start, start + step)
+            of_catalogue = score_rows(rows[places[part]])
+            items = item_id if item_id.shape[0] == 1 else item_id[part]
+            found[part] = np.take_along_axis(
+                of_catalogue, np.broadcast_to(items, (len(of_catalogue), items.shape[1])), 1
+            )
+        return found
+
+    return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k)
 
 
 def _ids(column: pl.Series) -> Ids:

@@ -1,0 +1,22 @@
+"""Floors and baselines as predictions tables: what a policy has to beat before it is worth its cost."""
+
+from evaluation.baselines.factors import fit_als, fit_bpr
+from evaluation.baselines.floors import popularity_predictions, random_predictions, recent_popularity_predictions
+from evaluation.baselines.neighbours import Similarity, fit_item_cooccurrence, fit_item_knn
+from evaluation.baselines.ranked import ScoreItems, ScoreRows, ranked_predictions, row_predictions, uniform_draws
+
+__all__ = [
+    "ScoreItems",
+    "ScoreRows",
+    "Similarity",
+    "fit_als",
+    "fit_bpr",
+    "fit_item_cooccurrence",
+    "fit_item_knn",
+    "popularity_predictions",
+    "random_predictions",
+    "ranked_predictions",
+    "recent_popularity_predictions",
+    "row_predictions",
+    "uniform_draws",
+]
