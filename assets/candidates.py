@@ -10,8 +10,8 @@ from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
 from assets.publication import Content, Inputs, check, check_specs, leak_check, publish
+from assets.transforms.candidate_guarantees import candidates_are_untouched, one_target_per_candidate_set
 from assets.transforms.candidates import draw_candidates
-from assets.transforms.guarantees import candidates_are_untouched, one_target_per_candidate_set
 from evaluation.leakage import candidate_leakage, shortcut_report
 
 

@@ -1,17 +1,21 @@
 """Rows to learn from and to be judged on: what a user touched before, and what came next."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from assets.configuration import load_dataset
 from assets.partitions import DATASETS
 from assets.ports import Lake
-from assets.publication import Content, Inputs, check, check_specs, leak_check, number, publish
-from assets.transforms.guarantees import histories_precede_targets, training_touches_no_held_out_item
-from assets.transforms.histories import build_histories
+from assets.publication import Content, Inputs, check, check_specs, leak_check, publish, write_table
+from assets.schemas import SCHEMAS
+from assets.transforms.chunks import from_parts
+from assets.transforms.histories import history_parts
+from assets.transforms.history_guarantees import histories_keep_their_guarantees
 from evaluation.leakage import future_leakage, overlap_leakage
 
 
@@ -21,7 +25,7 @@ from evaluation.leakage import future_leakage, overlap_leakage
     group_name="core",
     kinds={"polars", "parquet"},
     owners=["team:data"],
-    code_version="2",
+    code_version="3",
     check_specs=check_specs(
         "histories",
         "nothing_at_or_after_the_target",
@@ -38,25 +42,25 @@ def histories(
     config = load_dataset(dataset)
 
     def build(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        interactions = inputs["interactions"].table()
-        table = build_histories(interactions, config.histories)
-        lengths = table["history"].list.len()
-        rows = {f"rows_{split}": count for split, count in table.group_by("split").len().sort("split").iter_rows()}
+        interactions = inputs["interactions"].scan()
+        at_one_time = config.split.kind == "global_time"
+
+        def parts() -> Iterator[pl.DataFrame]:
+            return history_parts(interactions, config.histories, config.split)
+
+        path = staged["histories"] / "histories.parquet"
+        table = write_table(from_parts(parts, SCHEMAS["histories"].dtypes), path)
+        precede, unseen, statistics = histories_keep_their_guarantees(
+            table, interactions, train_until=_first_held_out(interactions) if at_one_time else None
+        )
         return {
             "histories": Content(
-                table,
-                {
-                    **rows,
-                    "history_length_median": number(lengths.median()),
-                    "history_length_max": number(lengths.max()),
-                },
+                path,
+                statistics.as_metadata(),
                 [
-                    check("nothing_at_or_after_the_target", histories_precede_targets(table, interactions)),
-                    check("no_held_out_item_in_train", training_touches_no_held_out_item(table, interactions)),
-                    leak_check(
-                        "nothing_from_the_future",
-                        future_leakage(table, interactions, at_one_time=config.split.kind == "global_time"),
-                    ),
+                    check("nothing_at_or_after_the_target", precede),
+                    check("no_held_out_item_in_train", unseen),
+                    leak_check("nothing_from_the_future", future_leakage(table, interactions, at_one_time=at_one_time)),
                     leak_check("train_holds_no_answers", overlap_leakage(table)),
                 ],
             )
@@ -68,5 +72,11 @@ def histories(
         build,
         partition=(dataset,),
         inputs=[("interactions", (dataset,)), ("splits", (dataset,))],
-        config=config.histories.model_dump(mode="json"),
+        config=config.model_dump(mode="json", include={"histories": True, "split": {"kind"}}),
     )
+
+
+def _first_held_out(interactions: pl.LazyFrame) -> datetime:
+    """When validation begins: the time of the first interaction that is not in train."""
+    held_out = interactions.filter(pl.col("split") != "train")
+    return held_out.select(pl.col("at").min()).collect(engine="streaming").item()

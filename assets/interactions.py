@@ -32,7 +32,7 @@ from assets.transforms.splits import describe_log, order_of, split_parts
 from evaluation.leakage import order_leakage, title_leakage
 
 TABLES = ("interactions", "users", "items")
-SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:data"], "code_version": "3"}
+SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:data"], "code_version": "4"}
 
 
 @dg.multi_asset(

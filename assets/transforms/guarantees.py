@@ -15,8 +15,6 @@ from assets.transforms.lists import flat
 Ints = NDArray[np.int64]
 Table = pl.DataFrame | pl.LazyFrame
 
-_CHUNK = 100_000  # histories looked at at a time: bounds memory at 100,000 · max_length elements
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -81,111 +79,6 @@ def interactions_are_chronological(interactions: Table) -> Finding:
         len(rows),
         pl.concat(shown)[: len(rows)].select(pl.Series("row", rows[:5]), "user_id", "at"),
         "Sort by user_id and time before anything is split.",
-    )
-
-
-def histories_precede_targets(histories: pl.DataFrame, interactions: pl.DataFrame) -> Finding:
-    """Every history is a run of the user's interactions, oldest first, that ends before its target.
-
-    Positions are looked up in `interactions`, whose chronological order another check proves. Where a user has several
-    interactions with one item, the history gets the benefit of the doubt: its items count at their first, its target at
-    its last interaction in the row's split.
-    """
-    places = interactions.select(
-        "user_id", "item_id", "split", position=pl.int_range(pl.len(), dtype=pl.Int32).over("user_id")
-    )
-    has_repeats = bool(places.select(pl.struct("user_id", "item_id").is_duplicated().any()).item())
-    of_items = places.group_by("user_id", "item_id").agg(pl.col("position").min())
-    of_targets = places.group_by("user_id", "item_id", "split").agg(target_position=pl.col("position").max())
-    offending: list[pl.DataFrame] = []
-    for chunk in histories.iter_slices(_CHUNK):
-        items, owners = flat(chunk["history"])
-        rows = chunk.select("row_id", "user_id", "split", "target").join(
-            of_targets,
-            left_on=["user_id", "target", "split"],
-            right_on=["user_id", "item_id", "split"],
-            how="left",
-            maintain_order="left",
-        )
-        elements = (
-            rows[owners]
-            .with_columns(pl.Series("item_id", items))
-            .join(of_items, on=["user_id", "item_id"], how="left", maintain_order="left")
-        )
-        falls = pl.col("position") <= pl.col("position").shift(1).over("row_id")
-        is_wrong = (
-            pl.col("target_position").is_null()
-            | pl.col("position").is_null()
-            | (pl.col("position") >= pl.col("target_position"))
-            | (pl.lit(not has_repeats) & falls.fill_null(False))
-        )
-        wrong = elements.filter(is_wrong)
-        offending.append(wrong.select("row_id", "user_id", "split", "target", "item_id", "position", "target_position"))
-    return _finding(
-        "A history must hold the user's own interactions strictly before its target, oldest first",
-        histories.height,
-        pl.concat(offending) if offending else histories.clear(),
-        "Build the histories again from these interactions; no model trained on them is valid.",
-    )
-
-
-def training_touches_no_held_out_item(histories: pl.DataFrame, interactions: pl.DataFrame) -> Finding:
-    """No train row shows, in history or target, an item that its user has in validation or test alone."""
-    train = interactions.filter(pl.col("split") == "train")
-    held_out = (
-        interactions.filter(pl.col("split") != "train")
-        .join(train, on=["user_id", "item_id"], how="anti")
-        .select("user_id", "item_id", held_out_in="split")
-    )
-    rows = histories.filter(pl.col("split") == "train")
-    offending: list[pl.DataFrame] = []
-    for chunk in rows.iter_slices(_CHUNK):
-        items, owners = flat(chunk["history"])
-        keys = chunk.select("row_id", "user_id", item_id="target")
-        shown = pl.concat([keys, keys[owners].with_columns(pl.Series("item_id", items))])
-        offending.append(shown.join(held_out, on=["user_id", "item_id"], how="inner"))
-    return _finding(
-        "Train rows must show no item that the user has in validation or test alone",
-        rows.height,
-        pl.concat(offending) if offending else held_out.clear(),
-        "Build the histories again from the train split alone.",
-    )
-
-
-def one_target_per_candidate_set(histories: pl.DataFrame, candidate_sets: pl.DataFrame) -> Finding:
-    """Every validation and test row has one candidate set, which holds its target once and no item twice."""
-    rows = histories.filter(pl.col("split") != "train").select("row_id", "target")
-    judged = rows.join(candidate_sets, on="row_id", how="full", coalesce=True).with_columns(
-        is_repeating=pl.col("candidates").list.n_unique() < pl.col("candidates").list.len(),
-        sets=pl.col("candidates").is_not_null().sum().over("row_id"),
-    )
-    items, owners = flat(judged["candidates"].fill_null([]))
-    is_target = items == judged["target"].fill_null(-1).to_numpy()[owners]
-    times = np.bincount(owners[is_target], minlength=judged.height)
-    judged = judged.with_columns(pl.Series("times_target", times))
-    is_right = (pl.col("times_target") == 1) & ~pl.col("is_repeating") & (pl.col("sets") == 1)
-    return _finding(
-        "Each validation and test row must have one candidate set with its target once and no item twice",
-        judged.height,
-        judged.filter(~is_right.fill_null(False)).select("row_id", "target", "times_target", "is_repeating", "sets"),
-        "Draw the candidate sets again from these histories.",
-    )
-
-
-def candidates_are_untouched(
-    histories: pl.DataFrame, candidate_sets: pl.DataFrame, interactions: pl.DataFrame
-) -> Finding:
-    """No candidate but the target was touched by the user, in any split."""
-    items, owners = flat(candidate_sets["candidates"])
-    keys = candidate_sets.select("row_id").join(
-        histories.select("row_id", "user_id", "target"), on="row_id", how="left", maintain_order="left"
-    )
-    others = keys[owners].with_columns(pl.Series("item_id", items)).filter(pl.col("item_id") != pl.col("target"))
-    return _finding(
-        "Candidates other than the target must be items the user never touched",
-        candidate_sets.height,
-        others.join(interactions.select("user_id", "item_id").unique(), on=["user_id", "item_id"], how="semi"),
-        "Draw the candidate sets again from these interactions.",
     )
 
 

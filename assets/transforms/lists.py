@@ -15,8 +15,9 @@ def slices(values: NDArray[np.int32], starts: NDArray[np.int64], ends: NDArray[n
     """
     lengths = ends - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    return _lists(values[np.repeat(starts, lengths) + within], offsets)
+    places = np.arange(offsets[-1])
+    places += np.repeat(starts - offsets[:-1], lengths)
+    return _lists(values[places], offsets)
 
 
 def rows_of(values: NDArray[np.int32], is_kept: NDArray[np.bool_]) -> pl.Series:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from assets.datasets import Candidates, Histories, LeaveOneOut
-from assets.transforms import guarantees, split_guarantees
+from assets.transforms import candidate_guarantees, guarantees, history_guarantees, split_guarantees
 from assets.transforms.candidates import draw_candidates
 from assets.transforms.guarantees import Finding, GuaranteeBroken, require
 from assets.transforms.histories import build_histories
@@ -63,10 +63,10 @@ def lake() -> Lake:
 CHECKS: dict[str, Callable[[Lake], Finding]] = {
     "chronological": lambda lake: guarantees.interactions_are_chronological(lake.interactions),
     "leave_one_out": lambda lake: split_guarantees.split_is_leave_one_out(lake.interactions),
-    "precede": lambda lake: guarantees.histories_precede_targets(lake.histories, lake.interactions),
-    "held_out": lambda lake: guarantees.training_touches_no_held_out_item(lake.histories, lake.interactions),
-    "one_target": lambda lake: guarantees.one_target_per_candidate_set(lake.histories, lake.candidate_sets),
-    "untouched": lambda lake: guarantees.candidates_are_untouched(
+    "precede": lambda lake: history_guarantees.histories_precede_targets(lake.histories, lake.interactions),
+    "held_out": lambda lake: history_guarantees.training_touches_no_held_out_item(lake.histories, lake.interactions),
+    "one_target": lambda lake: candidate_guarantees.one_target_per_candidate_set(lake.histories, lake.candidate_sets),
+    "untouched": lambda lake: candidate_guarantees.candidates_are_untouched(
         lake.histories, lake.candidate_sets, lake.interactions
     ),
     "mined": lambda lake: guarantees.no_train_item_among_negatives(
@@ -212,11 +212,21 @@ def _completion_of_no_row(lake: Lake) -> Lake:
         ("chronological", _scatter, 1, "row=19, user_id=0"),
         ("leave_one_out", _train_after_test, 1, "row=5, user_id=0, split=train, wanted=test"),
         ("leave_one_out", _test_without_train, 2, "user_id=7"),
-        ("precede", _target_in_history, 1, "row_id=0, user_id=0, split=train, target=1, item_id=1"),
-        ("precede", _future_item_in_history, 1, "row_id=1, user_id=0, split=train, target=2, item_id=3"),
-        ("precede", _someone_elses_item_in_history, 1, "item_id=25, position=None"),
-        ("precede", _newest_first, 1, "row_id=1, user_id=0, split=train, target=2, item_id=0"),
-        ("precede", _target_of_another_split, 3, "target_position=None"),
+        (
+            "precede",
+            _target_in_history,
+            1,
+            "row_id=0, user_id=0, split=train, target=1, target_is_in_split=True, item_id=1",
+        ),
+        (
+            "precede",
+            _future_item_in_history,
+            1,
+            "target=2, target_is_in_split=True, item_id=3, instead_of=1",
+        ),
+        ("precede", _someone_elses_item_in_history, 1, "item_id=25, instead_of=1"),
+        ("precede", _newest_first, 1, "item_id=1, instead_of=0"),
+        ("precede", _target_of_another_split, 1, "target=5, target_is_in_split=False"),
         ("held_out", _target_of_another_split, 1, "row_id=2, user_id=0, item_id=5, held_out_in=test"),
         ("held_out", _held_out_item_in_train_history, 1, "item_id=4, held_out_in=validation"),
         ("one_target", _candidates_without_target, 1, "times_target=0"),
@@ -257,8 +267,67 @@ def test_an_item_touched_again_after_its_target_does_not_make_a_history_wrong() 
         {"user_id": pl.Int32, "item_id": pl.Int32}
     )
     histories = build_histories(interactions, Histories())
-    assert guarantees.histories_precede_targets(histories, interactions).passed
-    assert guarantees.training_touches_no_held_out_item(histories, interactions).passed
+    assert history_guarantees.histories_precede_targets(histories, interactions).passed
+    assert history_guarantees.training_touches_no_held_out_item(histories, interactions).passed
+
+
+def test_a_gap_in_a_history_is_found(lake: Lake) -> None:
+    # 0 and 3 are the user's, oldest first, and before the target 4: only what is left out is wrong.
+    finding = CHECKS["precede"](replace(lake, histories=at_row(lake.histories, 3, history=[0, 3])))
+    assert finding.violations == 1
+
+
+def test_a_history_that_reaches_into_the_user_before_is_found(lake: Lake) -> None:
+    row = first_row(lake.histories.with_columns(split=pl.col("user_id").cast(pl.String)), "1")
+    finding = CHECKS["precede"](replace(lake, histories=at_row(lake.histories, row, history=[5, 10])))
+    assert finding.violations == 1
+    assert "item_id=5, instead_of=None" in finding.message
+
+
+def test_every_occurrence_of_a_target_is_tried_before_a_row_is_called_wrong() -> None:
+    items = [1, 2, 1, 3, 1, 2, 1]
+    interactions = pl.DataFrame({"user_id": [0] * 7, "item_id": items, "split": ["train"] * 7}).cast(
+        {"user_id": pl.Int32, "item_id": pl.Int32}
+    )
+    histories = build_histories(interactions, Histories(max_length=2))
+    assert guarantees_of(histories, interactions) == (0, 0)
+    assert guarantees_of(at_row(histories, 1, history=[3, 2]), interactions) == (1, 0)  # 1 follows it nowhere
+
+
+def guarantees_of(histories: pl.DataFrame, interactions: pl.DataFrame) -> tuple[int, int]:
+    precede, held_out, _ = history_guarantees.histories_keep_their_guarantees(histories, interactions)
+    return precede.violations, held_out.violations
+
+
+def test_one_pass_finds_what_the_checks_find_and_counts_the_rows(lake: Lake) -> None:
+    for plant in (lambda lake: lake, _target_of_another_split, _held_out_item_in_train_history):
+        tables = plant(lake)
+        expected = (CHECKS["precede"](tables).violations, CHECKS["held_out"](tables).violations)
+        assert guarantees_of(tables.histories, tables.interactions) == expected
+    _, _, statistics = history_guarantees.histories_keep_their_guarantees(lake.histories.lazy(), lake.interactions)
+    metadata = statistics.as_metadata()
+    lengths = lake.histories["history"].list.len()
+    assert [metadata[f"rows_{split}"] for split in ("train", "validation", "test")] == [11, 3, 3]
+    assert metadata["users_with_a_test_row"] == 1.0
+    assert metadata["history_length_max"] == lengths.max()
+    assert metadata["history_length_mean"] == pytest.approx(lengths.mean())
+
+
+@pytest.mark.parametrize(
+    ("row", "planted"),
+    [(1, {"history": [0, 3]}), (0, {"target": 3})],
+)
+def test_a_train_row_that_shows_what_came_after_the_split_time_is_found(
+    lake: Lake, row: int, planted: dict[str, object]
+) -> None:
+    # `interactions` calls item 3 train, as a split that forgot the time would: its time alone gives it away.
+    until = lake.interactions["at"][3]
+    train = replace(lake, histories=lake.histories.filter((pl.col("user_id") == 0) & (pl.col("row_id") < 2)))
+    look = history_guarantees.training_touches_no_held_out_item
+    assert look(train.histories, train.interactions, train_until=until).passed
+    finding = look(at_row(train.histories, row, **planted), train.interactions, train_until=until)
+    assert finding.violations == 1
+    assert f"row_id={row}, user_id=0, item_id=3, held_out_in=train, at or after" in finding.message
 
 
 def test_everything_broken_is_named_at_once(lake: Lake) -> None:

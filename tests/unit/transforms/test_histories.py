@@ -3,9 +3,9 @@
 import polars as pl
 import pytest
 
-from assets.datasets import Histories
+from assets.datasets import Histories, LeaveOneOut, UserSplit
 from assets.schemas import SCHEMAS, validate
-from assets.transforms.histories import build_histories
+from assets.transforms.histories import build_histories, history_parts
 
 
 def split_log(*trains: list[int], held_out: tuple[int, int] | None = (90, 91)) -> pl.DataFrame:
@@ -82,3 +82,47 @@ def test_a_log_without_any_row_gives_an_empty_table(log: pl.DataFrame) -> None:
     histories = build_histories(log, Histories())
     assert histories.is_empty()
     validate(histories, SCHEMAS["histories"])
+
+
+def test_one_row_per_user_keeps_the_last_train_target_after_the_last_items() -> None:
+    log = split_log([1, 2, 3, 4, 5], [6], [7, 8])
+    histories = build_histories(log, Histories(kind="one_per_user", max_length=3))
+    validate(histories, SCHEMAS["histories"])
+    assert rows(histories, "train") == [([2, 3, 4], 5), ([7], 8)]
+    sliding = build_histories(log, Histories(max_length=3))
+    for split in ("validation", "test"):
+        assert rows(histories, split) == rows(sliding, split)
+
+
+def test_of_a_user_held_out_whole_only_the_last_interaction_is_asked_about() -> None:
+    log = split_log([1, 2, 3], [4, 5, 6, 7], [8, 9], held_out=None)
+    log = log.with_columns(split=pl.col("user_id").replace_strict({0: "train", 1: "test", 2: "validation"}))
+    histories = build_histories(log, Histories(max_length=2), UserSplit(kind="user"))
+    assert rows(histories, "train") == [([1], 2), ([1, 2], 3)]
+    assert rows(histories, "validation") == [([8], 9)]
+    assert rows(histories, "test") == [([5, 6], 7)]
+
+
+def test_every_held_out_interaction_of_a_split_by_time_is_asked_about_after_all_before_it() -> None:
+    log = pl.DataFrame(
+        {
+            "user_id": [0, 0, 0, 0, 1, 1],
+            "item_id": [1, 2, 3, 4, 5, 6],
+            "split": ["train", "validation", "validation", "test", "validation", "test"],
+        },
+        schema_overrides={"user_id": pl.Int32, "item_id": pl.Int32},
+    )
+    histories = build_histories(log, Histories())
+    assert rows(histories, "validation") == [([1], 2), ([1, 2], 3)]  # user 1 has nothing before the first
+    assert rows(histories, "test") == [([1, 2, 3], 4), ([5], 6)]
+
+
+@pytest.mark.parametrize("kind", ["sliding", "one_per_user"])
+@pytest.mark.parametrize("elements", [1, 3, 7, 20, 1000])
+def test_the_size_of_the_parts_changes_nothing(elements: int, kind: str) -> None:
+    log = split_log(list(range(10)), [1], [1, 2], list(range(20, 37)))
+    how = Histories.model_validate({"max_length": 3, "kind": kind})
+    for split in (LeaveOneOut(), UserSplit(kind="user")):
+        whole = pl.concat(history_parts(log, how, split))
+        assert whole["row_id"].to_list() == list(range(whole.height))
+        assert pl.concat(history_parts(log.lazy(), how, split, elements=elements)).equals(whole)
