@@ -271,6 +271,7 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
                 "base": row.base,
                 "beyond_accuracy": dict(row.beyond_accuracy),
                 "comparisons": plain(row.comparisons, leaky=bool(row.leaks)),
+                "leaky": bool(row.leaks),
                 "leaks": list(row.leaks),
             }
             for row in board.rows

@@ -191,7 +191,7 @@ def test_every_number_from_a_leak_is_marked_and_the_reasons_stand_in_the_header(
     assert plain["leaks"] == LEAKS
     for row in plain["rows"]:
         is_leaky = row["experiment"] in ("sft", "dmpo")
-        assert bool(row["leaks"]) == is_leaky
+        assert row["leaky"] == bool(row["leaks"]) == is_leaky
         for number in [*row["metrics"].values(), *row["user_means"].values(), *row["comparisons"].values()]:
             assert number.get("leaky", False) == is_leaky
     assert as_png(result) != as_png(board())
