@@ -23,11 +23,15 @@ def category_features(category: pl.Series) -> NDArray[np.float32]:
 
     >>> category_features(pl.Series(["Crime|Drama", None, "Drama"])).tolist()
     [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
+    >>> category_features(pl.Series([None, None], dtype=pl.String)).shape
+    (2, 0)
     """
     pairs = pl.DataFrame({"item": pl.int_range(len(category), eager=True), "name": category.str.split("|")})
     pairs = pairs.explode("name").drop_nulls("name").filter(pl.col("name") != "")
     names = pairs["name"].unique().sort()
     features = np.zeros((len(category), names.len()), dtype=np.float32)
+    if names.is_empty():
+        return features
     place = pairs["name"].replace_strict(names, pl.int_range(names.len(), eager=True), return_dtype=pl.Int64)
     features[pairs["item"].to_numpy(), place.to_numpy()] = 1.0
     return features
