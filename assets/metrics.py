@@ -20,6 +20,8 @@ from evaluation.groups import group_metrics, row_groups
 from evaluation.ranking import metrics_of
 from evaluation.significance import Interval, bootstrap_intervals, panel_of
 
+HELD_OUT = ("validation", "test")
+"""A benchmark whose test part is not here has no test rows; then only validation is measured."""
 BOOTSTRAP_SEED = 0
 RESAMPLES = 10_000
 BEYOND_FILE = "beyond_accuracy.json"
@@ -52,8 +54,8 @@ def metrics(
         groups.write_parquet(staged["metrics"] / GROUPS_FILE)
         beyond = _beyond(predictions, table, rows, catalogue)
         (staged["metrics"] / BEYOND_FILE).write_text(json.dumps(beyond, indent=1), encoding="utf-8")
-        intervals: dict[str, dict[str, Interval]] = {}
-        for split in ("validation", "test"):
+        intervals: dict[str, dict[str, Interval]] = {split: {} for split in HELD_OUT}
+        for split in rows["split"].unique():
             panel = panel_of({keys.experiment: table}, split=split)
             by_column = bootstrap_intervals(panel, resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
             intervals[split] = {metric: interval for (_, metric), interval in by_column.items()}
@@ -155,8 +157,11 @@ def _beyond(
     predictions: pl.DataFrame, table: pl.DataFrame, rows: pl.DataFrame, catalogue: Catalogue
 ) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
-    for split in ("validation", "test"):
+    for split in HELD_OUT:
         of_split = rows.filter(pl.col("split") == split)
+        if of_split.is_empty():
+            found[split] = {}
+            continue
         theirs = predictions.join(of_split.select("row_id"), on="row_id", how="semi")
         found[split] = beyond_accuracy(theirs, table, of_split, catalogue)
     return found
@@ -177,7 +182,8 @@ def _beyond_table(beyond: Mapping[str, Mapping[str, float]]) -> str:
 
 def _groups_table(groups: pl.DataFrame) -> str:
     lines = ["| by | group | metric | rows | value | low | high |", "|---|---|---|---|---|---|---|"]
-    for row in groups.filter(pl.col("split") == "test").iter_rows(named=True):
+    split = "test" if "test" in groups["split"] else "validation"
+    for row in groups.filter(pl.col("split") == split).iter_rows(named=True):
         low, high = ("-" if row[end] is None else f"{row[end]:.4f}" for end in ("low", "high"))
         lines.append(
             f"| {row['by']} | {row['group']} | {row['metric']} | {row['rows']} | {row['value']:.4f} | {low} | {high} |"

@@ -199,5 +199,5 @@ def _catalogue(inputs: Inputs) -> pl.DataFrame:
 
 def _examples(inputs: Inputs) -> list[list[str]]:
     raw_id = dict(inputs["items"].table(["item_id", "item"]).iter_rows())
-    rows = inputs["histories"].table(["split", "history"]).filter(pl.col("split") == "test").head(EXAMPLES)
+    rows = inputs["histories"].table(["split", "history"]).filter(pl.col("split") != "train").tail(EXAMPLES)
     return [[raw_id[item] for item in history[-10:]] for history in rows["history"]]
