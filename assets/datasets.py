@@ -223,8 +223,75 @@ class TabularSource(FileSource, TableFiles):
         return self
 
 
+class PromptRows(Frozen):
+    """The rows of S-DPO and DynamicPO: JSON of `historyList` (titles joined by ::), `itemList` and `trueSelection`.
+
+    Rows of one user follow each other; a row whose history goes on from the one before is of the same user.
+    """
+
+    kind: Literal["prompts"]
+    train: InnerPath
+    validation: InnerPath
+    test: InnerPath
+    items: InnerPath
+    """The catalogue: a line id::title for each item."""
+
+
+class SequenceRows(Frozen):
+    """Lines `user item item …`, or one `user item` each, oldest first; a user's last item is test, the one before
+    validation."""
+
+    kind: Literal["sequences"]
+    path: InnerPath
+    ids: InnerPath | None = None
+    """JSON whose `id2user` and `id2item` map the numbers in `path` to the ids that they stand for."""
+    titles: InnerPath | None = None
+    """A line for each item: its id, a space, its title."""
+
+
+class InputRows(Frozen):
+    """The rows of gSASRec: a folder for each split, with a line of items in `input.txt` and, but for train, the target
+    on the same line of `output.txt`."""
+
+    kind: Literal["inputs"]
+    train: InnerPath
+    validation: InnerPath
+    test: InnerPath
+
+
+class Statistics(Frozen):
+    """The counts that the publisher states."""
+
+    interactions: int = Field(ge=1)
+    users: int = Field(ge=1)
+    items: int = Field(ge=1)
+
+
+class PresplitSource(FileSource):
+    """A benchmark that publishes rows, split, instead of a log; it is evaluated on its own rows.
+
+    A file may also stand there compressed, with .gz behind its name. That of the test part may be missing.
+    """
+
+    kind: Literal["presplit"]
+    rows: Annotated[PromptRows | SequenceRows | InputRows, Field(discriminator="kind")]
+    """How the rows are written, and in which files."""
+    title: str = Field(min_length=1)
+    page: str = Field(min_length=1)
+    """Where the publisher offers the files."""
+    terms: str = Field(min_length=1)
+    published: Statistics | None = None
+
+
 Source = Annotated[
-    DemoSource | MovieLensSource | LastfmSource | SteamSource | OnlineRetailSource | AmazonSource | TabularSource,
+    DemoSource
+    | MovieLensSource
+    | LastfmSource
+    | SteamSource
+    | OnlineRetailSource
+    | AmazonSource
+    | TabularSource
+    | PresplitSource,
     Field(discriminator="kind"),
 ]
 
@@ -323,7 +390,17 @@ class RandomHoldout(Frozen):
     kind: Literal["random_holdout"]
 
 
-Split = Annotated[LeaveOneOut | GlobalTimeSplit | UserSplit | RandomHoldout, Field(discriminator="kind")]
+class PublishedSplit(Frozen):
+    """The publisher's own split, for a source of kind presplit; what breaks in it is for the leak probes to say."""
+
+    kind: Literal["published"]
+    train: Literal["windows", "rows"] = "windows"
+    """windows: every train interaction but a user's first is a target, as for any log. rows: the publisher's rows."""
+
+
+Split = Annotated[
+    LeaveOneOut | GlobalTimeSplit | UserSplit | RandomHoldout | PublishedSplit, Field(discriminator="kind")
+]
 
 
 class Histories(Frozen):
@@ -341,9 +418,13 @@ class Candidates(Frozen):
 
     n: int = Field(default=20, ge=2)
     """Length of a candidate set: the target and n - 1 items that the user never touched."""
-    draw: Literal["uniform", "popularity", "available"] = "uniform"
+    draw: Literal["uniform", "popularity", "available", "published"] = "uniform"
     """uniform: each set of untouched items is equally likely. popularity: one after the other, in proportion to their
-    train interactions. available: uniform among those that the log had shown by the time of the target."""
+    train interactions. available: uniform among those that the log had shown by the time of the target. published: the
+    lists that a benchmark publishes, as they are; any other draw gives the same rows fair lists."""
+
+
+_UNTOUCHED = Cleaning(k_core=1, repeats="all")
 
 
 class DatasetConfig(Frozen):
@@ -358,3 +439,19 @@ class DatasetConfig(Frozen):
     candidates: Candidates = Candidates()
     seed: int = Field(0, ge=0, lt=2**31)
     """Seeds every draw that belongs to the data set: candidate sets, tie-breaking."""
+
+    @model_validator(mode="after")
+    def _published_as_it_is(self) -> Self:
+        if isinstance(self.split, PublishedSplit):
+            if not isinstance(self.source, PresplitSource):
+                raise ValueError(
+                    f"split of kind published must be of a source of kind presplit, got {self.source.kind}"
+                )
+            changed = self.cleaning.model_dump(exclude={"ties"}) != _UNTOUCHED.model_dump(exclude={"ties"})
+            if changed:
+                raise ValueError(
+                    "cleaning must leave a published split as it is. Write cleaning: {k_core: 1, repeats: all}"
+                )
+        elif self.candidates.draw == "published":
+            raise ValueError("candidates.draw published must stand with a split of kind published")
+        return self

@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from assets.configuration import load_dataset
+from assets.datasets import PublishedSplit
 from assets.partitions import DATASETS
 from assets.ports import Lake
 from assets.publication import Content, Inputs, check, check_specs, leak_check, publish, write_table
@@ -16,11 +17,12 @@ from assets.schemas import SCHEMAS
 from assets.transforms.chunks import from_parts
 from assets.transforms.histories import history_parts
 from assets.transforms.history_guarantees import histories_keep_their_guarantees
+from assets.transforms.published import published_history_parts
 from evaluation.leakage import future_leakage, overlap_leakage
 
 
 @dg.asset(
-    deps=["interactions", "splits"],
+    deps=["interactions", "splits", "published_rows", "users", "items"],
     partitions_def=DATASETS,
     group_name="core",
     kinds={"polars", "parquet"},
@@ -40,12 +42,16 @@ def histories(
     """For each row, the user's items strictly before the target, oldest first, and the target."""
     dataset = context.partition_key
     config = load_dataset(dataset)
+    published = ["published_rows", "users", "items"] if isinstance(config.split, PublishedSplit) else []
 
     def build(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         interactions = inputs["interactions"].scan()
         at_one_time = config.split.kind == "global_time"
 
         def parts() -> Iterator[pl.DataFrame]:
+            if isinstance(config.split, PublishedSplit):
+                rows, users, items = (inputs[name].table() for name in published)
+                return published_history_parts(rows, interactions, users, items, config.split, config.histories)
             return history_parts(interactions, config.histories, config.split)
 
         path = staged["histories"] / "histories.parquet"
@@ -71,8 +77,8 @@ def histories(
         lake,
         build,
         partition=(dataset,),
-        inputs=[("interactions", (dataset,)), ("splits", (dataset,))],
-        config=config.model_dump(mode="json", include={"histories": True, "split": {"kind"}}),
+        inputs=[(name, (dataset,)) for name in ("interactions", "splits", *published)],
+        config=config.model_dump(mode="json", include={"histories": True, "split": {"kind", "train"}}),
     )
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from assets.configuration import load_dataset
+from assets.datasets import PublishedSplit, Split
 from assets.partitions import DATASETS
 from assets.ports import Lake
 from assets.publication import (
@@ -27,6 +28,7 @@ from assets.schemas import SCHEMAS
 from assets.transforms.chunks import from_parts
 from assets.transforms.guarantees import interactions_are_chronological
 from assets.transforms.interactions import clean_interactions
+from assets.transforms.published import as_published
 from assets.transforms.split_guarantees import split_keeps_its_guarantee
 from assets.transforms.splits import describe_log, order_of, split_parts
 from evaluation.leakage import order_leakage, title_leakage
@@ -40,19 +42,19 @@ SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:d
         dg.AssetSpec(
             "interactions",
             description="One row for each user and item that met, in time order, with its split.",
-            deps=["raw_interactions", "raw_items"],
+            deps=["raw_interactions", "raw_items", "published_rows"],
             **SPEC,
         ),
         dg.AssetSpec(
             "users",
             description="Every user that cleaning kept: the dense id, and the raw id it stands for.",
-            deps=["raw_interactions", "raw_items"],
+            deps=["raw_interactions", "raw_items", "published_rows"],
             **SPEC,
         ),
         dg.AssetSpec(
             "items",
             description="The catalogue: dense item ids, what they were, titles and categories.",
-            deps=["raw_interactions", "raw_items"],
+            deps=["raw_interactions", "raw_items", "published_rows"],
             **SPEC,
         ),
     ],
@@ -69,8 +71,11 @@ def cleaned(
     """Duplicates and unwanted events dropped, k-core to a fixed point, ids dense, each interaction in its split."""
     dataset = context.partition_key
     config = load_dataset(dataset)
+    published = ["published_rows"] if isinstance(config.split, PublishedSplit) else []
 
     def clean(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        if isinstance(config.split, PublishedSplit):
+            return _published(inputs, staged["interactions"], config.split)
         raw = inputs["raw_interactions"].scan()
         result = clean_interactions(
             inputs["raw_interactions"].table_path,
@@ -97,34 +102,49 @@ def cleaned(
         statistics = {
             **{name: count for name, count in asdict(result.report).items() if name != "other_events"},
             "cleaning": dg.MetadataValue.md(preview(result.report.as_table(), rows=100)),
-            **describe_log(interactions),
             "ordered_by": order,
-            "n_users": result.users.height,
-            "n_items": result.items.height,
             "density": result.report.interactions / max(1, result.users.height * result.items.height),
         }
-        return {
-            "interactions": Content(
-                path,
-                statistics,
-                [
-                    check("in_time_order", interactions_are_chronological(interactions)),
-                    check("split_keeps_its_guarantee", split_keeps_its_guarantee(interactions, config.split)),
-                    leak_check("order_is_one_in_time", order_leakage(interactions)),
-                ],
-            ),
-            "users": Content(result.users),
-            # A warning: whether a model reads titles is an experiment's choice, and one that reads ids does not mind.
-            "items": Content(
-                result.items, checks=[warning("titles_tell_items_apart", title_leakage(result.items, interactions))]
-            ),
-        }
+        return _contents(path, interactions, result.users, result.items, config.split, statistics)
 
     yield from publish(
         context,
         lake,
         clean,
         partition=(dataset,),
-        inputs=[("raw_interactions", (dataset,)), ("raw_items", (dataset,))],
+        inputs=[(name, (dataset,)) for name in ("raw_interactions", "raw_items", *published)],
         config=config.model_dump(mode="json", include={"cleaning", "split", "seed"}),
     )
+
+
+def _published(inputs: Inputs, staged: Path, split: PublishedSplit) -> dict[str, Content]:
+    raw_interactions, raw_items = inputs["raw_interactions"].table(), inputs["raw_items"].table()
+    tables = as_published(raw_interactions, raw_items, inputs["published_rows"].table())
+    path = staged / "interactions.parquet"
+    interactions = write_table(tables.interactions, path)
+    return _contents(path, interactions, tables.users, tables.items, split, {"ordered_by": "position"})
+
+
+def _contents(
+    path: Path,
+    interactions: pl.LazyFrame,
+    users: pl.DataFrame,
+    items: pl.DataFrame,
+    split: Split,
+    statistics: Mapping[str, Any],
+) -> dict[str, Content]:
+    counts = {"n_users": users.height, "n_items": items.height}
+    return {
+        "interactions": Content(
+            path,
+            {**statistics, **describe_log(interactions), **counts},
+            [
+                check("in_time_order", interactions_are_chronological(interactions)),
+                check("split_keeps_its_guarantee", split_keeps_its_guarantee(interactions, split)),
+                leak_check("order_is_one_in_time", order_leakage(interactions)),
+            ],
+        ),
+        "users": Content(users),
+        # A warning: whether a model reads titles is an experiment's choice, and one that reads ids does not mind.
+        "items": Content(items, checks=[warning("titles_tell_items_apart", title_leakage(items, interactions))]),
+    }

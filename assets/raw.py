@@ -19,8 +19,8 @@ from assets.sources import (
     source_files,
 )
 
-SPEC = {"group_name": "raw", "kinds": {"duckdb", "parquet"}, "owners": ["team:data"], "code_version": "3"}
-TABLES = ("raw_interactions", "raw_items", "quarantine")
+SPEC = {"group_name": "raw", "kinds": {"duckdb", "parquet"}, "owners": ["team:data"], "code_version": "4"}
+TABLES = ("raw_interactions", "raw_items", "published_rows", "quarantine")
 
 
 @dg.multi_asset(
@@ -33,6 +33,11 @@ TABLES = ("raw_interactions", "raw_items", "quarantine")
         dg.AssetSpec(
             "raw_items",
             description="The raw catalogue: what is known of each item besides who touched it.",
+            **SPEC,
+        ),
+        dg.AssetSpec(
+            "published_rows",
+            description="The rows of a benchmark that publishes rows, with raw ids; empty for a log.",
             **SPEC,
         ),
         dg.AssetSpec(
@@ -73,6 +78,7 @@ def raw(
         return {
             "raw_interactions": Content(tables.interactions, {**origin, **counts}),
             "raw_items": Content(tables.items, origin),
+            "published_rows": Content(tables.published_rows, origin),
             "quarantine": Content(tables.quarantine, origin),
         }
 

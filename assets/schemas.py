@@ -400,6 +400,29 @@ _TABLES = (
         unique=(("item",),),
     ),
     _table(
+        "published_rows",
+        "The rows of a benchmark that publishes them, with raw ids: histories, targets, and candidate lists if it has "
+        "them. Empty for a log.",
+        (
+            SPLIT,
+            _text("user", "The publisher's id of the user; of a sequence, where users have none."),
+            Column("position", pl.Int64(), "Place of the target in the user's sequence, from 0.", minimum=1),
+            Column("history", pl.List(pl.String), "Items just before the target, oldest first.", min_length=1),
+            _text("target", "The item that followed."),
+            Column(
+                "candidates",
+                pl.List(pl.String),
+                "The publisher's candidate list, in its order.",
+                nullable=True,
+                min_length=2,
+                distinct=True,
+            ),
+            FILE,
+            LINE,
+        ),
+        unique=(("split", "user", "position"),),
+    ),
+    _table(
         "quarantine",
         "Lines of the raw files that could not be used, and why. Nothing is dropped silently.",
         (

@@ -16,6 +16,7 @@ ingest = dg.define_asset_job(
     selection=dg.AssetSelection.assets(
         "raw_interactions",
         "raw_items",
+        "published_rows",
         "quarantine",
         "interactions",
         "users",

@@ -9,12 +9,13 @@ from assets.datasets import (
     LastfmSource,
     MovieLensSource,
     OnlineRetailSource,
+    PresplitSource,
     Source,
     SteamSource,
     TabularSource,
 )
 from assets.schemas import SCHEMAS
-from assets.sources import amazon, demo, lastfm, movielens, online_retail, steam, tabular
+from assets.sources import amazon, demo, lastfm, movielens, online_retail, presplit, steam, tabular
 from assets.sources.contract import (
     MissingRawFile,
     PublishedStatistics,
@@ -67,6 +68,8 @@ def source_card(config: Source) -> SourceCard:
             return amazon.card(config)
         case TabularSource():
             return tabular.card(config)
+        case PresplitSource():
+            return presplit.card(config)
 
 
 def located(config: Source, folder: Path) -> list[RawFile]:
@@ -91,6 +94,8 @@ def located(config: Source, folder: Path) -> list[RawFile]:
             return amazon.locate(config, folder)
         case TabularSource():
             return tabular.locate(config, folder)
+        case PresplitSource():
+            return presplit.locate(config, folder)
 
 
 def source_files(config: Source, folder: Path) -> tuple[tuple[str, str], ...]:
@@ -136,3 +141,5 @@ def read_source(config: Source, folder: Path, scratch: Path) -> RawTables:
             return amazon.read(config, folder, scratch)
         case TabularSource():
             return tabular.read(config, folder, scratch)
+        case PresplitSource():
+            return presplit.read(config, folder, scratch)

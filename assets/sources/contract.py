@@ -6,6 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
+from assets.schemas import SCHEMAS
+
 
 @dataclass(frozen=True)
 class RawTables:
@@ -18,6 +20,8 @@ class RawTables:
     quarantine: pl.DataFrame
     provenance: tuple[tuple[str, str], ...]
     """Each file that was read, relative to the data set's folder, and its sha256."""
+    published_rows: pl.DataFrame = field(default_factory=SCHEMAS["published_rows"].empty)
+    """Of a benchmark that publishes rows; empty for a log."""
 
 
 @dataclass(frozen=True)

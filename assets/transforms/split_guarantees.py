@@ -30,6 +30,8 @@ def split_keeps_its_guarantee(interactions: Table, split: Split) -> Finding:
             return users_are_held_out_whole(interactions)
         case "random_holdout":
             return held_out_without_order(interactions)
+        case "published":
+            return splits_follow_each_other(interactions)
 
 
 def split_is_leave_one_out(interactions: Table) -> Finding:
@@ -50,6 +52,19 @@ def held_out_without_order(interactions: Table) -> Finding:
         )
     return _one_held_out(
         interactions, "One interaction of a user must be test, one validation, all others train, in the order drawn"
+    )
+
+
+def splits_follow_each_other(interactions: Table) -> Finding:
+    """Per user in the order of the log: train, …, train, validation, …, test, …; any of them may be missing."""
+    user, rank = _columns(interactions)
+    falls = np.flatnonzero((user[1:] == user[:-1]) & (rank[1:] < rank[:-1])) + 1
+    return Finding(
+        "No interaction of a user may come after one of a later split",
+        len(user),
+        len(falls),
+        interactions.lazy().select("user_id", "split").with_row_index("row").collect()[falls[:5]],
+        "The publisher's rows of a user overlap in time; use another split of this log.",
     )
 
 

@@ -53,6 +53,10 @@ GUARANTEES = {
         "There is no order: the log has none. 'Before' and 'next' mean nothing here, a history may hold what happened "
         "after its target, and numbers do not compare with those of a chronological split.",
     ),
+    "published": Guarantee(
+        "Every validation and test row is the publisher's own, and no target of one stands in a split before it.",
+        "Whatever the publisher did not take care of: the leak probes say what they find.",
+    ),
 }
 """By kind of split."""
 NO_TIMES = (

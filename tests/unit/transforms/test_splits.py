@@ -243,7 +243,7 @@ def test_a_date_without_a_zone_is_utc() -> None:
 
 
 def test_every_kind_of_split_says_what_it_does_and_does_not_guarantee() -> None:
-    assert set(GUARANTEES) == {"leave_one_out", "global_time", "user", "random_holdout"}
+    assert set(GUARANTEES) == {"leave_one_out", "global_time", "user", "random_holdout", "published"}
 
 
 def test_the_summary_counts_each_split() -> None:
