@@ -1,8 +1,11 @@
-"""Telemetry of a training command, forwarded while it is written: to the Dagster log, the terminal and the tracker."""
+"""What happens while something takes long: telemetry of a training command, and a sign of life of everything else."""
 
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import dagster as dg
 
@@ -71,3 +74,29 @@ def _progress(event: Telemetry) -> str:
                     text += f", {(total - done) / rate:.0f} s left"
             return text
     return ", ".join(f"{name} {value:g}" for name, value in event.metrics.items())
+
+
+@contextmanager
+def heartbeat(say: Callable[[str], None], what: str, folder: Path, every_s: float = EVERY_S) -> Iterator[None]:
+    """Says every few seconds how long this has taken, and how much has been written to `folder`."""
+    started, done = time.monotonic(), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(every_s):
+            say(f"{what}: {time.monotonic() - started:.0f} s, {_bytes_in(folder) / 1e6:,.0f} MB written")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # what is spilled comes and goes
+            total += path.stat().st_size
+    return total

@@ -16,6 +16,7 @@ import dagster as dg
 import polars as pl
 
 from assets.acceptance import REMEDY, AcceptedLeak, accepted_in, accepted_leaks, is_accepting, recorded, refuse_accepted
+from assets.lineage import LINEAGE
 from assets.ports import Lake, Partition, Version, partition_text
 from assets.schemas import SCHEMAS, validate
 from assets.transforms.guarantees import Finding
@@ -296,6 +297,8 @@ def _results(version: Version, *, reused: str | None) -> Iterator[dg.AssetCheckR
     metadata = {key: _from_json(value) for key, value in manifest["metadata"].items()}
     if version.asset in SCHEMAS:
         metadata["dagster/column_schema"] = column_schema(version.asset)
+    if version.asset in LINEAGE:
+        metadata["dagster/column_lineage"] = column_lineage(version.asset)
     leaks = accepted_leaks(version)
     if leaks:
         metadata["accepted_leaks"] = dg.MetadataValue.md("\n".join(f"- {leak.name}: {leak.reasons}" for leak in leaks))
@@ -334,6 +337,16 @@ def column_schema(asset: str) -> dg.TableSchema:
             )
             for column in SCHEMAS[asset].columns
         ]
+    )
+
+
+def column_lineage(asset: str) -> dg.TableColumnLineage:
+    """What each column is made of, as the Dagster UI shows it."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(*source.split(".")) for source in sources]
+            for column, sources in LINEAGE[asset].items()
+        }
     )
 
 

@@ -9,9 +9,11 @@ import dagster as dg
 from assets.configuration import load_dataset, raw_folder
 from assets.partitions import DATASETS
 from assets.ports import Lake
+from assets.progress import heartbeat
 from assets.publication import SCRATCH, Content, Inputs, check_specs, preview, publish
 from assets.sources import (
     DIFFERS,
+    by_reason,
     compared_with_published,
     file_verdicts,
     read_source,
@@ -59,7 +61,8 @@ def raw(
     files = dict(source_files(config.source, folder))
 
     def read(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        tables = read_source(config.source, folder, staged[SCRATCH])
+        with heartbeat(context.log.info, f"reading {dataset}", staged[SCRATCH]):
+            tables = read_source(config.source, folder, staged[SCRATCH])
         card = source_card(config.source)
         origin: dict[str, Any] = {"source": card.title, "terms": card.terms, "sha256": dg.MetadataValue.json(files)}
         if card.page:
@@ -79,7 +82,10 @@ def raw(
             "raw_interactions": Content(tables.interactions, {**origin, **counts}),
             "raw_items": Content(tables.items, origin),
             "published_rows": Content(tables.published_rows, origin),
-            "quarantine": Content(tables.quarantine, origin),
+            "quarantine": Content(
+                tables.quarantine,
+                {**origin, "by_reason": dg.MetadataValue.md(preview(by_reason(tables.quarantine), rows=100))},
+            ),
         }
 
     yield from publish(

@@ -22,6 +22,7 @@ from assets.sources.contract import (
     RawTables,
     SourceCard,
     UnusableSource,
+    by_reason,
     compared_with_published,
 )
 from assets.sources.digests import DIFFERS
@@ -35,6 +36,7 @@ __all__ = [
     "RawTables",
     "SourceCard",
     "UnusableSource",
+    "by_reason",
     "compared_with_published",
     "file_verdicts",
     "located",

@@ -84,3 +84,15 @@ def compared_with_published(raw: RawTables, published: PublishedStatistics) -> p
         schema={"statistic": pl.String, "published": pl.Int64, "read": pl.Int64},
         orient="row",
     )
+
+
+def by_reason(quarantine: pl.DataFrame) -> pl.DataFrame:
+    """file, reason, rows, first_line: what was set aside, most frequent first.
+
+    >>> reason = "rating must be a number"
+    >>> bad = pl.DataFrame({"file": ["a.csv"] * 2, "line": [7, 3], "reason": [reason] * 2, "text": ["x", "y"]})
+    >>> by_reason(bad).rows()
+    [('a.csv', 'rating must be a number', 2, 3)]
+    """
+    counted = quarantine.group_by("file", "reason").agg(rows=pl.len(), first_line=pl.col("line").min())
+    return counted.sort("rows", "file", "first_line", "reason", descending=[True, False, False, False])

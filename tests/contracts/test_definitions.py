@@ -8,6 +8,9 @@ import dagster as dg
 import pytest
 
 from assets.configuration import dataset_keys
+from assets.lineage import LINEAGE
+from assets.publication import column_lineage, column_schema
+from assets.schemas import SCHEMAS
 from orchestration.definitions import build_definitions
 
 GRAPH = {
@@ -91,3 +94,31 @@ def test_definitions_load_fast_and_without_heavy_libraries(tmp_path) -> None:
         [sys.executable, "-c", code], check=True, env={"BORDERLINE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     )
     assert time.monotonic() - started < 5.0
+
+
+def test_every_column_says_which_columns_it_is_made_of_and_all_of_them_exist(definitions: dg.Definitions) -> None:
+    assert set(SCHEMAS) - set(LINEAGE) == {"raw_interactions", "raw_items", "published_rows", "quarantine"}
+    above = {
+        spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps} for spec in specs(definitions)
+    }
+    for table, columns in LINEAGE.items():
+        assert list(columns) == [column.name for column in SCHEMAS[table]], table
+        for source in {source for sources in columns.values() for source in sources}:
+            upstream, name = source.split(".")
+            assert SCHEMAS[upstream].column(name), source
+            assert upstream in above[table], f"{table} does not read {upstream}"
+
+
+def test_a_materialisation_shows_columns_and_where_they_come_from() -> None:
+    schema, lineage = column_schema("candidate_sets"), column_lineage("candidate_sets")
+    assert [(column.name, bool(column.description)) for column in schema.columns] == [
+        ("row_id", True),
+        ("candidates", True),
+    ]
+    found = {(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage.deps_by_column["candidates"]}
+    assert found == {
+        ("histories", "target"),
+        ("interactions", "item_id"),
+        ("items", "item_id"),
+        ("published_rows", "candidates"),
+    }
