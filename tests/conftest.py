@@ -12,6 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 
+def title_of(item: int) -> str:
+    """Of one to four words; several begin alike."""
+    words = ["The", "Quiet", "Red", "House", "River", "of", "Winter"]
+    return " ".join([words[item % 3], *[words[item // 3**k % 7] for k in range(item % 4)], str(item)])
+
+
 @dataclass(frozen=True)
 class Tables:
     """Parquet files of one small data set."""
@@ -85,7 +91,12 @@ def simulate_tables(
         history=pa.array([row[2] for row in rows], pa.list_(pa.int32())),
         target=pa.array([row[3] for row in rows], pa.int32()),
     )
-    _write(folder / "items.parquet", item_id=pa.array(range(items), pa.int32()))
+    _write(
+        folder / "items.parquet",
+        item_id=pa.array(range(items), pa.int32()),
+        item=pa.array([f"id-{item:03}" for item in range(items)]),
+        title=pa.array([title_of(item) for item in range(items)]),
+    )
     _write(
         folder / "interactions.parquet",
         user_id=pa.array([row[0] for row in interactions], pa.int32()),

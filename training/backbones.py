@@ -5,22 +5,31 @@ code, and are pinned.
 `transformers.models.auto` and `peft` are imported where they are needed: they cost seconds.
 """
 
+import importlib.util
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from training.attention import ATTENTION
 from training.config import CheckpointBackbone, LoraConfig, ScratchBackbone
+from training.device import CPU, Device
+from training.logps import path_logps
+from training.tables import Ragged
+from training.tree import grow, lay_out_pass
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
 INNER_MULTIPLE = 32
+SELF_TEST_TOKENS = 28
+LARGEST_DIFFERENCE = {torch.float32: 1e-3, torch.float64: 1e-6, torch.bfloat16: 0.3, torch.float16: 0.1}
+"""Nats per token that rounding explains."""
 
 
 def scratch_model(config: ScratchBackbone, n_tokens: int, seed: int) -> LlamaForCausalLM:
@@ -47,13 +56,22 @@ def scratch_model(config: ScratchBackbone, n_tokens: int, seed: int) -> LlamaFor
     )
 
 
-def checkpoint_model(config: CheckpointBackbone, n_tokens: int, seed: int) -> "PreTrainedModel":
-    """The body of a checkpoint under a new vocabulary of `n_tokens`: its words have no use where a token is an item.
+def checkpoint_model(
+    config: CheckpointBackbone, n_tokens: int | None, seed: int, device: Device = CPU
+) -> "PreTrainedModel":
+    """A checkpoint, or its body under a new vocabulary: its words have no use where a token is an item or a code.
 
     New embeddings have the standard deviation of the old ones, so that the body meets inputs of the size it knows.
 
+    Args:
+        config: which checkpoint.
+        n_tokens: size of the new vocabulary; the checkpoint keeps its own, when absent.
+        seed: of the new embeddings.
+        device: where it will compute.
+
     Raises:
-        ValueError: a folder without safetensors, or a repository on the hub without a revision.
+        ValueError: a folder without safetensors, a repository on the hub without a revision, 4-bit weights without
+            CUDA, or an architecture that cannot share prefixes, see `refuse_unshareable`.
     """
     from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
@@ -70,16 +88,121 @@ def checkpoint_model(config: CheckpointBackbone, n_tokens: int, seed: int) -> "P
             f"backbone.revision must be the 40-digit commit of a repository on the hub, got none for {config.name}. "
             "Copy it from the repository's history."
         )
-    model = AutoModelForCausalLM.from_pretrained(
-        config.name,
-        revision=config.revision or "main",
-        use_safetensors=True,
-        trust_remote_code=False,
-        attn_implementation=ATTENTION,
-        dtype=torch.float32,
-    )
-    _replace_vocabulary(model, n_tokens, seed)
+    settings: dict[str, Any] = {"dtype": torch.float32}
+    if config.quantization is not None:
+        settings = _four_bit(device)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            config.name,
+            revision=config.revision or "main",
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation=ATTENTION,
+            **settings,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"backbone.name must be a decoder-only language model that this version of transformers knows, got "
+            f"{config.name}: {error}"
+        ) from error
+    refuse_unshareable(model, config)
+    if n_tokens is not None:
+        _replace_vocabulary(model, n_tokens, seed)
     return model
+
+
+def refuse_unshareable(model: Any, config: CheckpointBackbone) -> None:
+    """Stops where a shared prefix would not give what a prefix of its own gives.
+
+    Sliding windows are known by their configuration: a text shorter than the window shows nothing. Everything else
+    is found by doing both on a few tokens: recurrence, attention of another kind, states that are not what the output
+    layer alone turns into logits.
+
+    Raises:
+        ValueError: naming the architecture.
+    """
+    text = model.config.get_text_config()
+    name = f"{config.name} ({text.model_type})"
+    advice = "Choose a decoder-only transformer with full causal attention, such as Llama, Qwen or GPT-2."
+    window = getattr(text, "sliding_window", None) or getattr(text, "attention_window_size", None)
+    if window is not None and window < config.context:
+        raise ValueError(
+            f"the backbone must attend to the whole context of {config.context} tokens, got {name} with a sliding "
+            f"window of {window}. Lower backbone.context to {window}. {advice}"
+        )
+    longest = getattr(text, "max_position_embeddings", None) or config.context
+    if longest < config.context:
+        raise ValueError(
+            f"backbone.context must be at most the {longest} positions that {name} knows, got {config.context}. "
+            "Lower it."
+        )
+    difference = _difference(model, name, advice)
+    largest = LARGEST_DIFFERENCE[next(model.parameters()).dtype]
+    if not difference <= largest:
+        raise ValueError(
+            f"the backbone must give completions on a shared prompt the log-probabilities that they have alone, got "
+            f"{name}, which differs by {difference:.2g} nats a token. {advice}"
+        )
+
+
+def _difference(model: Any, name: str, advice: str) -> float:
+    """Largest difference between both ways over a few completions, in nats per token."""
+    n_tokens = model.get_input_embeddings().weight.shape[0]
+    tokens = torch.randperm(n_tokens, generator=torch.Generator().manual_seed(0))[:SELF_TEST_TOKENS]
+    tokens = np.resize(tokens.numpy(), SELF_TEST_TOKENS)
+    trunks = Ragged(tokens[:18], np.array([0, 11, 18]))
+    window, prompt = np.array([0, 0, 0, 1]), np.array([11, 11, 4, 7])
+    paths = Ragged(tokens[18:28], np.array([0, 3, 6, 8, 10]))
+    was_training, device = model.training, model.device
+    model.eval()
+    try:
+        with torch.no_grad():
+            nodes, predictions = grow(trunks.values, trunks.offsets, window, prompt, paths, 0)
+            positions, layout = lay_out_pass(trunks.offsets, nodes, device)
+            hidden = model.base_model(
+                input_ids=torch.from_numpy(np.concatenate([trunks.values, nodes.tokens])).to(device)[None],
+                position_ids=torch.from_numpy(positions).to(device)[None],
+                use_cache=False,
+                layout=layout,
+            ).last_hidden_state[0]
+            shared = path_logps(hidden, model.get_output_embeddings().weight, predictions, len(paths)).cpu()
+            model.set_attn_implementation("eager")
+            alone = []
+            for path in range(len(paths)):
+                own = np.concatenate([trunks[int(window[path])][: prompt[path]], paths[path]])
+                ids = torch.from_numpy(own).to(device)[None]
+                logps = torch.log_softmax(model(input_ids=ids, use_cache=False).logits[0].float(), dim=-1).cpu()
+                at = torch.arange(int(prompt[path]) - 1, len(own) - 1)
+                alone.append(logps[at, ids[0, at + 1].cpu()].sum())
+    except (TypeError, AttributeError, KeyError, RuntimeError, IndexError) as error:  # of models that know no layout
+        raise ValueError(
+            f"the backbone must be a transformer whose attention can be replaced, got {name}: {error}. {advice}"
+        ) from error
+    finally:
+        model.set_attn_implementation(ATTENTION)
+        model.train(was_training)
+    difference = (shared - torch.stack(alone)).abs() / torch.from_numpy(paths.lengths)
+    return float("nan") if bool(difference.isnan().any()) else float(difference.max())
+
+
+def _four_bit(device: Device) -> dict[str, Any]:
+    """How transformers is told to load weights in 4 bits."""
+    if device.device.type != "cuda":
+        raise ValueError(
+            "backbone.quantization must be absent on a machine without CUDA, got nf4: bitsandbytes computes in 4 bits "
+            "on CUDA only. Remove it, or run on a GPU."
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError("backbone.quantization needs bitsandbytes, which is not installed: pip install bitsandbytes.")
+    from transformers import BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"dtype": torch.bfloat16, "quantization_config": settings, "device_map": {"": device.device}}
 
 
 def _replace_vocabulary(model: Any, n_tokens: int, seed: int) -> None:
@@ -124,10 +247,17 @@ def load_model(folder: Path) -> "PreTrainedModel":
     return model
 
 
-def attach_lora(model: "PreTrainedModel", config: LoraConfig, seed: int) -> "PeftModel":
-    """Low-rank adapters on the frozen model; the item embeddings at both ends train in full, through copies.
+def attach_lora(model: "PreTrainedModel", config: LoraConfig, seed: int, *, trains_ends: bool) -> "PeftModel":
+    """Low-rank adapters on the frozen model. With the adapters disabled, the frozen weights answer: the reference.
 
-    With the adapters disabled, the frozen weights answer: that is the reference.
+    Args:
+        model: gets the adapters.
+        config: of the experiment.
+        seed: of the adapters.
+        trains_ends: whether the embeddings at both ends train in full, through copies: a new vocabulary has to.
+
+    Raises:
+        ValueError: adapters on the output layer, past which log-probabilities are read.
     """
     import peft
 
@@ -138,12 +268,14 @@ def attach_lora(model: "PreTrainedModel", config: LoraConfig, seed: int) -> "Pef
         for name, module in model.named_modules()
         if module in (model.get_input_embeddings(), model.get_output_embeddings())
     ]
+    if any(name.rsplit(".", 1)[-1] in config.targets for name in ends):
+        raise ValueError(f"backbone.lora.targets must not name the embeddings at either end, got {config.targets}.")
     settings = peft.LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=config.dropout,
         target_modules=config.targets,
-        modules_to_save=[name.rsplit(".", 1)[-1] for name in ends],
+        modules_to_save=[name.rsplit(".", 1)[-1] for name in ends] if trains_ends else None,
     )
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5 for a deprecated name; gone with the next peft
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)

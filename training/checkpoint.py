@@ -13,7 +13,7 @@ from training.backbones import load_model
 from training.config import Backbone, Frozen, PreferenceExperiment, Representation, SftExperiment
 from training.device import CPU, Device
 from training.policy import Policy
-from training.representations.items import ItemVocabulary
+from training.representations.token_lists import TOKENS, load_representation, save_representation
 from training.tables import flush
 
 WEIGHTS, ARCHITECTURE, CARD = "model.safetensors", "config.json", "policy.json"
@@ -72,10 +72,11 @@ def save_policy(folder: Path, policy: Policy, card: PolicyCard) -> None:
     try:
         save_file(weights, staging / WEIGHTS, metadata={"format": "pt"})
         model.config.to_json_file(staging / ARCHITECTURE, use_diff=True)
-        files = {name: _sha256(staging / name) for name in (WEIGHTS, ARCHITECTURE)}
+        names = [WEIGHTS, ARCHITECTURE, *save_representation(policy.vocabulary, staging)]
+        files = {name: _sha256(staging / name) for name in names}
         text = card.model_copy(update={"files": files}).model_dump_json(indent=1)
         (staging / CARD).write_text(text + "\n", encoding="utf-8")
-        for name in (WEIGHTS, ARCHITECTURE, CARD):
+        for name in (*names, CARD):
             flush(staging / name)
         flush(staging)
         staging.rename(folder)
@@ -97,8 +98,9 @@ def read_card(folder: Path) -> PolicyCard:
         raise ValueError(f"{folder} must be the folder of a policy, it has no {CARD}. {advice}") from error
     except (ValidationError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder / CARD} must describe a policy of this version of borderline. {advice}") from error
-    if set(card.files) != {WEIGHTS, ARCHITECTURE}:
-        raise ValueError(f"{folder / CARD} must list {WEIGHTS} and {ARCHITECTURE}, got {sorted(card.files)}. {advice}")
+    wanted = {WEIGHTS, ARCHITECTURE} | ({TOKENS} if card.representation.kind != "items" else set())
+    if not wanted <= set(card.files):
+        raise ValueError(f"{folder / CARD} must list {sorted(wanted)}, got {sorted(card.files)}. {advice}")
     for name, sha256 in card.files.items():
         if not (folder / name).is_file():
             raise ValueError(f"{folder} must hold {name}, it is missing. {advice}")
@@ -120,7 +122,7 @@ def load_policy(folder: Path, device: Device = CPU, *, adapter_seed: int | None 
         ValueError: the folder is torn or foreign, see `read_card`.
     """
     card = read_card(folder)
-    vocabulary = ItemVocabulary(card.n_items)
+    vocabulary = load_representation(folder, card.n_items)
     model = load_model(folder)
     if model.config.vocab_size != vocabulary.n_tokens:
         raise ValueError(
@@ -128,7 +130,16 @@ def load_policy(folder: Path, device: Device = CPU, *, adapter_seed: int | None 
         )
     if adapter_seed is None or card.backbone.kind != "checkpoint":
         return Policy(model, vocabulary, card.context, device=device)
-    return Policy(model, vocabulary, card.context, lora=card.backbone.lora, seed=adapter_seed, device=device)
+    trains_ends = card.representation.kind != "titles"
+    return Policy(
+        model,
+        vocabulary,
+        card.context,
+        lora=card.backbone.lora,
+        seed=adapter_seed,
+        trains_ends=trains_ends,
+        device=device,
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -278,7 +278,42 @@ class ItemTokens(Frozen):
     kind: Literal["items"] = "items"
 
 
-Representation = Annotated[ItemTokens, Field(discriminator="kind")]
+class SemanticIds(Frozen):
+    """A few codes for each item, coarse to fine, from a given table."""
+
+    kind: Literal["semantic_ids"]
+    table: str
+    """In the data set's raw folder: JSON (also gzipped), item → list of codes, or Parquet with columns item, codes."""
+    keys: Literal["item", "rank"] = "item"
+    """What the table calls an item: the publisher's id, or its 0-based rank among the sorted ids."""
+    extend: bool = False
+    """Adds a code that tells items with the same codes apart; without it, such items are refused."""
+
+
+class Titles(Frozen):
+    """Items as text. Braces mark where text is cut before it becomes tokens."""
+
+    kind: Literal["titles"]
+    prompt: str = "Taken so far, oldest first:\n{history}"
+    """What stands around the lines of a history; text behind {history} costs its tokens once for each training row."""
+    line: str = "{title}\n"
+    """One item of a history."""
+    end: str | None = None
+    """Text that ends a title and is scored with it; the tokeniser's end token, when absent."""
+    repeated: Literal["refuse", "number"] = "refuse"
+    """What happens to items with the same title: the experiment is refused, or each gets its id behind the title."""
+    vocabulary: int = Field(default=2048, ge=300)
+    """Size of the tokeniser that is made from the catalogue when the backbone is `scratch`."""
+
+    @model_validator(mode="after")
+    def _has_its_places(self) -> "Titles":
+        for name, text, place in (("prompt", self.prompt, "{history}"), ("line", self.line, "{title}")):
+            if text.count(place) != 1:
+                raise ValueError(f"{name} must hold {place} once, got {text!r}")
+        return self
+
+
+Representation = Annotated[ItemTokens | SemanticIds | Titles, Field(discriminator="kind")]
 
 
 class ScratchBackbone(Frozen):
@@ -321,6 +356,14 @@ class CheckpointBackbone(Frozen):
     """The 40-digit commit; required for a repository on the hub."""
     lora: LoraConfig | None = LoraConfig()
     context: int = Field(default=512, ge=2)
+    quantization: Literal["nf4"] | None = None
+    """4-bit weights under the adapters (https://arxiv.org/abs/2305.14314); needs CUDA, bitsandbytes and `lora`."""
+
+    @model_validator(mode="after")
+    def _quantized_weights_do_not_train(self) -> "CheckpointBackbone":
+        if self.quantization is not None and self.lora is None:
+            raise ValueError("quantization must come with lora, got none: 4-bit weights cannot be trained themselves")
+        return self
 
     def require_pinned(self) -> None:
         """Refuses what is on the hub and can change tomorrow; asked when a training is set up, not when one is read.
@@ -533,6 +576,8 @@ class ComputeConfig(Frozen):
     """CPU threads; all cores, when absent."""
     micro_batch_tokens: int = Field(default=16_384, ge=1)
     """Tokens in one forward pass; an optimizer step accumulates as many as its rows need."""
+    gradient_checkpointing: bool = False
+    """Computes activations again in the backward pass: a third more time, a fraction of the memory."""
     log_every: int = Field(default=10, ge=1)
     """Optimizer steps from one telemetry line with loss and diagnostics to the next."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
@@ -565,6 +610,8 @@ class SftSpec(TrainingSpec):
     """`python -m training.sft SPEC.json` → `policy/`."""
 
     experiment: SftExperiment
+    codes: Path | None = None
+    """The code table of an experiment on semantic ids."""
 
     @model_validator(mode="after")
     def _is_pinned(self) -> "SftSpec":

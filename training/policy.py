@@ -18,7 +18,7 @@ from training.config import LoraConfig
 from training.device import CPU, Device
 from training.logps import item_logps, path_logps, prompt_ends
 from training.representations import Representation
-from training.tables import Ragged, Rows, read_n_items
+from training.tables import Rows, read_n_items
 from training.tree import Nodes, grow, lay_out_pass
 from training.windows import Trunks
 
@@ -38,12 +38,15 @@ class Policy:
         *,
         lora: LoraConfig | None = None,
         seed: int = 0,
+        trains_ends: bool = True,
         device: Device = CPU,
     ) -> None:
         self.vocabulary, self.context, self.device = vocabulary, context, device
         self.is_direct = len(vocabulary.bridge) == 0 and bool((vocabulary.completions.lengths == 1).all())
         """Whether an item is one token, so that the state behind a history scores the whole catalogue."""
-        self.adapter: PeftModel | None = None if lora is None else attach_lora(model, lora, seed)
+        self.adapter: PeftModel | None = (
+            None if lora is None else attach_lora(model, lora, seed, trains_ends=trains_ends)
+        )
         self.model = model.to(device.device)  # pyright: ignore[reportArgumentType]
         self.model.eval()
 
@@ -101,7 +104,7 @@ class Policy:
         paths = self.vocabulary.completions.take(items.reshape(-1))
         bridge = self.vocabulary.bridge
         if len(bridge):
-            paths = preceded(bridge, paths)
+            paths = paths.preceded(bridge)
         nodes, predictions = grow(
             trunks.tokens,
             trunks.offsets,
@@ -139,13 +142,6 @@ class Policy:
     def merged_model(self) -> "PreTrainedModel":
         """The model with the adapter's change written into its weights; the policy must not be used afterwards."""
         return self.model if self.adapter is None else self.adapter.merge_and_unload()  # pyright: ignore[reportReturnType,reportCallIssue]
-
-
-def preceded(tokens: Int[np.ndarray, " _"], lists: Ragged) -> Ragged:
-    """Each list with the same tokens before it."""
-    n = len(tokens)
-    values = np.insert(lists.values, np.repeat(lists.offsets[:-1], n), np.tile(tokens, len(lists)))
-    return Ragged(values, lists.offsets + n * np.arange(len(lists.offsets)))
 
 
 def fit_context(rows: Rows, vocabulary: Representation, context: int) -> tuple[Rows, int]:

@@ -29,7 +29,7 @@ LARGEST_DRIFT = {False: 1e-2, True: 0.5}
 class Preferred:
     """The objective of the experiment, over the chosen and rejected items of each row.
 
-    Dimensions: r rows, n negatives, p rows of the table `preference_rows`.
+    Dimensions: r rows, n negatives, p rows of the table `preference_rows`, i items of the catalogue.
     """
 
     def __init__(
@@ -41,8 +41,9 @@ class Preferred:
         place: "Int[np.ndarray, ' r']",
         generator: "Generator | None",
         probe: "Probe",
+        lengths: "Int[np.ndarray, ' i']",
     ) -> None:
-        self.probe = probe
+        self.probe, self.lengths = probe, lengths
         self.generator = generator if objective.needs_generator else None
         self.objective, self.table, self.n_rejected = objective, chosen_and_rejected, n_rejected
         self.reference, self.place = reference, place
@@ -72,7 +73,7 @@ class Preferred:
         return self.probe.win_rates(policy)
 
     def preferences(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r n+1']") -> "Preferences":
-        """The batch that an objective reads; one token an item."""
+        """The batch that an objective reads."""
         import torch
 
         from training.objectives import Preferences
@@ -80,7 +81,7 @@ class Preferred:
         place, device = self.place[row], logps.device
         reference = torch.from_numpy(self.reference[place]).to(device)
         n_rejected = torch.from_numpy(self.n_rejected[place]).to(device)
-        tokens = torch.ones(logps.shape, dtype=torch.int64, device=device)
+        tokens = torch.from_numpy(self.lengths[self.table[place]]).to(device)
         return Preferences(
             policy_chosen=logps[:, 0],
             policy_rejected=logps[:, 1:],
@@ -131,7 +132,10 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     windows = find_windows(rows).keep(place >= 0)
     generator = torch.Generator(device.device).manual_seed(worker_seed(experiment.seed))
     probe = Probe(policy, validation)
-    criterion = Preferred(experiment.objective, items.astype(np.int32), n_rejected, reference, place, generator, probe)
+    lengths = policy.vocabulary.completions.lengths
+    criterion = Preferred(
+        experiment.objective, items.astype(np.int32), n_rejected, reference, place, generator, probe, lengths
+    )
     _check_reference(policy, windows, criterion, spec)
     telemetry.write(
         "diagnostic",

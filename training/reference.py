@@ -21,7 +21,7 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
     from training.checkpoint import load_policy
     from training.device import prepare_device
     from training.policy import fit_context
-    from training.scoring import catalogue_scores
+    from training.scoring import item_scores
     from training.tables import publish, read_preference_rows, read_rows
     from training.windows import find_windows
 
@@ -37,9 +37,8 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
     logps = np.full(items.shape, np.nan, dtype=np.float32)
     telemetry.start_clock()
     done = 0
-    for row, scores in catalogue_scores(policy, find_windows(rows).keep(place >= 0)):
-        at = place[row]
-        logps[at] = scores.gather(1, policy.tensor(items[at])).cpu().numpy()
+    for row, scores in item_scores(policy, find_windows(rows).keep(place >= 0), lambda row: items[place[row]]):
+        logps[place[row]] = scores.cpu().numpy()
         done += len(row)
         telemetry.progress("rows", done, len(preferences.row))
     values = logps[is_asked]
@@ -52,7 +51,7 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
         "row_id": row_id.astype(np.int32),
         "item_id": items[is_asked].astype(np.int32),
         "logp": values,
-        "tokens": np.ones(len(values), dtype=np.int32),
+        "tokens": policy.vocabulary.completions.lengths[items[is_asked]].astype(np.int32),
     }
     publish(pa.table(table), spec.output / RESULT)
     return {"pairs": len(values), "mean_chosen_logp": float(logps[:, 0].mean(dtype=np.float64)) if len(logps) else 0.0}

@@ -12,10 +12,12 @@ import torch
 from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
-from training.logps import catalogue_logps
+from training.attention import Layout, Memory, Packing
+from training.logps import catalogue_logps, path_logps
 from training.policy import Policy
 from training.tables import Ragged, Rows
-from training.windows import Windows, find_windows, lay_out
+from training.tree import Nodes, Predictions, grow, lay_branches
+from training.windows import ItemsOf, Windows, cut, find_windows, lay_out
 
 WIDTH_STEP = 8
 """Trunks are padded to the next multiple of this many tokens."""
@@ -23,36 +25,66 @@ PASS_TOKENS = 8192
 """Tokens of one pass: as many lines of the padded width as fit."""
 BLOCK_ROWS = 512
 """Rows of one output block."""
+TRIE_TOKENS = 8192
+"""Tokens of the items whose trie is one pass, counted as if they shared nothing."""
+TRIE_LINES = 16
+"""Most prompts in a pass that the trie is walked behind."""
 
 
 @torch.no_grad()
 def catalogue_scores(policy: Policy, windows: Windows) -> Iterator[tuple[Int[np.ndarray, " r"], Float[Tensor, "r i"]]]:
-    """For all rows, block by block: indices of rows, and their log-probabilities over the catalogue (nats, float32)."""
+    """For all rows, block by block: indices of rows, and their log-probabilities over the catalogue (nats, float32).
+
+    With one token an item, one state behind a history is all; otherwise the trie of the catalogue is walked after each.
+    """
     was_training = policy.model.training
     policy.model.eval()
+    try:
+        yield from (_direct_scores if policy.is_direct else _trie_scores)(policy, windows)
+    finally:
+        policy.model.train(was_training)
+
+
+@torch.no_grad()
+def item_scores(
+    policy: Policy, windows: Windows, items_of: ItemsOf
+) -> Iterator[tuple[Int[np.ndarray, " r"], Float[Tensor, "r c"]]]:
+    """For all rows, pass by pass: indices of rows, and the log-probabilities of the items asked for (nats, float32)."""
+    if policy.is_direct:  # one state scores them all
+        for row, logps in catalogue_scores(policy, windows):
+            yield row, logps.gather(1, policy.tensor(items_of(row)).long())
+        return
+    was_training = policy.model.training
+    policy.model.eval()
+    try:
+        for part in cut(windows, policy.vocabulary, items_of, max_tokens=PASS_TOKENS, max_rows=len(windows.rows)):
+            trunks = lay_out(windows, part, policy.vocabulary)
+            yield trunks.row, policy.item_logps(trunks, items_of(trunks.row)).float()
+    finally:
+        policy.model.train(was_training)
+
+
+def _direct_scores(policy: Policy, windows: Windows) -> Iterator[tuple[np.ndarray, Tensor]]:
     widths = windows.rows.history.lengths[windows.trunk_row] + 1
     widths = -(-widths // WIDTH_STEP) * WIDTH_STEP
     waiting_rows: list[np.ndarray] = []
     waiting_states: list[Tensor] = []
     n_waiting = 0
-    try:
-        for width in np.unique(widths)[::-1].tolist():
-            chosen = np.flatnonzero(widths == width)
-            lines = max(1, PASS_TOKENS // width)
-            for start in range(0, len(chosen), lines):
-                trunks = lay_out(windows, chosen[start : start + lines], policy.vocabulary, (lines, width))
-                waiting_rows.append(trunks.row)
-                waiting_states.append(policy.states(trunks))
-                n_waiting += len(trunks.row)
-                if n_waiting >= BLOCK_ROWS:
-                    rows, states = np.concatenate(waiting_rows), torch.cat(waiting_states)
-                    whole = n_waiting - n_waiting % BLOCK_ROWS
-                    yield from _blocks(policy, rows[:whole], states[:whole])
-                    waiting_rows, waiting_states, n_waiting = [rows[whole:]], [states[whole:]], n_waiting - whole
-        if n_waiting:
-            yield from _blocks(policy, np.concatenate(waiting_rows), torch.cat(waiting_states))
-    finally:
-        policy.model.train(was_training)
+    for width in np.unique(widths)[::-1].tolist():
+        chosen = np.flatnonzero(widths == width)
+        lines = max(1, PASS_TOKENS // width)
+        for start in range(0, len(chosen), lines):
+            trunks = lay_out(windows, chosen[start : start + lines], policy.vocabulary, (lines, width))
+            waiting_rows.append(trunks.row)
+            waiting_states.append(policy.states(trunks))
+            n_waiting += len(trunks.row)
+            if n_waiting >= BLOCK_ROWS:
+                rows, states = np.concatenate(waiting_rows), torch.cat(waiting_states)
+                whole = n_waiting - n_waiting % BLOCK_ROWS
+                yield from _blocks(policy, rows[:whole], states[:whole])
+                waiting_rows, waiting_states, n_waiting = [rows[whole:]], [states[whole:]], n_waiting - whole
+    if n_waiting:
+        yield from _blocks(policy, np.concatenate(waiting_rows), torch.cat(waiting_states))
 
 
 def _blocks(policy: Policy, rows: np.ndarray, states: Tensor) -> Iterator[tuple[np.ndarray, Tensor]]:
@@ -62,6 +94,82 @@ def _blocks(policy: Policy, rows: np.ndarray, states: Tensor) -> Iterator[tuple[
         if n < BLOCK_ROWS:
             block = torch.cat([block, block.new_zeros(BLOCK_ROWS - n, block.shape[1])])
         yield rows[start : start + n], catalogue_logps(block, policy.head)[:n]
+
+
+def _trie_scores(policy: Policy, windows: Windows) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """The prompts of some rows in one pass, then the catalogue's trie behind each of them, one part after the other."""
+    vocabulary = policy.vocabulary
+    rows = windows.members.values
+    prompts = vocabulary.prompts(windows.rows.history.take(rows)).followed(vocabulary.bridge)
+    parts = list(trie_parts(vocabulary.completions))
+    widths = -(-prompts.lengths // WIDTH_STEP) * WIDTH_STEP
+    n_nodes = max(len(part.nodes) for part in parts)
+    lines = max(1, min(PASS_TOKENS // max(1, n_nodes), TRIE_LINES))
+    for width in np.unique(widths)[::-1].tolist():
+        chosen = np.flatnonzero(widths == width)
+        for start in range(0, len(chosen), lines):
+            at = chosen[start : start + lines]
+            tokens = np.full((lines, width), vocabulary.pad, dtype=np.int64)
+            tokens[: len(at)] = prompts.take(at).padded(vocabulary.pad, width)
+            lengths = np.ones(lines, dtype=np.int64)
+            lengths[: len(at)] = prompts.lengths[at]
+            memory = Memory()
+            positions = np.tile(np.arange(width), lines)
+            trunks = Layout(Packing(lines, width, None), memory=memory)
+            hidden = policy.run(tokens.reshape(-1), positions, trunks)
+            ends = hidden[policy.tensor(np.arange(lines) * width + lengths - 1)]
+            scores = ends.new_empty(lines, vocabulary.n_items, dtype=torch.float32)
+            for part in parts:
+                scores[:, policy.tensor(part.items)] = _part_logps(policy, part, ends, lengths, width, memory)
+                memory.nodes.clear()
+            yield rows[at], scores[: len(at)]
+
+
+def _part_logps(
+    policy: Policy, part: "TriePart", ends: Tensor, lengths: np.ndarray, width: int, memory: Memory
+) -> Float[Tensor, "w i"]:
+    """Log-probabilities of the items of one part after each prompt."""
+    n_lines, n_nodes = len(lengths), len(part.nodes)
+    states = ends
+    if n_nodes:
+        nodes = part.nodes.repeated(lengths)
+        branches = lay_branches(nodes, np.full(n_lines, width), 0, policy.device.device)
+        layout = Layout(None, branches, memory)
+        states = torch.cat([ends, policy.run(nodes.tokens, nodes.positions, layout)])
+    line, n_items = np.arange(n_lines)[:, None], len(part.items)
+    predicting = np.where(part.predictions.state == 0, line, n_lines + line * n_nodes + part.predictions.state - 1)
+    predictions = Predictions(
+        predicting.reshape(-1),
+        np.tile(part.predictions.token, n_lines),
+        (line * n_items + part.predictions.path).reshape(-1),
+    )
+    return path_logps(states, policy.head, predictions, n_lines * n_items).view(n_lines, n_items).float()
+
+
+@dataclass(frozen=True)
+class TriePart:
+    """The trie of some items of the catalogue, behind any prompt."""
+
+    items: Int[np.ndarray, " i"]
+    nodes: Nodes
+    predictions: Predictions
+    """State 0 is the end of the prompt, state 1 + k that of node k; path k is that of the k-th item."""
+
+
+def trie_parts(completions: Ragged) -> Iterator[TriePart]:
+    """The catalogue in parts of few nodes: items in the order of their tokens, as neighbours share most."""
+    order = np.lexsort(completions.padded(-1).T[::-1])
+    ends = np.cumsum(completions.lengths[order])
+    start = 0
+    while start < len(order):
+        before = ends[start - 1] if start else 0
+        end = max(start + 1, int(np.searchsorted(ends, before + TRIE_TOKENS, side="right")))
+        items = order[start:end]
+        one, none = np.ones(len(items), dtype=np.int64), np.zeros(len(items), dtype=np.int64)
+        prompt = np.array([-1])  # no token, so that no completion goes on as it does
+        nodes, predictions = grow(prompt, np.array([0, 1]), none, one, completions.take(items), 0)
+        yield TriePart(items, nodes, predictions)
+        start = end
 
 
 def target_ranks(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
+    from training.device import Device
     from training.policy import Policy
     from training.tables import Rows
 
@@ -47,21 +48,16 @@ class NextItem:
 
 def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     """Trains a policy from scratch or from a checkpoint; returns its validation metrics."""
-    from training.backbones import (
-        checkpoint_model,
-        scratch_model,
-    )  # seconds of loading: after the specification was read
-    from training.checkpoint import PolicyCard, Selection
+    from training.checkpoint import PolicyCard, Selection  # seconds of loading: after the specification was read
     from training.device import prepare_device
     from training.loop import fit_and_save
-    from training.policy import Policy, fit_context
-    from training.representations.items import ItemVocabulary
-    from training.tables import read_n_items, read_rows
+    from training.policy import fit_context
+    from training.tables import read_rows
     from training.windows import find_windows
 
     experiment, backbone = spec.experiment, spec.experiment.backbone
-    device = prepare_device(spec.compute)
-    vocabulary = ItemVocabulary(read_n_items(spec.items))
+    policy, notes = start(spec, prepare_device(spec.compute))
+    vocabulary = policy.vocabulary
     rows, cut = fit_context(read_rows(spec.histories, "train", vocabulary.n_items), vocabulary, backbone.context)
     validation, _ = fit_context(
         read_rows(spec.histories, "validation", vocabulary.n_items), vocabulary, backbone.context
@@ -69,11 +65,6 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     for split, table in (("train", rows), ("validation", validation)):
         if len(table) == 0:
             raise ValueError(f"histories must have {split} rows, got none in {spec.histories}.")
-    if backbone.kind == "scratch":
-        model, lora = scratch_model(backbone, vocabulary.n_tokens, experiment.seed), None
-    else:
-        model, lora = checkpoint_model(backbone, vocabulary.n_tokens, experiment.seed), backbone.lora
-    policy = Policy(model, vocabulary, backbone.context, lora=lora, seed=experiment.seed, device=device)
     windows = find_windows(rows)
     telemetry.write(
         "diagnostic",
@@ -82,6 +73,7 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
             "train_windows": len(windows),
             "rows_cut_to_context": cut,
             "parameters_trained": sum(weight.numel() for weight in policy.trained_parameters().values()),
+            **notes,
         },
     )
     card = PolicyCard(
@@ -95,6 +87,50 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
         selection=Selection(metric=experiment.budget.select_by, value=0.0, step=0),
     )
     return fit_and_save(policy, windows, validation, NextItem(rows), card, spec, telemetry)
+
+
+def start(spec: SftSpec, device: "Device") -> "tuple[Policy, dict[str, float]]":
+    """The policy before its first step, and what is to be said about its tokens."""
+    from training.backbones import checkpoint_model, scratch_model
+    from training.policy import Policy
+    from training.representations import titles
+    from training.representations.items import ItemVocabulary
+    from training.representations.semantic_ids import semantic_id_lists
+    from training.tables import read_n_items, read_texts
+
+    representation, backbone, seed = spec.experiment.representation, spec.experiment.backbone, spec.experiment.seed
+    n_items, notes = read_n_items(spec.items), dict[str, float]()
+    model = None
+    if representation.kind == "items":
+        vocabulary = ItemVocabulary(n_items)
+    elif representation.kind == "semantic_ids":
+        if spec.codes is None:
+            raise ValueError("codes must be the code table of an experiment on semantic ids, got none. Name its file.")
+        vocabulary = semantic_id_lists(representation, spec.codes, read_texts(spec.items, "item"))
+    else:
+        texts, items = read_texts(spec.items, "title"), read_texts(spec.items, "item")
+        if backbone.kind == "scratch":
+            tokeniser, size = titles.trained_tokeniser(representation, texts), None
+        else:
+            tokeniser = titles.checkpoint_tokeniser(backbone)
+            model = checkpoint_model(backbone, None, seed, device)
+            size = int(model.get_output_embeddings().weight.shape[0])  # pyright: ignore[reportOptionalMemberAccess,reportArgumentType]
+        vocabulary = titles.title_lists(representation, tokeniser, size, texts, items)
+        notes = {
+            "tokens_per_title": float(vocabulary.completions.lengths.mean()),
+            "titles_cut_through": titles.titles_cut_through(representation, tokeniser, texts),
+            "pad_is_another_token": float(tokeniser.pad_token_id is None),
+        }
+    if backbone.kind == "scratch":
+        model = scratch_model(backbone, vocabulary.n_tokens, seed)
+        return Policy(model, vocabulary, backbone.context, seed=seed, device=device), notes
+    if model is None:
+        model = checkpoint_model(backbone, vocabulary.n_tokens, seed, device)
+    trains_ends = representation.kind != "titles"
+    policy = Policy(
+        model, vocabulary, backbone.context, lora=backbone.lora, seed=seed, trains_ends=trains_ends, device=device
+    )
+    return policy, notes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

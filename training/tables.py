@@ -59,7 +59,27 @@ class Ragged:
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
         return Ragged(self.values[np.repeat(self.offsets[lists], lengths) + within], offsets)
 
-    def last(self, n: int) -> "Ragged":
+    def preceded(self, values: Int[np.ndarray, " n"]) -> "Ragged":
+        """Each list with the same values before it.
+
+        >>> Ragged.of([[1, 2], [3]]).preceded(np.array([7])).values
+        array([7, 1, 2, 7, 3], dtype=int32)
+        """
+        n = len(values)
+        joined = np.insert(self.values, np.repeat(self.offsets[:-1], n), np.tile(values, len(self)))
+        return Ragged(joined, self.offsets + n * np.arange(len(self.offsets)))
+
+    def followed(self, values: Int[np.ndarray, " n"]) -> "Ragged":
+        """Each list with the same values behind it.
+
+        >>> Ragged.of([[1, 2], [3]]).followed(np.array([7])).values
+        array([1, 2, 7, 3, 7], dtype=int32)
+        """
+        n = len(values)
+        joined = np.insert(self.values, np.repeat(self.offsets[1:], n), np.tile(values, len(self)))
+        return Ragged(joined, self.offsets + n * np.arange(len(self.offsets)))
+
+    def last(self, n: "int | Int[np.ndarray, ' k']") -> "Ragged":
         """The last n values of each list, or all of a shorter one."""
         keep = np.minimum(self.lengths, n)
         offsets = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)
@@ -120,6 +140,12 @@ def joined_rows(parts: Sequence[Rows]) -> Rows:
         Ragged.joined([part.history for part in parts]),
         np.concatenate([part.target for part in parts]),
     )
+
+
+def read_texts(path: Path, column: str) -> list[str]:
+    """A column of the table `items`, in the order of item_id."""
+    table = pq.read_table(path, columns=["item_id", column]).sort_by("item_id")
+    return [str(text) for text in table[column].to_pylist()]
 
 
 def read_n_items(path: Path) -> int:

@@ -36,6 +36,13 @@ class Nodes:
         """Position of each token in its sequence; the first token of a trunk has position 0."""
         return self.attached + (self.ancestors >= 0).sum(axis=1) - 1
 
+    def repeated(self, attached: Int[np.ndarray, " w"]) -> "Nodes":
+        """The nodes of one window, for several windows: there they hang behind so many tokens of the trunk."""
+        n, window = len(self), np.repeat(np.arange(len(attached)), len(self))
+        ancestors = np.tile(self.ancestors, (len(attached), 1))
+        ancestors = np.where(ancestors < 0, -1, ancestors + n * window[:, None])
+        return Nodes(np.tile(self.tokens, len(attached)), window, attached[window], ancestors)
+
 
 @dataclass(frozen=True)
 class Predictions:

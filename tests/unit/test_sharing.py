@@ -1,0 +1,82 @@
+"""A backbone whose architecture cannot share prefixes is refused by name when it is loaded, and the others are not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from training.backbones import checkpoint_model
+from training.config import CheckpointBackbone
+
+SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 50, "num_attention_heads": 4}
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 50}
+GQA = {**SIZES, "num_key_value_heads": 2, "head_dim": 4}
+
+
+def saved(folder: Path, architecture: str, **settings: Any) -> CheckpointBackbone:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{architecture}Config")(**settings)
+    suffix = "LMHeadModel" if architecture in ("GPT2", "OpenAIGPT") else "ForCausalLM"
+    model = getattr(transformers, f"{architecture}{suffix}")(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() >= 2:
+                weight.mul_(5.0)  # at random weights are so small that attention hardly matters
+            elif name == "lm_head.bias":
+                weight.copy_(torch.linspace(-1, 1, len(weight)))
+    model.save_pretrained(folder)
+    return CheckpointBackbone(kind="checkpoint", name=str(folder), context=32)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("Llama", GQA),
+        ("Qwen2", GQA),
+        ("Qwen3", GQA),
+        ("Mistral", {**GQA, "sliding_window": None}),
+        ("Mistral", {**GQA, "sliding_window": 32}),
+        ("GPT2", {"n_embd": 16, "n_layer": 2, "n_head": 4, "vocab_size": 50, "n_positions": 40}),
+        ("GPTNeoX", SIZES),
+        ("Phi3", {**GQA, "pad_token_id": 0}),
+    ],
+)
+def test_full_causal_attention_is_accepted(architecture: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    model = checkpoint_model(saved(tmp_path, architecture, **settings), None, seed=0)
+    assert model.get_input_embeddings().weight.shape[0] == 50
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "message"),
+    [
+        (
+            "Mistral",
+            {**GQA, "sliding_window": 8},
+            r"\(mistral\) with a sliding window of 8\. Lower",
+        ),
+        (
+            "GPT2",
+            {"n_embd": 16, "n_layer": 1, "n_head": 4, "vocab_size": 50, "n_positions": 20},
+            r"at most the 20",
+        ),
+        (
+            "Mamba",
+            {"hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 50, "state_size": 4},
+            r"\(mamba\), which differs by",
+        ),
+        ("Rwkv", {"hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 50, "attention_hidden_size": 16}, r"rwkv"),
+        ("Bloom", {"hidden_size": 16, "n_layer": 2, "n_head": 4, "vocab_size": 50}, r"bloom"),
+        ("Gemma2", {**GQA, "final_logit_softcapping": 0.5, "sliding_window": 64}, r"\(gemma2\), which differs by"),
+        ("Cohere", {**GQA, "logit_scale": 0.0625}, r"\(cohere\), which differs by"),
+        ("Phi", SIZES, r"\(phi\), which differs by"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_breaks_the_equality_is_refused_by_name(
+    architecture: str, settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    backbone = saved(tmp_path, architecture, **settings)
+    with pytest.raises(ValueError, match=message):
+        checkpoint_model(backbone, None, seed=0)
