@@ -435,6 +435,17 @@ class Pool(Frozen):
     """The policy's highest-ranked items that the user did not touch in train."""
     uniform: int = Field(default=20, ge=0)
     """Items drawn uniformly from the rest of the catalogue."""
+    scored: int | None = Field(default=None, ge=1)
+    """Items drawn uniformly for each row, among which the hardest are looked for; the whole catalogue, when absent.
+
+    With one token an item, the catalogue costs nothing; with several, each row would cost a walk through all of it.
+    """
+
+    @model_validator(mode="after")
+    def _is_scored(self) -> "Pool":
+        if self.scored is not None and self.scored < self.hard + self.uniform:
+            raise ValueError(f"scored must be at least hard + uniform, {self.hard + self.uniform}, got {self.scored}")
+        return self
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> "Pool":
@@ -641,6 +652,8 @@ class MineSpec(Spec):
     pool: Pool
     round: int = 0
     seed: int
+    shards: Path | None = None
+    """Folder that survives an interrupted mining, whose finished shards are not mined again; none: all is lost."""
 
 
 class ReferenceSpec(Spec):

@@ -1,36 +1,48 @@
-"""Mines the pool of negatives of every train row, with a policy's log-probabilities over the whole catalogue.
+"""Mines the pool of negatives of every train row, with a policy's log-probabilities.
 
 python -m training.mine SPEC.json     a training.config.MineSpec in, OUTPUT/mined_negatives.parquet out
+
+Rows are mined in shards, each a file that appears whole or not at all: with `shards` in the specification, a mining
+that was interrupted goes on behind the last one. What is mined for a row does not depend on the shard it is in.
 """
 
+import hashlib
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from training.command import run_command
 from training.config import MineSpec
 from training.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from training.policy import Policy
+    from training.tables import Ragged
+    from training.windows import Windows
+
 RESULT = "mined_negatives.parquet"
 CLUSTERS = 3
 """Of the boundary selection, as in DynamicPO."""
 CHUNK_ROWS = 16_384
-"""Rows mined and written at once."""
+"""Rows of a shard, where an item is one token."""
+CHUNK_ROWS_OF_TOKENS = 2048
+"""Rows of a shard, where an item is several: they take longer."""
 
 
 def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
-    """Mines chunk by chunk, in the order of the rows; returns shares over all that was mined."""
+    """Mines shard by shard, in the order of the rows; returns shares over all that was mined."""
     import numpy as np
-    import pyarrow as pa
     import pyarrow.parquet as pq
-    import torch
 
     from training.checkpoint import load_policy
     from training.device import prepare_device
-    from training.negatives.pool import ABSENT, mine_pool
-    from training.objectives.boundary import select_boundary
     from training.policy import fit_context
-    from training.scoring import catalogue_scores
-    from training.tables import publish_file, read_rows, read_touched, staging_path
+    from training.tables import publish, publish_file, read_rows, read_touched, staging_path
     from training.windows import find_windows
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
@@ -38,7 +50,131 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
     rows, _ = fit_context(read_rows(spec.histories, "train", n_items), policy.vocabulary, policy.context)
     touched = read_touched(spec.interactions, int(rows.user_id.max(initial=-1)) + 1, n_items)
     windows = find_windows(rows)
-    schema = pa.schema(
+    folder = (spec.shards or spec.output / "shards") / _fingerprint(spec)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards: list[Path] = []
+    telemetry.start_clock()
+    ends = windows.members.offsets[1:]
+    start = n_kept = 0
+    while start < len(windows):
+        n_rows = CHUNK_ROWS if policy.is_direct else CHUNK_ROWS_OF_TOKENS
+        end = min(max(int(np.searchsorted(ends, ends[start] + n_rows - 1)) + 1, start + 1), len(windows))
+        shard = folder / f"rows-{int(windows.members.offsets[start])}-{int(ends[end - 1])}.parquet"
+        if shard.is_file():
+            n_kept += 1
+        else:
+            done = int(windows.members.offsets[start])
+            publish(
+                _mined(
+                    policy,
+                    windows.take(np.arange(start, end)),
+                    touched,
+                    spec,
+                    lambda n, done=done: telemetry.progress("rows", done + n, len(rows)),
+                ),
+                shard,
+            )
+        shards.append(shard)
+        start = end
+        telemetry.progress("rows", int(ends[end - 1]), len(rows))
+    if n_kept:
+        telemetry.write("diagnostic", {"shards_of_an_earlier_attempt": n_kept})
+    staging = staging_path(spec.output / RESULT)
+    counts = np.zeros(4, dtype=np.int64)
+    with pq.ParquetWriter(staging, _schema()) as writer:
+        for shard in shards:
+            table = pq.read_table(shard)
+            writer.write_table(table)
+            counts += _counts(table, spec, n_items)
+    publish_file(staging, spec.output / RESULT)
+    for shard in shards:
+        shard.unlink()
+    folder.rmdir()
+    if spec.shards is None:
+        folder.parent.rmdir()
+    n_mined, n_boundary, n_violations, n_short = counts.tolist()
+    return {
+        "mined_negatives": n_mined,
+        "boundary_share": n_boundary / max(n_mined, 1),
+        "violation_share": n_violations / max(n_mined, 1),
+        "rows_with_short_pool": n_short,
+    }
+
+
+def _mined(
+    policy: "Policy", windows: "Windows", touched: "Ragged", spec: MineSpec, progress: Callable[[int], None]
+) -> "pa.Table":
+    """The pools of the rows of some windows, in the order of the rows."""
+    import numpy as np
+    import pyarrow as pa
+    import torch
+
+    from training.negatives.pool import ABSENT, mine_pool, mine_sample, sample_of
+    from training.objectives.boundary import select_boundary
+    from training.scoring import catalogue_scores, item_scores
+
+    rows, n_items, index, parts, done = windows.rows, policy.vocabulary.n_items, [], [], 0
+
+    def is_touched(row: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(row), n_items), dtype=bool)
+        seen = touched.take(rows.user_id[row])
+        found[seen.owners, seen.values] = True
+        found[np.arange(len(row)), rows.target[row]] = True
+        return found
+
+    def target_and_sample(row: np.ndarray) -> np.ndarray:
+        assert spec.pool.scored is not None
+        sample = sample_of(is_touched(row), rows.row_id[row], spec.pool.scored, spec.seed)
+        return np.concatenate([rows.target[row, None], np.where(sample == ABSENT, rows.target[row, None], sample)], 1)
+
+    whole = spec.pool.scored is None
+    for row, logps in catalogue_scores(policy, windows) if whole else item_scores(policy, windows, target_and_sample):
+        scores = logps.cpu().numpy()
+        if whole:
+            mined = mine_pool(scores, is_touched(row), rows.row_id[row], spec.pool, spec.seed)
+            logp = np.take_along_axis(scores, np.maximum(mined.items, 0), axis=1)
+            chosen = scores[np.arange(len(row)), rows.target[row]]
+        else:
+            mined, logp = mine_sample(target_and_sample(row)[:, 1:], scores[:, 1:], rows.target[row], spec.pool)
+            chosen = scores[:, 0]
+        on_boundary = select_boundary(
+            torch.from_numpy(chosen),
+            torch.from_numpy(logp),
+            torch.from_numpy(mined.items != ABSENT),
+            clusters=CLUSTERS,
+        ).numpy()
+        is_hardest = np.broadcast_to(np.arange(mined.items.shape[1]) < mined.n_hardest, mined.items.shape)
+        index.append(row)
+        parts.append((mined.items, logp, mined.rank, chosen[:, None] - logp, on_boundary, is_hardest))
+        done += len(row)
+        progress(done)
+    row = np.concatenate(index)
+    order = np.argsort(row, kind="stable")
+    items, logp, rank, margin, on_boundary, is_hardest = (
+        np.concatenate(column)[order] for column in zip(*parts, strict=True)
+    )
+    is_mined = items != ABSENT
+    miner = (~is_hardest[is_mined]).astype(np.int8)
+    return pa.table(
+        [
+            np.repeat(rows.row_id[row[order]], is_mined.sum(axis=1)).astype(np.int32),
+            items[is_mined].astype(np.int32),
+            logp[is_mined],
+            rank[is_mined].astype(np.int32),
+            margin[is_mined],
+            on_boundary[is_mined],
+            pa.DictionaryArray.from_arrays(miner, ["hardest", "uniform"]).cast(pa.string()),
+            np.full(is_mined.sum(), spec.round, dtype=np.int32),
+            pa.repeat(spec.policy_name, int(is_mined.sum())),
+        ],
+        schema=_schema(),
+    )
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema(
         {
             "row_id": pa.int32(),
             "item_id": pa.int32(),
@@ -51,68 +187,33 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
             "policy": pa.string(),
         }
     )
-    n_mined = n_boundary = n_violations = n_short = 0
+
+
+def _counts(table: "pa.Table", spec: MineSpec, n_items: int) -> "np.ndarray":
+    """Of one shard: negatives, those on the boundary, those that outrank the chosen item, rows short of negatives."""
+    import numpy as np
+
+    _, per_row = np.unique(table["row_id"].to_numpy(), return_counts=True)
     wanted = min(spec.pool.hard, n_items) + min(spec.pool.uniform, n_items)
-    staging = staging_path(spec.output / RESULT)
-    telemetry.start_clock()
-    with pq.ParquetWriter(staging, schema) as writer:
-        ends = windows.members.offsets[1:]
-        start = 0
-        while start < len(windows):
-            end = int(np.searchsorted(ends, ends[start] + CHUNK_ROWS - 1)) + 1
-            end = min(max(end, start + 1), len(windows))
-            index, parts = [], []
-            for row, logps in catalogue_scores(policy, windows.take(np.arange(start, end))):
-                is_touched = np.zeros((len(row), n_items), dtype=bool)
-                seen = touched.take(rows.user_id[row])
-                is_touched[seen.owners, seen.values] = True
-                is_touched[np.arange(len(row)), rows.target[row]] = True
-                scores = logps.cpu().numpy()
-                mined = mine_pool(scores, is_touched, rows.row_id[row], spec.pool, spec.seed)
-                is_mined = mined.items != ABSENT
-                logp = np.take_along_axis(scores, np.maximum(mined.items, 0), axis=1)
-                chosen = scores[np.arange(len(row)), rows.target[row]]
-                on_boundary = select_boundary(
-                    torch.from_numpy(chosen), torch.from_numpy(logp), torch.from_numpy(is_mined), clusters=CLUSTERS
-                ).numpy()
-                index.append(row)
-                parts.append((mined.items, logp, mined.rank, chosen[:, None] - logp, on_boundary))
-            order = np.argsort(np.concatenate(index), kind="stable")
-            row = np.concatenate(index)[order]
-            items, logp, rank, margin, on_boundary = (
-                np.concatenate(column)[order] for column in zip(*parts, strict=True)
-            )
-            is_mined = items != ABSENT
-            miner = np.broadcast_to(np.arange(items.shape[1]) >= min(spec.pool.hard, n_items), items.shape)[is_mined]
-            writer.write_table(
-                pa.table(
-                    [
-                        np.repeat(rows.row_id[row], is_mined.sum(axis=1)).astype(np.int32),
-                        items[is_mined].astype(np.int32),
-                        logp[is_mined],
-                        rank[is_mined],
-                        margin[is_mined],
-                        on_boundary[is_mined],
-                        pa.DictionaryArray.from_arrays(miner.astype(np.int8), ["hardest", "uniform"]).cast(pa.string()),
-                        np.full(is_mined.sum(), spec.round, dtype=np.int32),
-                        pa.repeat(spec.policy_name, int(is_mined.sum())),
-                    ],
-                    schema=schema,
-                )
-            )
-            n_mined += int(is_mined.sum())
-            n_boundary += int(on_boundary[is_mined].sum())
-            n_violations += int((margin[is_mined] <= 0).sum())
-            n_short += int((is_mined.sum(axis=1) < wanted).sum())
-            start = end
-            telemetry.progress("rows", int(ends[end - 1]), len(rows))
-    publish_file(staging, spec.output / RESULT)
-    return {
-        "mined_negatives": n_mined,
-        "boundary_share": n_boundary / max(n_mined, 1),
-        "violation_share": n_violations / max(n_mined, 1),
-        "rows_with_short_pool": n_short,
-    }
+    margin = table["margin"].to_numpy()
+    return np.array(
+        [
+            len(table),
+            int(table["on_boundary"].to_numpy().sum()),
+            int((margin <= 0).sum()),
+            int((per_row < wanted).sum()),
+        ]
+    )
+
+
+def _fingerprint(spec: MineSpec) -> str:
+    """Of everything that a shard depends on: shards of another mining are not taken for those of this one."""
+    digest = hashlib.sha256()
+    for path in (spec.policy / "policy.json", spec.histories, spec.interactions, spec.items):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    fields = {"pool", "round", "seed", "policy_name", "compute"}
+    digest.update(json.dumps(spec.model_dump(mode="json", include=fields), sort_keys=True).encode())
+    return digest.hexdigest()[:16]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -220,6 +220,58 @@ def test_mining_draws_the_same_whatever_chunk_a_row_is_in(workshop: Workshop, mo
     assert workshop.mine(policy, "chunks").equals(whole)
 
 
+def test_an_interrupted_mining_goes_on_behind_its_last_shard(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, telemetry_lines: Any
+) -> None:
+    policy = workshop.sft()
+    whole = workshop.mine(policy, "whole")
+    monkeypatch.setattr(mine, "CHUNK_ROWS", 40)
+    finish, counted = mine._mined, iter(range(100))
+
+    def die_in_the_third(*arguments: Any) -> Any:
+        if next(counted) == 2:
+            raise OSError("the machine went away")
+        return finish(*arguments)
+
+    monkeypatch.setattr(mine, "_mined", die_in_the_third)
+    shards = tmp_path / "shards"
+    fields = {"pool": {"hard": 4, "uniform": 4}, "interactions": workshop.tables.interactions, "seed": 0}
+    fields |= {"policy": policy, "policy_name": "sft", "shards": shards}
+    workshop.run("mine", "first attempt", exit_code=2, **fields)
+    assert len(list(shards.rglob("rows-*.parquet"))) == 2
+    second = workshop.run("mine", "second attempt", **fields)
+    assert pq.read_table(second / "mined_negatives.parquet").equals(whole)
+    found = [line["metrics"] for line in telemetry_lines(second) if line["kind"] == "diagnostic"]
+    assert found == [{"shards_of_an_earlier_attempt": 2}]
+    assert list(shards.iterdir()) == []  # nothing is left of it
+    assert [path.name for path in second.iterdir() if path.is_dir()] == []
+
+
+def test_a_sample_is_mined_as_the_catalogue_would_be_if_it_were_all_there_is(workshop: Workshop) -> None:
+    policy = workshop.sft()
+    pool = {"hard": 2, "uniform": 2, "scored": 6}
+    touched: dict[int, set[int]] = {}
+    for row in pq.read_table(workshop.tables.interactions).to_pylist():
+        if row["split"] == "train":
+            touched.setdefault(row["user_id"], set()).add(row["item_id"])
+    train = {row["row_id"]: row for row in workshop.tables.rows("train")}
+    every = {"hard": 30, "uniform": 0}
+    logps = {(r["row_id"], r["item_id"]): r["logp"] for r in workshop.mine(policy, "all", pool=every).to_pylist()}
+    pools: dict[int, list[dict[str, Any]]] = {}
+    for row in workshop.mine(policy, pool=pool).to_pylist():
+        pools.setdefault(row["row_id"], []).append(row)
+    assert pools.keys() == train.keys()
+    for row_id, found in pools.items():
+        assert [row["miner"] for row in found] == ["hardest"] * 2 + ["uniform"] * 2
+        assert [row["rank"] for row in found[:2]] == [1, 2]
+        assert all(2 < row["rank"] <= 6 for row in found[2:])
+        assert len({row["item_id"] for row in found} - touched[train[row_id]["user_id"]]) == 4
+        assert found[1]["logp"] >= max(row["logp"] for row in found[2:])
+        for row in found:
+            assert row["logp"] == pytest.approx(logps[row_id, row["item_id"]], abs=1e-5)
+    assert workshop.mine(policy, "again", pool=pool).equals(workshop.mine(policy, "once more", pool=pool))
+
+
 def test_a_reference_table_with_holes_is_refused_with_the_count(
     workshop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:

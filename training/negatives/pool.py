@@ -55,6 +55,47 @@ def mine_pool(
     return Mined(items, np.take_along_axis(rank, np.where(items == ABSENT, n_items, items), axis=1), n_hardest)
 
 
+def sample_of(
+    is_touched: Bool[np.ndarray, "r i"], row_id: Int[np.ndarray, " r"], n: int, seed: int
+) -> Int[np.ndarray, "r n"]:
+    """The items of each row that are scored where the whole catalogue is not; ABSENT where it has fewer."""
+    return draw_uniform(is_touched, row_id, min(n, is_touched.shape[1]), seed)
+
+
+def mine_sample(
+    sample: Int[np.ndarray, "r s"], logps: Float[np.ndarray, "r s"], target: Int[np.ndarray, " r"], pool: Pool
+) -> tuple[Mined, Float[np.ndarray, "r n"]]:
+    """The pool of each row out of a sample, and its log-probabilities.
+
+    Args:
+        sample: distinct items in the order they were drawn; the row's target where there are no more.
+        logps: their log-probabilities.
+        target: of each row.
+        pool: how many to keep: the best of the sample, then the first drawn of the others.
+
+    Returns:
+        The pool, with ranks within the sample, and the log-probability of each of its items.
+    """
+    is_absent = sample == target[:, None]
+    scores = np.where(is_absent, -np.inf, logps)
+    by_score = np.lexsort((sample, -scores), axis=1)
+    rank = np.empty(sample.shape, dtype=np.int32)
+    np.put_along_axis(rank, by_score, np.arange(1, sample.shape[1] + 1, dtype=np.int32)[None], axis=1)
+    n_hardest = min(pool.hard, sample.shape[1])
+    is_rest = (rank > n_hardest) & ~is_absent
+    by_draw = np.argsort(~is_rest, axis=1, kind="stable")[:, : pool.uniform]
+    place = np.concatenate([by_score[:, :n_hardest], by_draw], axis=1)
+    is_kept = np.concatenate(
+        [
+            ~np.take_along_axis(is_absent, by_score[:, :n_hardest], axis=1),
+            np.take_along_axis(is_rest, by_draw, axis=1),
+        ],
+        axis=1,
+    )
+    items = np.where(is_kept, np.take_along_axis(sample, place, axis=1), ABSENT)
+    return Mined(items, np.take_along_axis(rank, place, axis=1), n_hardest), np.take_along_axis(logps, place, axis=1)
+
+
 def draw_uniform(
     is_excluded: Bool[np.ndarray, "r i"], row_id: Int[np.ndarray, " r"], n: int, seed: int
 ) -> Int[np.ndarray, "r n"]:
