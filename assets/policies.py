@@ -1,5 +1,6 @@
 """Policies: the supervised one that an experiment starts from, and those that preference optimisation makes of it."""
 
+import hashlib
 import json
 import math
 import time
@@ -11,13 +12,21 @@ import dagster as dg
 
 from assets.acceptance import accepted_in, leak_tags
 from assets.attempts import next_attempt, remove_attempts
-from assets.configuration import load_experiment
+from assets.configuration import load_experiment, raw_folder
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.plots import curves_plot
 from assets.ports import Lake, Launcher, Tracker, partition_text
 from assets.progress import Follower
 from assets.publication import Check, Content, Inputs, check_specs, publish
-from training.config import PreferenceExperiment, PreferenceSpec, SftExperiment, SftSpec, TrainingSpec, identity
+from training.config import (
+    PreferenceExperiment,
+    PreferenceSpec,
+    SemanticIds,
+    SftExperiment,
+    SftSpec,
+    TrainingSpec,
+    identity,
+)
 
 OWNERS = ["team:training"]
 
@@ -49,6 +58,11 @@ def sft_policies(
     if not isinstance(experiment, SftExperiment):
         raise wrong_kind("sft_policies", keys, "sft", experiment.kind)
 
+    codes = code_table(keys, experiment)
+    config = {"experiment": identity(experiment, exclude={"pool"})}
+    if codes is not None:
+        config["codes"] = hashlib.sha256(codes.read_bytes()).hexdigest()
+
     def train(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         output = staged["sft_policies"]
         spec = SftSpec(
@@ -57,6 +71,7 @@ def sft_policies(
             items=inputs["items"].table_path,
             output=output,
             compute=launcher.compute,
+            codes=codes,
         )
         content = run_tracked(context, launcher, tracker, "sft", spec, keys, inputs)
         return {"sft_policies": content}
@@ -67,7 +82,7 @@ def sft_policies(
         train,
         partition=keys,
         inputs=[("histories", (keys.dataset,)), ("items", (keys.dataset,))],
-        config={"experiment": identity(experiment, exclude={"pool"})},
+        config=config,
     )
     remove_attempts(launcher.checkpoints_root, keys)
 
@@ -126,6 +141,20 @@ def preference_policies(
         config={"experiment": identity(experiment)},
     )
     remove_attempts(launcher.checkpoints_root, keys)
+
+
+def code_table(keys: Keys, experiment: SftExperiment) -> Path | None:
+    """The code table of an experiment on semantic ids, which lies among the raw files of the data set."""
+    if not isinstance(experiment.representation, SemanticIds):
+        return None
+    path = raw_folder(keys.dataset) / experiment.representation.table
+    if not path.is_file():
+        raise dg.Failure(
+            f"experiments/{keys.experiment}.yaml needs the code table {experiment.representation.table} of "
+            f"{keys.dataset}, but {path} does not exist. Put it there, or name another in representation.table.",
+            allow_retries=False,
+        )
+    return path
 
 
 def load_preference(asset: str, keys: Keys) -> PreferenceExperiment:

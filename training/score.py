@@ -21,9 +21,8 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.checkpoint import load_policy
     from training.device import prepare_device
     from training.policy import fit_context
-    from training.scoring import Ranking, catalogue_scores, joined_rankings, rank_candidates, rank_catalogue
+    from training.scoring import Ranking, joined_rankings, rank_rows
     from training.tables import joined_rows, list_array, publish, read_candidate_sets, read_rows
-    from training.windows import find_windows
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
     n_items = policy.catalogue_of(spec.items)
@@ -36,11 +35,12 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     of_catalogue: list[Ranking] = []
     telemetry.start_clock()
     done = 0
-    for row, logps in catalogue_scores(policy, find_windows(prompts)):
-        scores, target = logps.cpu().numpy(), held_out.target[row]
+    for row, ranked_candidates, ranked_catalogue in rank_rows(
+        policy, prompts, held_out.history, candidates, spec.top_k
+    ):
         order.append(row)
-        of_candidates.append(rank_candidates(scores, target, candidates.take(row)))
-        of_catalogue.append(rank_catalogue(scores, target, held_out.history.take(row), spec.top_k))
+        of_candidates.append(ranked_candidates)
+        of_catalogue.append(ranked_catalogue)
         done += len(row)
         telemetry.progress("rows", done, len(held_out))
 

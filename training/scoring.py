@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from training.attention import Layout, Memory, Packing
+from training.decoding import Found, search, trie_of
 from training.logps import catalogue_logps, path_logps
 from training.policy import Policy
 from training.tables import Ragged, Rows
@@ -199,14 +200,94 @@ def rank_targets(
     """Full-catalogue rank and log-probability of the target of every row, in the order of the rows."""
     rank, logp = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
     done = 0
-    for index, logps in catalogue_scores(policy, find_windows(rows)):
-        history = padded_history(rows.history.take(index))
-        ranks, logps_of_target = target_ranks(logps, policy.tensor(rows.target[index]).long(), policy.tensor(history))
-        rank[index], logp[index] = ranks.cpu().numpy(), logps_of_target.cpu().numpy()
+    for index, ranks, logps in (_rank_direct if policy.is_direct else _rank_by_search)(policy, rows):
+        rank[index], logp[index] = ranks, logps
         done += len(index)
         if progress is not None:
             progress(done)
     return rank, logp
+
+
+def _rank_direct(policy: Policy, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    for index, logps in catalogue_scores(policy, find_windows(rows)):
+        history = padded_history(rows.history.take(index))
+        ranks, logps_of_target = target_ranks(logps, policy.tensor(rows.target[index]).long(), policy.tensor(history))
+        yield index, ranks.cpu().numpy(), logps_of_target.cpu().numpy()
+
+
+def _rank_by_search(policy: Policy, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    logps = _asked_scores(policy, rows, rows.target[:, None].astype(np.int64))[:, 0]
+    for index, found in _searched(policy, rows, rows.history, logps, 0):
+        yield index, _ranking_of(found, rows.target[index], 1).target_rank, logps[index]
+
+
+@torch.no_grad()
+def rank_rows(
+    policy: Policy, rows: Rows, history: Ragged, candidates: Ragged, top_k: int
+) -> Iterator[tuple[Int[np.ndarray, " r"], "Ranking", "Ranking"]]:
+    """For all rows, some at a time: their indices, the ranking of their candidates, and that of the catalogue.
+
+    Args:
+        policy: ranks.
+        rows: histories fit the context.
+        history: of each row the whole history, which is left out of the catalogue.
+        candidates: of each row, its target among them.
+        top_k: length of the catalogue's ranking.
+    """
+    if policy.is_direct:
+        for row, logps in catalogue_scores(policy, find_windows(rows)):
+            scores, target = logps.cpu().numpy(), rows.target[row]
+            of_candidates = rank_candidates(scores, target, candidates.take(row))
+            yield row, of_candidates, rank_catalogue(scores, target, history.take(row), top_k)
+        return
+    table = candidates.padded(-1)
+    logps = _asked_scores(policy, rows, np.where(table < 0, rows.target[:, None], table))
+    of_target = logps[np.arange(len(rows)), (table == rows.target[:, None]).argmax(axis=1)]
+    for row, found in _searched(policy, rows, history, of_target, top_k):
+        is_candidate = table[row] >= 0
+        listed = Found(np.nonzero(is_candidate)[0], table[row][is_candidate], logps[row][is_candidate])
+        of_candidates = _ranking_of(listed, rows.target[row], table.shape[1])
+        yield row, of_candidates, _ranking_of(found, rows.target[row], top_k)
+
+
+def _asked_scores(policy: Policy, rows: Rows, items: Int[np.ndarray, "r c"]) -> Float[np.ndarray, "r c"]:
+    """Log-probabilities of the items asked for after each row's history."""
+    scores = np.zeros(items.shape, dtype=np.float32)
+    for row, logps in item_scores(policy, find_windows(rows), lambda row: items[row]):
+        scores[row] = logps.cpu().numpy()
+    if not np.isfinite(scores).all():
+        raise FloatingPointError("log-probabilities must be finite, got NaN or infinity. The policy has diverged.")
+    return scores
+
+
+def _searched(
+    policy: Policy, rows: Rows, history: Ragged, target_logp: np.ndarray, top_k: int
+) -> Iterator[tuple[np.ndarray, Found]]:
+    was_training = policy.model.training
+    policy.model.eval()
+    try:
+        yield from search(policy, trie_of(policy.vocabulary.completions), rows, history, target_logp, top_k)
+    finally:
+        policy.model.train(was_training)
+
+
+def _ranking_of(found: Found, target: Int[np.ndarray, " r"], top_k: int) -> "Ranking":
+    """Of the items found in each line, its target among them: the first `top_k`; ties by item id, the target last."""
+    order = np.lexsort((found.item, found.line))
+    line, item = found.line[order], found.item[order]
+    counts = np.bincount(line, minlength=len(target))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    width = int(counts.max())
+    column = np.arange(len(line)) - offsets[line]
+    scores, items = np.full((len(target), width), -np.inf, dtype=np.float32), np.full((len(target), width), -1)
+    scores[line, column], items[line, column] = found.logp[order], item
+    empty_line, empty_column = np.nonzero(items < 0)
+    empty = np.concatenate([[0], np.cumsum(np.bincount(empty_line, minlength=len(target)))])
+    ranking = rank_catalogue(
+        scores, (items == target[:, None]).argmax(axis=1), Ragged(empty_column, empty.astype(np.int64)), top_k
+    )
+    listed = items[ranking.items.owners, ranking.items.values].astype(np.int32)
+    return Ranking(Ragged(listed, ranking.items.offsets), ranking.scores, ranking.target_rank)
 
 
 def padded_history(history: Ragged) -> Int[np.ndarray, "r h"]:

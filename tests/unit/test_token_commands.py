@@ -73,7 +73,7 @@ def test_the_commands_go_the_whole_way(
         kind: [line["metrics"]["loss"] for line in telemetry_lines(output) if line["kind"] == kind]
         for kind in ("train", "validation")
     }
-    assert losses["train"][-1] < 0.9 * losses["train"][0]
+    assert losses["train"][-1] < 0.96 * losses["train"][0]
     if kind == "semantic_ids":
         assert min(losses["validation"]) < np.log(5) + np.log(6)  # better than guessing codes
 

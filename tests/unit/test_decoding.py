@@ -1,0 +1,103 @@
+"""The search in the trie finds what scoring the whole catalogue finds."""
+
+import numpy as np
+import pytest
+import torch
+
+from training import decoding
+from training.backbones import scratch_model
+from training.config import ScratchBackbone
+from training.decoding import search, trie_of
+from training.policy import Policy
+from training.representations.token_lists import TokenLists
+from training.scoring import catalogue_scores, rank_candidates, rank_catalogue, rank_rows, rank_targets
+from training.tables import Ragged, Rows
+from training.windows import find_windows
+
+N_ITEMS = 60
+
+
+@pytest.fixture(params=["codes", "lists of all lengths"])
+def policy(request: pytest.FixtureRequest) -> Policy:
+    random = np.random.default_rng(0)
+    if request.param == "codes":
+        lists = [[item // 12, 5 + item // 3 % 4, 9 + item % 3] for item in range(N_ITEMS)]
+    else:
+        distinct = {tuple(random.integers(5, size=random.integers(1, 5)).tolist()) for _ in range(400)}
+        lists = [[*tokens, 11] for tokens in sorted(distinct)[:N_ITEMS]]
+    completions = Ragged.of(lists)
+    nothing = np.zeros(0, dtype=np.int64)
+    tokens = TokenLists(14, 12, 13, np.array([12]), nothing, completions, completions)
+    model = scratch_model(ScratchBackbone(hidden=16, layers=2, heads=2, context=64), 14, seed=1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4.0)  # far from uniform: there is something to leave out
+    return Policy(model, tokens, 64)
+
+
+@pytest.fixture
+def rows() -> Rows:
+    random = np.random.default_rng(1)
+    histories = [random.permutation(N_ITEMS)[: random.integers(1, 9)].tolist() for _ in range(20)]
+    return Rows(np.arange(20), np.arange(20), Ragged.of(histories), random.integers(N_ITEMS, size=20))
+
+
+@pytest.mark.parametrize("top_k", [0, 5, 100])
+def test_the_search_finds_every_item_above_the_target_and_the_best(
+    policy: Policy, rows: Rows, top_k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "PASS_NODES", 40)
+    scores = np.zeros((20, N_ITEMS), dtype=np.float32)
+    for row, logps in catalogue_scores(policy, find_windows(rows)):
+        scores[row] = logps.numpy()
+    target_logp = scores[np.arange(20), rows.target]
+    seen = []
+    for at, found in search(policy, trie_of(policy.vocabulary.completions), rows, rows.history, target_logp, top_k):
+        seen += at.tolist()
+        for line, row in enumerate(at):
+            is_of_row = found.line == line
+            items, logps = found.item[is_of_row], found.logp[is_of_row]
+            np.testing.assert_allclose(logps, scores[row, items], atol=1e-4)
+            outside = scores[row].copy()
+            outside[[item for item in rows.history[row] if item != rows.target[row]]] = -np.inf
+            above = np.flatnonzero(outside >= target_logp[row])
+            best = np.argsort(-outside, kind="stable")[: min(top_k, int(np.isfinite(outside).sum()))]
+            assert set(above.tolist()) | set(best.tolist()) | {int(rows.target[row])} <= set(items.tolist())
+            assert len(set(items.tolist())) == len(items)
+            assert np.isfinite(outside[items]).all()
+    assert sorted(seen) == list(range(20))
+
+
+def test_what_cannot_matter_is_not_computed(policy: Policy, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    trie, fed = trie_of(policy.vocabulary.completions), []
+    run = policy.run
+    monkeypatch.setattr(policy, "run", lambda tokens, *rest: (fed.append(len(tokens)), run(tokens, *rest))[1])
+    list(search(policy, trie, rows, rows.history, np.full(20, -1e9, dtype=np.float32), 0))
+    everything, _ = sum(fed), fed.clear()
+    list(search(policy, trie, rows, rows.history, np.full(20, -1.0, dtype=np.float32), 0))
+    assert sum(fed) < everything / 2
+
+
+def test_rankings_are_those_of_the_scores_of_the_whole_catalogue(policy: Policy, rows: Rows) -> None:
+    random = np.random.default_rng(2)
+    others = [random.permutation([item for item in range(N_ITEMS) if item != of_row])[:4] for of_row in rows.target]
+    candidates = Ragged.of([[*more[:2], of_row, *more[2:]] for of_row, more in zip(rows.target, others, strict=True)])
+    history = Ragged.of([[*rows.history[row], int(others[row][0])] for row in range(20)])  # what the context cut off
+    full, few = {}, {}
+    for at, of_candidates, of_catalogue in rank_rows(policy, rows, history, candidates, 7):
+        for place, row in enumerate(at):
+            few[int(row)], full[int(row)] = (r.take(np.array([place])) for r in (of_candidates, of_catalogue))
+    ranks, logps = rank_targets(policy, rows)
+    for row, scores in catalogue_scores(policy, find_windows(rows)):
+        scores = scores.numpy()
+        wanted_full = rank_catalogue(scores, rows.target[row], history.take(row), 7)
+        wanted_few = rank_candidates(scores, rows.target[row], candidates.take(row))
+        uncut = rank_catalogue(scores, rows.target[row], rows.history.take(row), 7)
+        for place, at in enumerate(row.tolist()):
+            for found, wanted in ((full[at], wanted_full), (few[at], wanted_few)):
+                assert found.items[0].tolist() == wanted.items[place].tolist()
+                assert found.target_rank[0] == wanted.target_rank[place]
+                assert found.scores == pytest.approx(wanted.take(np.array([place])).scores, abs=1e-4)
+            assert ranks[at] == uncut.target_rank[place]
+            assert logps[at] == pytest.approx(scores[place, rows.target[at]], abs=1e-4)
+    assert sorted(full) == list(range(20))
