@@ -60,7 +60,9 @@ def read_lines(
         if known is not None:
             connection.register("known", known.to_arrow())
         try:
-            connection.execute(f"COPY ({_query(layout)}) TO {sql_text(to)} (FORMAT parquet, COMPRESSION zstd)")
+            # Asking `known` is a join, which hands the lines on in the order its threads finish.
+            query = _query(layout) if known is None else f"{_query(layout)} ORDER BY line"
+            connection.execute(f"COPY ({query}) TO {sql_text(to)} (FORMAT parquet, COMPRESSION zstd)")
         except duckdb.Error as error:
             if lines.failure is not None:  # DuckDB reports what stopped its input as an error of its own
                 raise lines.failure from error

@@ -140,6 +140,15 @@ def test_the_other_ratings_cannot_leave_the_folder(name: str) -> None:
         source("1m", ratings=name)
 
 
+def test_a_log_of_several_blocks_stays_in_the_order_of_its_lines(tmp_path: Path) -> None:
+    """DuckDB reads blocks of 122,880 rows in several threads."""
+    (tmp_path / "movies.csv").write_text(CSV_FILMS, encoding="utf-8")
+    lines = "".join(f"{number},29,4.0,1112486027\n" for number in range(400_000))
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + lines)
+    interactions = read(source("25m"), tmp_path).interactions
+    assert interactions["line"].to_list() == list(range(2, 400_002))
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_release_says_where_it_is_from_and_on_what_terms(release: str) -> None:
     card = source_card(source(release))
