@@ -9,11 +9,12 @@ import dagster as dg
 import polars as pl
 
 from assets.configuration import load_dataset
-from assets.datasets import PublishedSplit, Split
+from assets.datasets import DatasetConfig, PublishedSplit, Split
 from assets.partitions import DATASETS
 from assets.ports import Lake
 from assets.publication import (
     SCRATCH,
+    Check,
     Content,
     Inputs,
     check,
@@ -28,13 +29,15 @@ from assets.schemas import SCHEMAS
 from assets.transforms.chunks import from_parts
 from assets.transforms.guarantees import interactions_are_chronological
 from assets.transforms.interactions import clean_interactions
-from assets.transforms.published import as_published
+from assets.transforms.published import as_published, published_lists
 from assets.transforms.split_guarantees import split_keeps_its_guarantee
 from assets.transforms.splits import describe_log, order_of, split_parts
-from evaluation.leakage import order_leakage, title_leakage
+from evaluation.leakage import candidate_leakage, order_leakage, title_leakage
 
+LISTS = "published_lists_give_nothing_away"
+NO_LISTS = Check(LISTS, True, {"message": "No published candidate lists are used."})
 TABLES = ("interactions", "users", "items")
-SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:data"], "code_version": "4"}
+SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:data"], "code_version": "5"}
 
 
 @dg.multi_asset(
@@ -60,7 +63,7 @@ SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:d
     ],
     partitions_def=DATASETS,
     check_specs=[
-        *check_specs("interactions", "in_time_order", "split_keeps_its_guarantee", "order_is_one_in_time"),
+        *check_specs("interactions", "in_time_order", "split_keeps_its_guarantee", "order_is_one_in_time", LISTS),
         *check_specs("users"),
         *check_specs("items", "titles_tell_items_apart"),
     ],
@@ -75,7 +78,7 @@ def cleaned(
 
     def clean(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         if isinstance(config.split, PublishedSplit):
-            return _published(inputs, staged["interactions"], config.split)
+            return _published(inputs, staged["interactions"], config, config.split)
         raw = inputs["raw_interactions"].scan()
         result = clean_interactions(
             inputs["raw_interactions"].table_path,
@@ -105,7 +108,7 @@ def cleaned(
             "ordered_by": order,
             "density": result.report.interactions / max(1, result.users.height * result.items.height),
         }
-        return _contents(path, interactions, result.users, result.items, config.split, statistics)
+        return _contents(path, interactions, result.users, result.items, config.split, statistics, NO_LISTS)
 
     yield from publish(
         context,
@@ -113,16 +116,25 @@ def cleaned(
         clean,
         partition=(dataset,),
         inputs=[(name, (dataset,)) for name in ("raw_interactions", "raw_items", *published)],
-        config=config.model_dump(mode="json", include={"cleaning", "split", "seed"}),
+        config={
+            **config.model_dump(mode="json", include={"cleaning", "split", "seed"}),
+            **({"published_lists": config.candidates.n} if config.candidates.draw == "published" else {}),
+        },
     )
 
 
-def _published(inputs: Inputs, staged: Path, split: PublishedSplit) -> dict[str, Content]:
+def _published(inputs: Inputs, staged: Path, config: DatasetConfig, split: PublishedSplit) -> dict[str, Content]:
     raw_interactions, raw_items = inputs["raw_interactions"].table(), inputs["raw_items"].table()
-    tables = as_published(raw_interactions, raw_items, inputs["published_rows"].table())
+    rows = inputs["published_rows"].table()
+    tables = as_published(raw_interactions, raw_items, rows)
+    lists = NO_LISTS
+    if config.candidates.draw == "published":
+        # Here already, and with the lists of train rows too: a refusal then names the order and the lists together.
+        shown = published_lists(rows, tables.users, tables.items, config.candidates.n)
+        lists = leak_check(LISTS, candidate_leakage(shown, shown, n_items=tables.items.height))
     path = staged / "interactions.parquet"
     interactions = write_table(tables.interactions, path)
-    return _contents(path, interactions, tables.users, tables.items, split, {"ordered_by": "position"})
+    return _contents(path, interactions, tables.users, tables.items, split, {"ordered_by": "position"}, lists)
 
 
 def _contents(
@@ -132,6 +144,7 @@ def _contents(
     items: pl.DataFrame,
     split: Split,
     statistics: Mapping[str, Any],
+    lists: Check,
 ) -> dict[str, Content]:
     counts = {"n_users": users.height, "n_items": items.height}
     return {
@@ -142,6 +155,7 @@ def _contents(
                 check("in_time_order", interactions_are_chronological(interactions)),
                 check("split_keeps_its_guarantee", split_keeps_its_guarantee(interactions, split)),
                 leak_check("order_is_one_in_time", order_leakage(interactions)),
+                lists,
             ],
         ),
         "users": Content(users),

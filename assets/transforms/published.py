@@ -102,6 +102,17 @@ def published_candidates(
     return pl.DataFrame({"row_id": held_out["row_id"], "candidates": rows["candidates"]})
 
 
+def published_lists(published_rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, n: int) -> pl.DataFrame:
+    """row_id, split, target, candidates of every published list of `n` items with its target, those of train rows too.
+
+    All are called validation, so that a probe which learns from some lists and judges others never learns from both.
+    """
+    rows = _with_ids(published_rows, users, items).select("target", "candidates")
+    lists = pl.col("candidates").list
+    whole = rows.filter((lists.len() == n) & (lists.n_unique() == n) & lists.contains(pl.col("target")))
+    return whole.with_row_index("row_id").with_columns(pl.col("row_id").cast(pl.Int32), split=pl.lit("validation"))
+
+
 def _first_split(published_rows: pl.DataFrame) -> pl.DataFrame:
     """user, position, split: the first split that shows what stands at that position of the user's sequence."""
     places = published_rows.select(
