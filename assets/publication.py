@@ -148,7 +148,7 @@ def publish(
         current = {} if force else _current(lake, outputs, partition, fingerprint)
         if len(current) == len(outputs) and all(map(still_valid, current.values())):
             if not accepts:
-                refuse_accepted(accepted_in(current.values()), f"The published {', '.join(outputs)}")
+                refuse_accepted(accepted_in(current.values()), f"What is published as {', '.join(outputs)}")
             context.log.info(f"{', '.join(outputs)} of {partition_text(partition)}: unchanged, reused")
             for name in outputs:
                 yield from _results(current[name], reused="unchanged")
