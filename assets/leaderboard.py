@@ -2,21 +2,76 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from assets.acceptance import accepted_leaks
 from assets.metrics import BOOTSTRAP_SEED, RESAMPLES, beyond_accuracy_of
 from assets.partitions import DATASETS
 from assets.plots import image
-from assets.ports import Lake
+from assets.ports import Lake, Version
 from assets.publication import Check, Content, Inputs, check_specs, publish
-from assets.standing import standing
+from assets.standing import Standing, standing
 from evaluation import report
 
 SPLITS = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A model that this project did not train, measured on the same rows."""
+
+    name: str
+    metrics: pl.DataFrame
+    beyond_accuracy: Mapping[str, float]
+
+
+def compared(
+    dataset: str,
+    split: str,
+    now: Standing,
+    measured: Mapping[str, Version],
+    candidate_sets: Version,
+    foreign: Foreign | None = None,
+) -> report.Leaderboard:
+    """The experiments that stand side by side on one split; with a foreign model, that one among them.
+
+    Args:
+        dataset: its key.
+        split: validation or test.
+        now: which experiments may be compared, and with what.
+        measured: their metrics.
+        candidate_sets: of the data set, with what rules without a model score on them.
+        foreign: compared with what most experiments are compared with.
+    """
+    tables = {name: version.table() for name, version in measured.items()}
+    kinds, bases = dict(now.kinds), dict(now.bases)
+    beyond = {name: beyond_accuracy_of(version, split) for name, version in measured.items()}
+    if foreign is not None:
+        tables[foreign.name], kinds[foreign.name] = foreign.metrics, "foreign"
+        beyond[foreign.name] = dict(foreign.beyond_accuracy)
+        shared = max(sorted(set(bases.values())), key=list(bases.values()).count, default=None)
+        if shared is not None:
+            bases[foreign.name] = shared
+    rules = candidate_sets.manifest["metadata"]["shortcuts"]["value"]
+    return report.leaderboard(
+        tables,
+        kinds,
+        dataset=dataset,
+        split=split,
+        bases=bases,
+        left_out=now.left_out,
+        floors=now.floors,
+        beyond=beyond,
+        leaks={name: {leak.name: leak.reasons for leak in accepted_leaks(v)} for name, v in measured.items()},
+        shortcuts=[rule for rule in rules if rule["split"] == split],
+        resamples=RESAMPLES,
+        seed=BOOTSTRAP_SEED,
+    )
 
 
 @dg.asset(
@@ -39,27 +94,11 @@ def leaderboard(
         folder = staged["leaderboard"]
         metadata: dict[str, Any] = {"experiments": len(now.current)}
         measured = {version.partition[1]: version for version in inputs.all("metrics")}
-        tables = {name: version.table() for name, version in measured.items()}
-        leaks = {name: {leak.name: leak.reasons for leak in accepted_leaks(v)} for name, v in measured.items()}
-        rules = inputs["candidate_sets"].manifest["metadata"]["shortcuts"]["value"]
-        measured_on = {split for table in tables.values() for split in table["split"].unique()}
+        measured_on = {split for version in measured.values() for split in version.table(["split"])["split"].unique()}
         for split in SPLITS:
             if split not in measured_on:
                 continue
-            board = report.leaderboard(
-                tables,
-                now.kinds,
-                dataset=dataset,
-                split=split,
-                bases=now.bases,
-                left_out=now.left_out,
-                floors=now.floors,
-                beyond={version.partition[1]: beyond_accuracy_of(version, split) for version in inputs.all("metrics")},
-                leaks=leaks,
-                shortcuts=[rule for rule in rules if rule["split"] == split],
-                resamples=RESAMPLES,
-                seed=BOOTSTRAP_SEED,
-            )
+            board = compared(dataset, split, now, measured, inputs["candidate_sets"])
             (folder / f"{split}.json").write_text(json.dumps(report.as_json(board), indent=1), encoding="utf-8")
             (folder / f"{split}.txt").write_text(report.as_text(board), encoding="utf-8")
             (folder / f"{split}.md").write_text(report.as_markdown(board), encoding="utf-8")

@@ -48,7 +48,7 @@ def metrics(
     def measure(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         rows = inputs["histories"].table().filter(pl.col("split") != "train")
         predictions = inputs["predictions"].table()
-        catalogue = _catalogue(inputs)
+        catalogue = train_catalogue(inputs)
         table = metrics_of(predictions, rows, n_items=catalogue.item_counts.size)
         groups = group_metrics(table, row_groups(rows, catalogue.item_counts, catalogue.user_counts))
         groups.write_parquet(staged["metrics"] / GROUPS_FILE)
@@ -147,7 +147,8 @@ def beyond_accuracy_of(metrics: Version, split: str) -> dict[str, float]:
     return json.loads(metrics.path(BEYOND_FILE).read_text(encoding="utf-8"))[split]
 
 
-def _catalogue(inputs: Inputs) -> Catalogue:
+def train_catalogue(inputs: Inputs) -> Catalogue:
+    """What train says about items and users, from the tables interactions and items."""
     interactions = inputs["interactions"].table(["user_id", "item_id", "split"])
     n_users = int(interactions["user_id"].max()) + 1  # type: ignore[arg-type]: ids are numbers
     return catalogue_of(interactions, inputs["items"].table(["item_id", "category"]), n_users=n_users)

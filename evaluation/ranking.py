@@ -48,6 +48,10 @@ Defect = Literal[
     "scores",
     "unknown_item",
     "target_rank",
+    "other_dataset",
+    "history_item",
+    "no_candidate",
+    "file",
 ]
 
 

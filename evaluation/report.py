@@ -133,7 +133,7 @@ def leaderboard(
 
     Args:
         metrics: the metrics table of each experiment; all of the same rows.
-        kinds: the kind of each experiment: sft, preference, baseline.
+        kinds: the kind of each experiment: sft, preference, baseline, foreign.
         dataset: its key.
         split: validation or test.
         bases: for each experiment that is compared, the one it is compared with: what it started from.
@@ -173,7 +173,7 @@ def leaderboard(
     differences = dict(zip(compared, found.differences, strict=True))
     adjusted = dict(zip(compared, holm([differences[column].p_value for column in compared]), strict=True))
 
-    baselines = {experiment for experiment, kind in kinds.items() if kind == "baseline"}
+    baselines = {experiment for experiment, kind in kinds.items() if kind in ("baseline", "foreign")}
 
     def row(experiment: str) -> LeaderboardRow:
         mine = [(experiment, metric) for metric in names]
@@ -230,7 +230,7 @@ def _comparison(difference: Difference, adjusted_p: float, alpha: float) -> Comp
 def _smallest_detectable(
     differences: Mapping[tuple[str, str], Difference], names: Sequence[str], baselines: Collection[str], alpha: float
 ) -> dict[str, float]:
-    """By metric, for the noisiest difference of a policy: a floor or baseline differs from all most."""
+    """By metric, for the noisiest difference of a policy: floors and baselines differ from all most."""
     result: dict[str, float] = {}
     for name in names:
         errors = {experiment: d.standard_error for (experiment, metric), d in differences.items() if metric == name}

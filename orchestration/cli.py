@@ -3,6 +3,7 @@
 borderline run --dataset demo --experiments sft,dmpo-k15     materialise what is missing, print the leaderboard
 borderline ingest --dataset demo                             raw files to clean tables and candidate sets, no training
 borderline leaderboard --dataset demo --format json          the last leaderboard
+borderline evaluate FILE --dataset demo                      predictions of any model, beside the leaderboard
 borderline ui                                                Dagster and MLflow on loopback
 borderline datasets                                          the data sets, and whether their raw files are here
 borderline datasets show ml-1m                               what to download, where to put it, what its file chooses
@@ -10,6 +11,7 @@ borderline datasets show ml-1m                               what to download, w
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +21,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,6 +37,8 @@ from orchestration.compute import compute_from_environment
 
 if TYPE_CHECKING:
     import dagster as dg
+
+    from orchestration.resources.storage import LakeStorage
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 datasets_app = typer.Typer(invoke_without_command=True, help="The data sets, and whether their raw files are here.")
@@ -125,6 +130,27 @@ def leaderboard(
     """Print the last leaderboard of a data set."""
     load_dataset(dataset)
     typer.echo(_leaderboard(dataset, split, format))
+
+
+@app.command()
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="Predictions: .parquet, .csv or .jsonl; see docs/evaluation.md.")],
+    dataset: Dataset,
+    split: Annotated[Split, typer.Option(help="The rows that the file must have predicted, all of them.")] = Split.test,
+    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.text,
+) -> None:
+    """Measure the predictions of any model on the rows of a data set, beside its leaderboard. Writes nothing."""
+    from evaluation import report
+    from orchestration.foreign import evaluate_file
+
+    load_dataset(dataset)
+    board, notes = evaluate_file(_lake(), file, dataset, split.value)
+    for note in notes:
+        typer.echo(f"{file.name}: {note}", err=True)
+    if format is Format.json:
+        typer.echo(json.dumps(report.as_json(board), indent=1))
+    else:
+        typer.echo((report.as_markdown if format is Format.markdown else report.as_text)(board).rstrip())
 
 
 @app.command()
@@ -224,20 +250,24 @@ def _instance() -> Iterator["dg.DagsterInstance"]:
         yield instance
 
 
-def _leaderboard(dataset: str, split: Split, format: Format) -> str:
+def _lake() -> "LakeStorage":
     from orchestration import settings
     from orchestration.resources.storage import LakeStorage
 
     home = settings.home()
-    lake = LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
+    return LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
+
+
+def _leaderboard(dataset: str, split: Split, format: Format) -> str:
     suffix = {Format.text: "txt", Format.json: "json", Format.markdown: "md"}[format]
-    return lake.require("leaderboard", (dataset,)).path(f"{split}.{suffix}").read_text(encoding="utf-8").rstrip()
+    return _lake().require("leaderboard", (dataset,)).path(f"{split}.{suffix}").read_text(encoding="utf-8").rstrip()
 
 
 def main() -> None:
     """The entry point: what a person got wrong is one line on stderr and exit code 2, what failed is exit code 1."""
     from assets.ports import NotMaterialised
     from assets.sources import MissingRawFile, UnusableSource
+    from evaluation.ranking import InvalidPredictions
     from orchestration.pipeline import LayerFailed
     from orchestration.resources.storage import CorruptVersion
     from orchestration.resources.tracking import MovedHome
@@ -246,7 +276,14 @@ def main() -> None:
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         app()
-    except (ConfigurationError, NotMaterialised, MissingRawFile, UnusableSource, MovedHome) as error:
+    except (
+        ConfigurationError,
+        NotMaterialised,
+        MissingRawFile,
+        UnusableSource,
+        MovedHome,
+        InvalidPredictions,
+    ) as error:
         typer.echo(f"borderline: {error}", err=True)
         sys.exit(2)
     except LayerFailed as error:

@@ -61,6 +61,35 @@ def test_the_leaderboard_is_json_with_intervals(project: Path, home: Path, first
         assert all(m["low"] <= m["value"] <= m["high"] for m in row["metrics"].values())
 
 
+def test_predictions_from_elsewhere_are_measured_as_our_own(
+    project: Path, home: Path, lake: LakeStorage, tmp_path: Path
+) -> None:
+    ours = lake.require("predictions", ("shop", "popularity")).table().drop("target_rank")
+    before = sorted(path for path in home.rglob("*") if path.is_file() and path.suffix == ".json")
+    ours.write_parquet(tmp_path / "theirs.parquet")
+    result = borderline_in(project, home)(
+        "evaluate", str(tmp_path / "theirs.parquet"), "-d", "shop", "--format", "json"
+    )
+    assert result.returncode == 0, result.stderr
+    rows = {row["experiment"]: row for row in json.loads(result.stdout)["rows"]}
+    assert rows["theirs"]["kind"] == "foreign"
+    assert not rows["theirs"]["is_floor"]
+    assert rows["theirs"]["metrics"] == rows["popularity"]["metrics"]
+    assert (
+        rows["theirs"]["beyond_accuracy"].items()
+        >= {
+            name: value
+            for name, value in rows["popularity"]["beyond_accuracy"].items()
+            if name.startswith(("coverage", "gini", "entropy", "diversity", "novelty", "popularity_lift", "recall"))
+        }.items()
+    )
+    ours.head(ours.height - 1).write_parquet(tmp_path / "short.parquet")
+    refused = borderline_in(project, home)("evaluate", str(tmp_path / "short.parquet"), "-d", "shop")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "every row must be predicted under every protocol, got 1 rows that break this" in refused.stderr
+    assert sorted(path for path in home.rglob("*") if path.is_file() and path.suffix == ".json") == before
+
+
 def test_a_second_run_computes_nothing_and_says_so(project: Path, home: Path, first: object) -> None:
     started = time.monotonic()
     again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", EXPERIMENTS)

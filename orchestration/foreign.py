@@ -1,0 +1,108 @@
+"""`borderline evaluate FILE`: reads a foreign predictions table and puts it beside the leaderboard. Writes nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from assets.leaderboard import Foreign, compared
+from assets.metrics import train_catalogue
+from assets.ports import Lake
+from assets.publication import Inputs
+from assets.standing import standing
+from evaluation import report
+from evaluation.beyond_accuracy import beyond_accuracy
+from evaluation.foreign import foreign_predictions
+from evaluation.ranking import InvalidPredictions, metrics_of
+
+FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
+_LISTS = {"items": pl.Int64(), "scores": pl.Float64()}
+
+
+def evaluate_file(lake: Lake, file: Path, dataset: str, split: str) -> tuple[report.Leaderboard, tuple[str, ...]]:
+    """The leaderboard with the file's model among the experiments, under the file's name, and notes on the file.
+
+    Raises:
+        InvalidPredictions: the file cannot be read, or not be measured.
+        NotMaterialised: the data set has no tables yet.
+    """
+    inputs = Inputs(
+        [lake.require(name, (dataset,)) for name in ("histories", "candidate_sets", "items", "interactions")]
+    )
+    held_out = inputs["histories"].table().filter(pl.col("split") != "train")
+    catalogue = train_catalogue(inputs)
+    n_items = catalogue.item_counts.size
+    found = foreign_predictions(
+        read_predictions(file), held_out, inputs["candidate_sets"].table(), split=split, n_items=n_items
+    )
+    rows = held_out.filter(pl.col("split") == split)
+    metrics = metrics_of(found.table, rows, n_items=n_items)
+    beyond = beyond_accuracy(found.table, metrics, rows, catalogue)
+    now = standing(lake, dataset)
+    measured = {name: lake.require("metrics", (dataset, name)) for name in now.current}
+    name = file.stem if file.stem not in measured else file.name
+    board = compared(dataset, split, now, measured, inputs["candidate_sets"], Foreign(name, metrics, beyond))
+    return board, found.notes
+
+
+def read_predictions(file: Path) -> pl.DataFrame:
+    """The table in a file, as it is; a list in CSV is numbers between spaces, commas or bars, bracketed or not.
+
+    Raises:
+        InvalidPredictions: there is no such file, it has another format, or a line of it cannot be read.
+    """
+    if file.suffix not in FORMATS:
+        raise InvalidPredictions("file", f"{file}: must be one of {', '.join(FORMATS)}, got '{file.suffix}'.")
+    if not file.is_file():
+        raise InvalidPredictions("file", f"{file}: must be a file, there is none of that name.")
+    try:
+        match file.suffix:
+            case ".parquet":
+                return pl.read_parquet(file)
+            case ".csv":
+                return _with_lists(pl.read_csv(file, infer_schema_length=None), file)
+            case _:
+                return pl.DataFrame(_json_rows(file), infer_schema_length=None, strict=False)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise InvalidPredictions(
+            "file", f"{file}: cannot be read as {file.suffix.removeprefix('.')}: {said}."
+        ) from error
+
+
+def _json_rows(file: Path) -> list[dict[str, Any]]:
+    text = file.read_text(encoding="utf-8")
+    lines = enumerate(text.splitlines(), start=1)
+    rows: list[dict[str, Any]] = []
+    for number, line in lines:
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InvalidPredictions("file", f"{file}:{number}: not valid JSON: {error.msg}.") from error
+        if not isinstance(row, dict):
+            raise InvalidPredictions(
+                "file", f"{file}:{number}: must be one JSON object a line, got {type(row).__name__}."
+            )
+        rows.append(row)
+    return rows
+
+
+def _with_lists(table: pl.DataFrame, file: Path) -> pl.DataFrame:
+    for name, dtype in _LISTS.items():
+        if name not in table.columns:
+            continue
+        text = table[name].cast(pl.String)
+        parts = text.str.strip_chars("[] ").str.replace_all(r"[\s,|;]+", " ").str.split(" ")
+        values = parts.list.eval(pl.element().cast(dtype, strict=False))
+        wrong = (values.list.eval(pl.element().is_null()).list.any() | values.is_null()).fill_null(True)
+        if wrong.any():
+            row = int(wrong.arg_true()[0])
+            # A quoted cell may hold a line break, so that rows can be counted on and lines cannot.
+            raise InvalidPredictions(
+                "columns", f"{file}: {name} must be a list of numbers, got {text[row]!r} in row {row + 1}."
+            )
+        table = table.with_columns(values.alias(name))
+    return table
