@@ -80,7 +80,7 @@ def compared(
     group_name="evaluation",
     kinds={"polars"},
     owners=["team:evaluation"],
-    code_version="4",
+    code_version="5",
     check_specs=check_specs("leaderboard", "every_entry_is_current"),
 )
 def leaderboard(

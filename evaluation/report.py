@@ -12,11 +12,15 @@ from typing import Any
 
 import polars as pl
 
+from evaluation.seeds import SeedGroup, seed_groups
 from evaluation.significance import (
+    Column,
     Difference,
+    Effect,
     Interval,
     Verdict,
     bootstrap,
+    effect,
     holm,
     panel_of,
     smallest_detectable_difference,
@@ -46,6 +50,7 @@ class Comparison:
     adjusted_p: float
     """After Holm's correction over every comparison of the leaderboard."""
     verdict: Verdict
+    effect: Effect
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class Leaderboard:
     rows: tuple[LeaderboardRow, ...]
     left_out: Mapping[str, str]
     """Experiments with numbers that must not stand beside these, and why."""
+    seed_groups: tuple[SeedGroup, ...]
+    """Experiments that differ in their seed alone, each family as one line."""
     leaks: Mapping[str, str]
     """Accepted leaks of the tables behind any row, and what each lets a reader find out."""
     shortcuts: tuple[Shortcut, ...]
@@ -169,6 +176,7 @@ def leaderboard(
     resamples = max(resamples, math.ceil(10 * len(compared) / alpha))
     pairs = [(column, (bases[column[0]], column[1])) for column in compared]
     found = bootstrap(panel, pairs, resamples=resamples, seed=seed, level=level)
+    effects = _effects(metrics, pairs, split)
     intervals, user_intervals = found.intervals, found.user_intervals
     differences = dict(zip(compared, found.differences, strict=True))
     adjusted = dict(zip(compared, holm([differences[column].p_value for column in compared]), strict=True))
@@ -184,7 +192,7 @@ def leaderboard(
             metrics={column[1]: intervals[column] for column in mine if column in intervals},
             user_means={column[1]: user_intervals[column] for column in mine if column in user_intervals},
             comparisons={
-                column[1]: _comparison(differences[column], adjusted[column], alpha)
+                column[1]: _comparison(differences[column], adjusted[column], alpha, effects[column])
                 for column in mine
                 if column in differences
             },
@@ -211,12 +219,27 @@ def leaderboard(
         smallest_detectable=_smallest_detectable(differences, names, {*floors, *baselines}, alpha),
         rows=tuple(sorted(map(row, experiments), key=place)),
         left_out=dict(sorted((left_out or {}).items())),
+        seed_groups=seed_groups(panel, level=level),
         leaks={name: reason for of_one in (leaks or {}).values() for name, reason in sorted(of_one.items())},
         shortcuts=tuple(shortcuts),
     )
 
 
-def _comparison(difference: Difference, adjusted_p: float, alpha: float) -> Comparison:
+def _effects(
+    metrics: Mapping[str, pl.DataFrame], pairs: Collection[tuple[Column, Column]], split: str
+) -> dict[Column, Effect]:
+    values = {
+        (experiment, str(metric)): part
+        for experiment in {experiment for pair in pairs for experiment, _ in pair}
+        for (metric,), part in metrics[experiment]
+        .filter(pl.col("split") == split)
+        .partition_by("metric", as_dict=True)
+        .items()
+    }
+    return {first: effect(values[first], values[second]) for first, second in pairs}
+
+
+def _comparison(difference: Difference, adjusted_p: float, alpha: float, size: Effect) -> Comparison:
     return Comparison(
         difference=difference.value,
         low=difference.low,
@@ -224,6 +247,7 @@ def _comparison(difference: Difference, adjusted_p: float, alpha: float) -> Comp
         p_value=difference.p_value,
         adjusted_p=adjusted_p,
         verdict=verdict(difference.value, adjusted_p, alpha=alpha),
+        effect=size,
     )
 
 
@@ -286,6 +310,7 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
         "level": board.level,
         "smallest_detectable_difference": dict(board.smallest_detectable),
         "left_out": dict(board.left_out),
+        "seed_groups": [asdict(group) for group in board.seed_groups],
         "leaks": dict(board.leaks),
         "shortcuts": [dict(shortcut) for shortcut in board.shortcuts],
     }
@@ -312,6 +337,8 @@ def as_text(board: Leaderboard, *, width: int = 120) -> str:
     write(board.metrics, _cell, "")
     if any(row.user_means for row in board.rows):
         write(board.metrics, lambda row, metric: _number(row, row.user_means.get(metric)), "user means")
+    if board.seed_groups:
+        lines += ["", *(line for statement in _seed_lines(board) for line in _wrapped(statement, width))]
     return "\n".join([*lines, "", *(line for note in _notes(board) for line in _wrapped(note, width))]) + "\n"
 
 
@@ -323,6 +350,7 @@ def as_markdown(board: Leaderboard) -> str:
     for row in board.rows:
         name = f"{row.experiment} *" if row.is_floor else row.experiment
         lines.append("| " + " | ".join([name, row.kind, *(_cell(row, metric) for metric in board.metrics)]) + " |")
+    lines += ["", *(f"- {line}" for line in _seed_lines(board))] if board.seed_groups else []
     return "\n".join([*lines, "", "; ".join(_notes(board))]).rstrip() + "\n"
 
 
@@ -419,6 +447,18 @@ def _notes(board: Leaderboard) -> list[str]:
         notes.append("* floor: ignores the user")
     notes += [f"left out: {experiment}, {reason}" for experiment, reason in board.left_out.items()]
     return notes
+
+
+def _seed_lines(board: Leaderboard) -> list[str]:
+    """What another seed would have changed, and what other users would: neither says anything of the other."""
+    lines = ["several seeds as one line: mean ± deviation from seed to seed (standard error over users)"]
+    for group in board.seed_groups:
+        values = ", ".join(
+            f"{metric} {found.value:.3f} ± {found.seed_deviation:.3f} ({found.user_error:.3f})"
+            for metric, found in sorted(group.metrics.items(), key=lambda entry: _metric_order(entry[0]))
+        )
+        lines.append(f"{group.name}, {len(group.seeds)} seeds: {values}")
+    return lines
 
 
 def _bases(board: Leaderboard) -> set[str]:

@@ -287,3 +287,48 @@ def smallest_detectable_difference(
     """
     normal = NormalDist()
     return (normal.inv_cdf(1.0 - alpha / (2 * comparisons)) + normal.inv_cdf(power)) * standard_error
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How large a paired difference is, beside whether it is there."""
+
+    standardised: float
+    """Mean over users of the difference, in standard deviations of it (Cohen's d for paired samples); 0 of no users
+    that differ."""
+    wins: int
+    losses: int
+    """Rows where the first is above the second, and below it."""
+    odds_ratio: float | None
+    """Wins over losses, each with ½ added so that it is finite (Haldane); None where neither occurs."""
+    mcnemar_p: float | None
+    """Of a hit ratio: whether wins and losses are equally likely; None for a metric with other values than 0 and 1."""
+
+
+def effect(first: pl.DataFrame, second: pl.DataFrame) -> Effect:
+    """The effect of one metric of two experiments on the same rows.
+
+    Args:
+        first: row_id, user_id, value of one metric and split.
+        second: the same of what it is compared with.
+
+    Raises:
+        ValueError: they are on different rows.
+    """
+    a, b = first.sort("row_id"), second.sort("row_id")
+    if not a["row_id"].equals(b["row_id"]):
+        raise ValueError(f"an effect is of the same rows, got {a.height} and {b.height}, not the same ones.")
+    above, below = a["value"].to_numpy(), b["value"].to_numpy()
+    difference = above - below
+    _, user = np.unique(a["user_id"].to_numpy(), return_inverse=True)
+    of_users = np.bincount(user, difference) / np.bincount(user)
+    spread = float(of_users.std(ddof=1)) if of_users.size > 1 else 0.0
+    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
+    is_hit = bool(np.isin(np.concatenate([above, below]), (0.0, 1.0)).all())
+    return Effect(
+        standardised=float(of_users.mean()) / spread if spread > 0 else 0.0,
+        wins=wins,
+        losses=losses,
+        odds_ratio=(wins + 0.5) / (losses + 0.5) if wins + losses else None,
+        mcnemar_p=mcnemar_exact(above, below) if is_hit else None,
+    )

@@ -273,3 +273,47 @@ def test_a_wrong_name_is_refused_with_those_there_are(changes: dict[str, object]
 def test_kinds_must_name_the_experiments() -> None:
     with pytest.raises(ValueError, match="kinds must name the experiments"):
         leaderboard(TABLES, {"sft": "sft"}, dataset="demo", split="test")
+
+
+def test_a_comparison_has_its_effect_in_the_json() -> None:
+    plain = as_json(board())
+    row = next(row for row in plain["rows"] if row["experiment"] == "dmpo")
+    found = row["comparisons"]["ndcg_at_10_full"]["effect"]
+    assert list(found) == ["standardised", "wins", "losses", "odds_ratio", "mcnemar_p"]
+    assert (found["wins"], found["losses"]) == (400, 0), "dmpo is sft with every value raised"
+
+
+def test_seeds_of_one_experiment_are_one_line_below_the_table() -> None:
+    tables = {"sft": TABLES["sft"], "sdpo-s0": table(0.3, noise=1), "sdpo-s1": table(0.34, noise=2)}
+    kinds = {"sft": "sft", "sdpo-s0": "preference", "sdpo-s1": "preference"}
+    seeded = leaderboard(tables, kinds, dataset="demo", split="test", resamples=500)
+    plain = json.loads(json.dumps(as_json(seeded), allow_nan=False))
+    (group,) = plain["seed_groups"]
+    assert (group["name"], group["seeds"]) == ("sdpo", [0, 1])
+    found = group["metrics"]["ndcg_at_10_full"]
+    means = [tables[name].filter((pl.col("split") == "test") & (pl.col("metric") == "ndcg_at_10_full"))["value"].mean()
+             for name in ("sdpo-s0", "sdpo-s1")]  # fmt: skip
+    assert found["value"] == pytest.approx(np.mean(means))
+    assert found["seed_deviation"] == pytest.approx(np.std(means, ddof=1))
+    for text in (as_text(seeded), as_markdown(seeded)):
+        assert "sdpo, 2 seeds: hit_ratio_at_1_of_20 " in text
+    assert len([row for row in plain["rows"] if row["experiment"].startswith("sdpo")]) == 2, "they stay in the table"
+    assert "seeds" not in as_text(board())
+
+
+def test_further_numbers_are_in_the_json_alone() -> None:
+    plain = as_json(board(beyond={"dmpo": {"gini_at_10_full": 0.75}}))
+    beyond = {row["experiment"]: row["beyond_accuracy"] for row in plain["rows"]}
+    assert beyond["dmpo"] == {"gini_at_10_full": 0.75}
+    assert beyond["sft"] == {}
+    assert "gini" not in as_text(board(beyond={"dmpo": {"gini_at_10_full": 0.75}}))
+
+
+def test_baselines_and_models_from_elsewhere_do_not_blunt_the_smallest_detectable_difference() -> None:
+    noisy = {**TABLES, "als": table(0.2, noise=9)}
+    for kind in ("baseline", "foreign"):
+        found = leaderboard(
+            noisy, {**KINDS, "als": kind}, dataset="demo", split="test", bases=dict.fromkeys(TABLES, "sft"),
+            resamples=3000,
+        )  # fmt: skip
+        assert found.smallest_detectable == board().smallest_detectable

@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from evaluation.significance import (
     Panel,
     bootstrap_intervals,
+    effect,
     holm,
     mcnemar_exact,
     paired_difference,
@@ -171,3 +172,30 @@ def test_ten_thousand_resamples_of_many_users_are_a_matter_of_seconds() -> None:
     start = time.perf_counter()
     bootstrap_intervals(panel, resamples=10_000)
     assert time.perf_counter() - start < 5.0
+
+
+def one_metric(values: list[float], users: list[int] | None = None) -> pl.DataFrame:
+    columns = {"row_id": range(len(values)), "user_id": users or list(range(len(values))), "value": values}
+    return pl.DataFrame(columns)
+
+
+def test_an_effect_is_the_mean_difference_of_users_in_its_deviations() -> None:
+    found = effect(one_metric([0.5, 0.9, 0.2, 0.7], [0, 0, 1, 2]), one_metric([0.5, 0.5, 0.4, 0.1], [0, 0, 1, 2]))
+    of_users = np.array([0.2, -0.2, 0.6])
+    assert found.standardised == pytest.approx(of_users.mean() / of_users.std(ddof=1))
+    assert (found.wins, found.losses, found.mcnemar_p) == (2, 1, None)
+    assert found.odds_ratio == pytest.approx(2.5 / 1.5)
+
+
+def test_hits_have_a_mcnemar_test() -> None:
+    found = effect(one_metric([1, 1, 1, 1, 0, 0]), one_metric([0, 0, 0, 1, 0, 1]))
+    assert (found.wins, found.losses) == (3, 1)
+    assert found.mcnemar_p == mcnemar_exact(np.array([1.0, 1, 1, 1, 0, 0]), np.array([0.0, 0, 0, 1, 0, 1])) == 0.625
+
+
+def test_no_difference_is_no_effect() -> None:
+    same = one_metric([1.0, 0.0, 1.0])
+    found = effect(same, same.reverse())
+    assert (found.standardised, found.wins, found.losses, found.odds_ratio, found.mcnemar_p) == (0.0, 0, 0, None, 1.0)
+    with pytest.raises(ValueError, match="an effect is of the same rows, got 3 and 2"):
+        effect(same, same.head(2))
