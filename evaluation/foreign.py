@@ -41,9 +41,11 @@ def foreign_predictions(
     Raises:
         InvalidPredictions: with the defect's name, how many rows have it and the first of them.
     """
+    rows = held_out.filter(pl.col("split") == split)
+    if rows.is_empty():
+        raise InvalidPredictions("missing_row", f"the data set has no {split} rows to evaluate. Name the other split.")
     table = _typed(table)
     _refuse_other_dataset(table, held_out)
-    rows = held_out.filter(pl.col("split") == split)
     table = table.join(rows.select("row_id"), on="row_id", how="semi", maintain_order="left")
     if table.is_empty():
         raise InvalidPredictions("missing_row", f"predictions must hold the {rows.height} {split} rows, got none.")

@@ -81,6 +81,12 @@ def test_the_order_of_rows_and_unused_columns_change_nothing() -> None:
     )
 
 
+def test_a_split_that_the_data_set_has_no_rows_of_is_named() -> None:
+    validation_alone = HELD_OUT.filter(pl.col("split") == "validation")
+    with pytest.raises(InvalidPredictions, match="the data set has no test rows to evaluate"):
+        foreign_predictions(table(), validation_alone, CANDIDATES, split="test", n_items=N_ITEMS)
+
+
 def test_rows_of_the_other_split_are_passed_over() -> None:
     more = pl.concat([table(), pl.DataFrame({"row_id": [7], "protocol": ["full"], "items": [[1]], "scores": [[1.0]]})])
     assert ranks(more) == ranks(table())
