@@ -8,6 +8,7 @@ from assets.sources.contract import SourceCard
 from assets.sources.files import RawFile
 
 AS_PUBLISHED, DIFFERS, UNKNOWN = "as published", "differs from the publisher's", "no digest is known"
+PACKED_ANEW = "another archive of the published files"
 
 
 def verdicts(card: SourceCard, found: Iterable[RawFile], digests: Mapping[str, str]) -> dict[str, str]:
@@ -21,12 +22,17 @@ def verdicts(card: SourceCard, found: Iterable[RawFile], digests: Mapping[str, s
         digests: file on disk, relative to the data set's folder → sha256.
     """
     said = {name: _verdict(card, name, digest) for name, digest in digests.items()}
+    members: dict[str, list[str]] = {}
     for file in found:
-        is_packed_anew = file.member is not None and said.get(file.path.name) != AS_PUBLISHED
-        if is_packed_anew and PurePath(file.name).name in card.sha256:
-            with file.open() as stream:
-                said[file.name] = _verdict(card, file.name, hashlib.file_digest(stream, "sha256").hexdigest())  # type: ignore[arg-type]
-    return said
+        if file.member is not None and said.get(file.path.name) != AS_PUBLISHED:
+            verdict = UNKNOWN
+            if PurePath(file.name).name in card.sha256:
+                with file.open() as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+                said[file.name] = verdict = _verdict(card, file.name, digest)
+            members.setdefault(file.path.name, []).append(verdict)
+    packed_anew = [name for name, verdicts in members.items() if set(verdicts) == {AS_PUBLISHED}]
+    return said | dict.fromkeys(packed_anew, PACKED_ANEW)
 
 
 def _verdict(card: SourceCard, name: str, digest: str) -> str:

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from assets.sources.contract import SourceCard
-from assets.sources.digests import AS_PUBLISHED, DIFFERS, UNKNOWN, verdicts
+from assets.sources.digests import AS_PUBLISHED, DIFFERS, PACKED_ANEW, UNKNOWN, verdicts
 from assets.sources.files import find, hashed
 
 
@@ -44,6 +44,16 @@ def test_in_an_archive_packed_anew_each_file_is_compared_where_its_digest_is_kno
         "a.zip/a/log.csv": AS_PUBLISHED,
     }
     assert said(tmp_path, card(a_zip="0" * 64, log_csv=digest(b"another")))["a.zip/a/log.csv"] == DIFFERS
+
+
+def test_another_archive_of_the_published_files_is_no_difference(tmp_path: Path) -> None:
+    packed(tmp_path)
+    both = {"log_csv": digest(b"log"), "items_csv": digest(b"items")}
+    assert said(tmp_path, card(a_zip="0" * 64, **both)) == {
+        "a.zip": PACKED_ANEW,
+        "a.zip/a/log.csv": AS_PUBLISHED,
+        "a.zip/a/items.csv": AS_PUBLISHED,
+    }
 
 
 def test_unpacked_files_are_compared_one_by_one(tmp_path: Path) -> None:
