@@ -3,10 +3,13 @@
 import zipfile
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from assets.datasets import SteamSource
+from assets.configuration import load_dataset
+from assets.datasets import LeaveOneOut, SteamSource
 from assets.sources import MissingRawFile, UnusableSource, source_card
+from assets.transforms.splits import refuse_without_order
 from tests.unit.sources.test_movielens import read
 
 SOURCE = SteamSource.model_validate({"kind": "steam"})
@@ -81,3 +84,11 @@ def test_missing_files_name_both_layouts(tmp_path: Path) -> None:
     published = source_card(SOURCE).published
     assert published is not None
     assert (published.interactions, published.users, published.items) == (200_000, 12_393, 5_155)
+
+
+def test_a_chronological_split_is_refused_with_what_is_possible_instead(tmp_path: Path) -> None:
+    raw = read(SOURCE, packed(tmp_path))
+    assert raw.interactions.select(pl.col("at", "position").is_null().all()).row(0) == (True, True)
+    with pytest.raises(ValueError, match=r"without times and without positions.*Possible instead.*random_holdout"):
+        refuse_without_order(raw.interactions, LeaveOneOut(), "none")
+    refuse_without_order(raw.interactions, load_dataset("steam-200k").split, "none")
