@@ -189,7 +189,7 @@ def order_leakage(interactions: Frame, *, within: int = 5) -> OrderLeakage:
     chance = _rising_chance(log)
     every = _pair_order(pairs, chance, _times_of_items(log))
     tied = _pair_order(pairs.filter("is_tied"), 0.5, None)
-    of_users = neighbours.group_by("user_id").agg(n=pl.len() + 1, rising=pl.col("rises").sum())
+    of_users = neighbours.group_by("user_id").agg(n=pl.len() + 1, rising=pl.col("rises").sum()).sort("user_id")
     long = of_users.filter(pl.col("n") >= _LONG).with_columns(
         is_sorted=(pl.col("rising") == 0) | (pl.col("rising") == pl.col("n") - 1),
         chance=chance ** (pl.col("n") - 1) + (1.0 - chance) ** (pl.col("n") - 1),
@@ -232,6 +232,7 @@ def _pair_order(pairs: pl.DataFrame, rising_chance: float, times: ItemTimes | No
         pairs.group_by(pair=low.cast(pl.Int64) * 2**32 + high)
         .agg(times=pl.len(), rising=pl.col("rises").sum())
         .filter(pl.col("times") >= 2)
+        .sort("pair")  # a mean of floats depends on their order in its last digits
     )
     both = (repeated["rising"] > 0) & (repeated["rising"] < repeated["times"])
     n = repeated["times"].to_numpy().astype(np.float64)

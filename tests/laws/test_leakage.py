@@ -113,6 +113,11 @@ def test_no_probe_minds_the_order_of_rows(world: tuple[pl.DataFrame, int], rando
     rows = build_histories(log, Histories(max_length=10))
     lists = draw_candidates(rows, log, n_items, Candidates(n=5), seed=1)
     shuffled = rows.sample(fraction=1.0, shuffle=True, seed=3)
+    chunks = pl.concat([log[:7], log[7:20], log[20:]], rechunk=False)
+    assert order_leakage(chunks) == order_leakage(log.lazy()) == order_leakage(log)
+    assert shortcut_report(shuffled, lists, chunks, n_items=n_items) == shortcut_report(
+        rows, lists, log, n_items=n_items
+    )
     assert overlap_leakage(shuffled) == overlap_leakage(rows)
     assert future_leakage(shuffled, log, at_one_time=False) == future_leakage(
         rows.lazy(), log.lazy(), at_one_time=False
