@@ -64,6 +64,10 @@ class Policy:
             )
         return n_items
 
+    def recompute_activations(self) -> None:
+        """From now on the backward pass computes activations again instead of keeping them."""
+        self.model.activation_checkpointing_enable({"use_reentrant": False})
+
     @property
     def head(self) -> Float[Tensor, "v d"]:
         """The rows of the output embedding that a completion can hold."""

@@ -111,6 +111,8 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     device = prepare_device(spec.compute)
     start = read_card(spec.start_policy)
     policy = load_policy(spec.start_policy, device, adapter_seed=experiment.seed)
+    if spec.compute.gradient_checkpointing:
+        policy.recompute_activations()
     n_items = policy.catalogue_of(spec.items)
     rows, cut = fit_context(read_rows(spec.histories, "train", n_items), policy.vocabulary, policy.context)
     validation, _ = fit_context(read_rows(spec.histories, "validation", n_items), policy.vocabulary, policy.context)

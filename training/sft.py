@@ -57,6 +57,8 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
 
     experiment, backbone = spec.experiment, spec.experiment.backbone
     policy, notes = start(spec, prepare_device(spec.compute))
+    if spec.compute.gradient_checkpointing:
+        policy.recompute_activations()
     vocabulary = policy.vocabulary
     rows, cut = fit_context(read_rows(spec.histories, "train", vocabulary.n_items), vocabulary, backbone.context)
     validation, _ = fit_context(

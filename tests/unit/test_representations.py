@@ -290,3 +290,26 @@ def test_a_template_without_its_places_is_refused() -> None:
         Titles(kind="titles", prompt="Films:")
     with pytest.raises(ValidationError, match=r"line must hold \{title\} once"):
         Titles(kind="titles", line="{title} {title}")
+
+
+def test_activations_computed_again_give_the_same_gradients(tables: Any, tmp_path: Path) -> None:
+    policy = policy_of(lists_of("titles", tables, tmp_path))
+    windows = find_windows(read_rows(tables.histories, "train", tables.n_items).take(np.arange(12)))
+    trunks = lay_out(windows, np.arange(len(windows)), policy.vocabulary)
+    items = np.random.default_rng(0).integers(tables.n_items, size=(len(trunks.row), 4))
+
+    def gradients() -> list[torch.Tensor]:
+        policy.model.zero_grad()
+        policy.item_logps(trunks, items).sum().backward()
+        return [weight.grad.clone() for weight in policy.model.parameters() if weight.grad is not None]
+
+    policy.model.train()
+    kept = gradients()
+    forward, calls = policy.model.base_model.layers[0].mlp.forward, []
+    policy.model.base_model.layers[0].mlp.forward = lambda *inputs: (calls.append(1), forward(*inputs))[1]
+    policy.recompute_activations()
+    again = gradients()
+    assert len(calls) == 2
+    assert len(kept) == len(again) > 10
+    for one, other in zip(kept, again, strict=True):
+        assert torch.equal(one, other)
