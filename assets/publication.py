@@ -14,11 +14,13 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+import pyarrow.parquet as pq
 
 from assets.acceptance import REMEDY, AcceptedLeak, accepted_in, accepted_leaks, is_accepting, recorded, refuse_accepted
 from assets.lineage import LINEAGE
 from assets.ports import Lake, Partition, Version, partition_text
 from assets.schemas import SCHEMAS, validate
+from assets.transforms.chunks import exact_parts
 from assets.transforms.guarantees import Finding
 from evaluation.leakage.rates import Probe
 
@@ -210,8 +212,17 @@ def _written(name: str, content: Content, staged: Path) -> _Written:
 
 
 def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path) -> pl.LazyFrame:
-    """Writes a table as Parquet, the same bytes for the same rows however they were cut into chunks; and scans it."""
-    table.lazy().sink_parquet(path, compression="zstd", row_group_size=ROW_GROUP)
+    """Writes a table as Parquet, the same bytes for the same rows however they were cut into chunks; and scans it.
+
+    Each row group is written as one chunk of ROW_GROUP rows: where a writer of streams ends its pages depends on how
+    many threads fed it, and the hash of the bytes is the table's version.
+    """
+    empty = pl.DataFrame(schema=table.collect_schema()).to_arrow(compat_level=pl.CompatLevel.oldest())
+    texts = [name for name, dtype in table.collect_schema().items() if dtype == pl.String]
+    # pyarrow takes names where its annotation says bool.
+    with pq.ParquetWriter(path, empty.schema, compression="zstd", use_dictionary=texts) as writer:  # pyright: ignore[reportArgumentType]
+        for part in exact_parts(table, ROW_GROUP):
+            writer.write_table(part.to_arrow(compat_level=pl.CompatLevel.oldest()), row_group_size=ROW_GROUP)
     return pl.scan_parquet(path, glob=False)
 
 

@@ -20,6 +20,25 @@ def parts(table: Table, rows: int = ROWS) -> Iterator[pl.DataFrame]:
         yield from table.collect_batches(chunk_size=rows, maintain_order=True)
 
 
+def exact_parts(table: Table, rows: int) -> Iterator[pl.DataFrame]:
+    """The table, exactly `rows` rows at a time but for the last part, each part in one piece.
+
+    >>> table = pl.concat([pl.DataFrame({"a": [0]}), pl.DataFrame({"a": [1, 2, 3, 4]})], rechunk=False)
+    >>> [(part["a"].to_list(), part.n_chunks()) for part in exact_parts(table, 2)]
+    [([0, 1], 1), ([2, 3], 1), ([4], 1)]
+    """
+    held: list[pl.DataFrame] = []
+    for part in parts(table, rows):
+        held.append(part)
+        while sum(piece.height for piece in held) >= rows:
+            whole = pl.concat(held)
+            yield whole[:rows].rechunk()
+            held = [whole[rows:]]
+    rest = pl.concat(held) if held else None
+    if rest is not None and rest.height:
+        yield rest.rechunk()
+
+
 def parts_of_whole_users(table: Table, rows: int = ROWS) -> Iterator[pl.DataFrame]:
     """The table in parts of about `rows` rows that hold all rows of each of their users; a user's rows stand together.
 

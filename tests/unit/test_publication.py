@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
 
 from assets.acceptance import ACCEPT_TAG, accepted_leaks, leak_tags
 from assets.ports import Lake
-from assets.publication import Check, Content, Inputs, check_specs, leak_check, publish
+from assets.publication import SCRATCH, Check, Content, Inputs, check_specs, leak_check, publish, write_table
+from assets.schemas import SCHEMAS, SchemaError
 from evaluation.leakage import OverlapLeakage
 from orchestration.resources.storage import LakeStorage
 
@@ -153,3 +157,42 @@ def test_a_tracked_run_says_whether_leaks_were_accepted(tmp_path: Path) -> None:
     tags = leak_tags(accepted_leaks(graph.lake.require("derived", PARTITION)))
     assert (tags["leaks_accepted"], tags["leaks"]) == ("true", "source.no_leak")
     assert leak_tags([]) == {"leaks_accepted": "false"}
+
+
+def test_a_table_is_the_same_bytes_however_its_rows_were_cut(tmp_path: Path) -> None:
+    n = 600_000  # more than two row groups
+    random = np.random.default_rng(0)
+    whole = pl.DataFrame({"a": random.integers(0, 9, n), "b": random.random(n)}).with_columns(
+        text=pl.format("{}", "a"), many=pl.concat_list("a", "a")
+    )
+    whole.write_parquet(tmp_path / "small groups.parquet", row_group_size=7_000)
+    tables: list[pl.DataFrame | pl.LazyFrame] = [
+        whole,
+        pl.concat([whole[:1], whole[1:300_000], whole[300_000:]], rechunk=False),
+        whole.lazy(),
+        pl.scan_parquet(tmp_path / "small groups.parquet"),
+    ]
+    for place, table in enumerate(tables):
+        write_table(table, tmp_path / f"{place}.parquet")
+    contents = {(tmp_path / f"{place}.parquet").read_bytes() for place in range(len(tables))}
+    assert len(contents) == 1
+
+
+def test_a_large_table_that_breaks_its_contract_is_not_published(tmp_path: Path) -> None:
+    def write(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        users = pl.LazyFrame({"user_id": range(10), "user": ["x"] * 10}).cast(SCHEMAS["users"].dtypes)
+        users.sink_parquet(staged[SCRATCH] / "users.parquet")
+        return {"users": Content(pl.scan_parquet(staged[SCRATCH] / "users.parquet"))}
+
+    @dg.asset(code_version="1", check_specs=check_specs("users"))
+    def users(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
+        yield from publish(context, lake, write, partition=PARTITION, config={})
+
+    lake = LakeStorage(root=str(tmp_path / "lake"), warehouse=str(tmp_path / "warehouse.duckdb"))
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        pytest.raises(SchemaError, match="users must have one row for each"),
+    ):
+        dg.materialize([users], resources={"lake": lake}, instance=instance)
+    assert lake.current("users", PARTITION) is None
+    assert [path.name for path in (tmp_path / "lake" / "users" / "demo").iterdir()] == [".lock"]  # nor does it linger
