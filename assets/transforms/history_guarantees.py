@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from assets.transforms.guarantees import Finding
+from assets.transforms.lists import laid_out
 
 Table = pl.DataFrame | pl.LazyFrame
 Ints = NDArray[np.int64]
@@ -154,10 +155,10 @@ class _Precede:
     def look_at(self, rows: _Rows) -> None:
         """Takes the next rows."""
         self.checked += len(rows.row_ids)
-        for rank in np.unique(rows.ranks):
+        for rank in np.flatnonzero(np.bincount(rows.ranks)).tolist():
             self._look_at_split(rows, np.flatnonzero(rows.ranks == rank), rank)
 
-    def _look_at_split(self, rows: _Rows, of_split: Ints, rank: np.uint8) -> None:
+    def _look_at_split(self, rows: _Rows, of_split: Ints, rank: int) -> None:
         log = self.log
         begin, end = log.of_users(rows.users[of_split])
         places = begin + np.flatnonzero(log.ranks[begin:end] == rank)
@@ -306,14 +307,14 @@ def _load(interactions: Table, train_until: datetime | None) -> _Log:
 def _parts(histories: Table) -> Iterator[_Rows]:
     frame = histories.lazy().select("row_id", "user_id", "split", "history", "target")
     for table in frame.collect_batches(chunk_size=_ROWS, maintain_order=True):
-        lengths = table["history"].list.len().to_numpy().astype(np.int64)
+        items, offsets = laid_out(table["history"])
         yield _Rows(
             table,
             table["row_id"].to_numpy(),
             table["user_id"].to_numpy(),
             table["split"].replace_strict(_RANK, return_dtype=pl.UInt8).to_numpy(),
             table["target"].to_numpy(),
-            table["history"].explode(empty_as_null=False).to_numpy(),
-            lengths,
-            np.concatenate([[0], np.cumsum(lengths)]),
+            items,
+            np.diff(offsets),
+            offsets,
         )
