@@ -232,9 +232,11 @@ class _Training:
         self.validate_at = {max(1, round(self.total * k / n)) for k in range(1, n + 1)}
         if self.measure_start:
             self.validate_at.add(0)
+        weights = self.policy.trained_parameters().values()
         self.scorer, self.stepper = self.workers.accelerator.prepare(
-            Scorer(self.policy), build_optimizer(self.policy.trained_parameters().values(), self.descent)
+            Scorer(self.policy), build_optimizer(weights, self.descent)
         )
+        self.weights = [weight for group in self.stepper.param_groups for weight in group["params"]]
         self.meter = _Meter()
 
     def run(self, stop: StopRequest) -> Best:
@@ -264,7 +266,7 @@ class _Training:
             group["lr"] = rate
         batch = self.train.take(windows)
         loss, scored = accumulate(self.policy, batch, self.criterion, self.compute, self.workers, self.scorer)
-        norm = self.workers.clip(self.policy.trained_parameters().values(), self.descent.clip)
+        norm = self.workers.clip(self.weights, self.descent.clip)
         self.stepper.step()
         self.stepper.zero_grad()
         # The one moment of a step at which the host waits for the device, or for other workers.

@@ -11,9 +11,16 @@ from typing import TypeVar
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, KwargsHandler, broadcast_object_list, gather_object
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    KwargsHandler,
+    broadcast_object_list,
+    gather_object,
+)
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 T = TypeVar("T")
 
@@ -77,8 +84,14 @@ class Workers:
 
     def clip(self, weights: Iterable[torch.nn.Parameter], largest: float) -> Float[Tensor, ""]:
         """Scales the gradient down to the largest norm; returns the norm before."""
-        norm = self.accelerator.clip_grad_norm_(weights, largest)
-        assert norm is not None  # as on a TPU
+        if self.accelerator.distributed_type is DistributedType.FSDP:  # each worker has a part of it
+            norm = self.accelerator.clip_grad_norm_(weights, largest)
+            assert norm is not None  # as on a TPU
+            return norm
+        weights = list(weights)
+        norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        if norm.device.type != "cpu" or norm > largest:  # times 1 costs a walk through memory, but on CUDA no waiting
+            clip_grads_with_norm_(weights, largest, norm)
         return norm
 
     def without_sync(self, module: torch.nn.Module) -> AbstractContextManager[None]:
