@@ -1,6 +1,6 @@
 """The processes that train one policy together: one, or as many as `torchrun` or `accelerate launch` started.
 
-A thin layer over `accelerate`, which prepares the model (DDP, or FSDP where its own configuration says so).
+A thin layer over `accelerate`, which places the model and, for several processes, wraps it (DDP).
 """
 
 import os
@@ -24,6 +24,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 T = TypeVar("T")
 
+WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+"""Ways to train in which every process has whole weights, as validation, checkpoints and the policy need them."""
 SEEDS_APART = 2**31
 """Above every seed of an experiment: no worker draws what another one, or another seed, draws."""
 
@@ -43,6 +45,12 @@ class Workers:
             mixed_precision="no",  # the policy's own autocast says what is computed in bf16
             kwargs_handlers=handlers,
         )
+        if self.accelerator.distributed_type not in WHOLE:
+            raise ValueError(
+                f"processes must each hold the whole policy, got {self.accelerator.distributed_type.value} from the "
+                "configuration of accelerate. Choose plain data parallelism, or start with torchrun; for a policy that "
+                "does not fit, train an adapter."
+            )
         self.size, self.rank = self.accelerator.num_processes, self.accelerator.process_index
 
     @property
@@ -84,10 +92,6 @@ class Workers:
 
     def clip(self, weights: Iterable[torch.nn.Parameter], largest: float) -> Float[Tensor, ""]:
         """Scales the gradient down to the largest norm; returns the norm before."""
-        if self.accelerator.distributed_type is DistributedType.FSDP:  # each worker has a part of it
-            norm = self.accelerator.clip_grad_norm_(weights, largest)
-            assert norm is not None  # as on a TPU
-            return norm
         weights = list(weights)
         norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
         if norm.device.type != "cpu" or norm > largest:  # times 1 costs a walk through memory, but on CUDA no waiting

@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from tests.unit.test_resume import SFT, Trainings
-from training import score, sft
+from training import score, sft, workers
 
 NO_DROPOUT = {**SFT, "backbone": {**SFT["backbone"], "dropout": 0.0}}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.sft"]
@@ -114,3 +116,22 @@ def test_what_several_processes_cannot_share_is_refused(
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert score.main([str(trainings.spec() / "spec.json")]) == 2
     assert capsys.readouterr().err == "training.score must run as one process, got 2. Start it without torchrun.\n"
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_processes_with_a_part_of_the_weights_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, kind: DistributedType
+) -> None:
+    monkeypatch.setattr(workers, "Accelerator", lambda **_: SimpleNamespace(distributed_type=kind))
+    with pytest.raises(ValueError, match=f"must each hold the whole policy, got {kind.value}"):
+        workers.Workers(torch.device("cpu"))
+
+
+def test_a_gradient_that_is_long_enough_is_scaled_to_the_largest_norm_and_a_short_one_stays() -> None:
+    weights = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(4))]
+    alone = workers.Workers(torch.device("cpu"))
+    for largest, expected in ((10.0, 5.0), (1.0, 1.0)):
+        weights[0].grad, weights[1].grad = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 4.0, 0.0, 0.0])
+        assert float(alone.clip(weights, largest)) == pytest.approx(5.0)
+        after = torch.cat([weight.grad for weight in weights if weight.grad is not None]).norm()
+        assert float(after) == pytest.approx(expected, rel=1e-5)
