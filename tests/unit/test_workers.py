@@ -15,8 +15,11 @@ import torch
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
+from assets.ports import Telemetry
+from orchestration.resources.launcher import SubprocessLauncher
 from tests.unit.test_resume import SFT, Trainings
 from training import score, sft, workers
+from training.config import SftSpec
 
 NO_DROPOUT = {**SFT, "backbone": {**SFT["backbone"], "dropout": 0.0}}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.sft"]
@@ -108,6 +111,44 @@ def test_two_interrupted_processes_go_on_together_to_the_bit(
     ).read_bytes()
     for name in ("loss", "gradient_norm"):
         assert measured(telemetry_lines(resumed), "train", name) == measured(telemetry_lines(whole), "train", name)
+
+
+@pytest.mark.slow
+def test_the_launcher_starts_as_many_and_an_interrupt_leaves_none(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))
+    launcher = SubprocessLauncher(device="cpu", threads=1, processes=2, checkpoint_every_s=3600)
+    forever = {**NO_DROPOUT, "budget": {"epochs": 10_000, "batch_size": 64, "validations": 1}}
+    output = trainings.spec(experiment=forever, compute=launcher.compute.model_dump())
+    spec = SftSpec.model_validate_json((output / "spec.json").read_text())
+    seen: list[int] = []
+
+    def stop_when_it_trains(line: Telemetry) -> None:
+        seen[:] = processes_with(str(output))
+        if line.kind == "train":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launcher.run("sft", spec, stop_when_it_trains)
+    assert len(seen) == 2
+    deadline = time.monotonic() + 20
+    while processes_with(str(output)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert list(trainings.checkpoints.glob("step-*"))
+
+
+def processes_with(argument: str) -> list[int]:
+    """Pids of the training processes that were started with an argument that holds this text."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if argument.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
 
 
 def test_what_several_processes_cannot_share_is_refused(
