@@ -26,12 +26,12 @@ from training.optimisation import build_optimizer, learning_rate
 from training.policy import Policy
 from training.resume import (
     by_rank,
+    generator_states,
     made_by,
     made_from,
     optimizer_tensors,
-    random_state,
+    restore_generators,
     restore_optimizer,
-    restore_random,
 )
 from training.scoring import rank_targets, ranking_metrics
 from training.tables import Rows
@@ -313,7 +313,7 @@ class _Training:
         """A checkpoint of everything that the next step depends on."""
         if self.checkpoints is None:
             return
-        random = self.workers.gathered(random_state(self.criterion.generator, self.policy.device.device))
+        random = self.workers.gathered(generator_states(self.criterion.generator, self.policy.device.device))
         if not self.workers.is_main:
             return
         started, best = time.monotonic(), self.best
@@ -355,7 +355,7 @@ class _Training:
         if self.workers.is_main:
             print(f"resumed from step {self.done} of {self.total}: {folder}", file=sys.stderr, flush=True)
         device = self.policy.device.device
-        restore_random(
+        restore_generators(
             found.tensors["random"], self.workers.rank, self.criterion.generator, device, seed=self.seed, step=self.done
         )
 

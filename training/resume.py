@@ -55,7 +55,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, weights: Mapping[str, Te
         optimizer.state[weight][key] = value.to(weight.device)
 
 
-def random_state(generator: torch.Generator | None, device: torch.device) -> Named:
+def generator_states(generator: torch.Generator | None, device: torch.device) -> Named:
     """Where the generators of this process stand: the CPU's, the device's, and that of the losses."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
@@ -65,12 +65,12 @@ def random_state(generator: torch.Generator | None, device: torch.device) -> Nam
     return state
 
 
-def restore_random(
+def restore_generators(
     of_workers: Named, rank: int, generator: torch.Generator | None, device: torch.device, *, seed: int, step: int
 ) -> None:
     """Puts the generators where they stood; begins anew from seed and step, where they were other ones."""
     mine = {name.partition("/")[2]: state for name, state in of_workers.items() if name.startswith(f"{rank}/")}
-    if mine.keys() != random_state(generator, device).keys():
+    if mine.keys() != generator_states(generator, device).keys():
         torch.manual_seed(worker_seed(seed) + step)
         if generator is not None:
             generator.manual_seed(worker_seed(seed) + step)
