@@ -104,6 +104,9 @@ def run(
 def ingest(
     dataset: Dataset,
     force: Annotated[bool, typer.Option("--force", help="Compute again what is unchanged.")] = False,
+    accept_leaks: Annotated[
+        bool, typer.Option("--accept-leaks", help="Publish tables that leak their answers; marks every number.")
+    ] = False,
 ) -> None:
     """Read the raw files of a data set and make its tables, up to histories and candidate sets. Nothing is trained."""
     load_dataset(dataset)
@@ -113,7 +116,7 @@ def ingest(
         from orchestration.datasets import ingested
         from orchestration.pipeline import Pipeline
 
-        pipeline = Pipeline(instance, force=force)
+        pipeline = Pipeline(instance, force=force, accept_leaks=accept_leaks)
         pipeline.ingest(dataset)
         typer.echo("\n" + "\n".join(ingested(pipeline.lake, dataset)))
     typer.echo(f"\n{time.monotonic() - started:.0f} s. The tables to click through: borderline ui (make ui)")

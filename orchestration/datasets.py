@@ -17,7 +17,7 @@ from assets.sources import (
     source_card,
 )
 
-_KEY, _TITLE = 32, 40
+_KEY, _TITLE = 31, 48
 TABLES = (
     "raw_interactions", "raw_items", "quarantine", "interactions", "users", "items", "histories", "candidate_sets",
 )  # fmt: skip
