@@ -84,7 +84,9 @@ def rule_passes(rule: BlindRule, chance: float) -> bool:
 
     `popularity` always passes: that popular items are likelier targets is true of users, not of lists.
     """
-    return rule.name == "popularity" or rule.excess <= max(0.5 * chance, NOISE * rule.standard_error)
+    # On a few rows all hits can be the same fraction: a spread of nothing then says nothing of the noise.
+    error = max(rule.standard_error, math.sqrt(chance * (1.0 - chance) / max(rule.rows, 1)))
+    return rule.name == "popularity" or rule.excess <= max(0.5 * chance, NOISE * error)
 
 
 def candidate_leakage(candidate_sets: Frame, histories: Frame, *, n_items: int) -> CandidateLeakage:

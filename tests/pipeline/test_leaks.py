@@ -43,7 +43,44 @@ def borderline(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Borderli
     write_project(project)
     (project / "datasets" / "sorted.yaml").write_text(SORTED, encoding="utf-8")
     write_sorted_log(project / "raw" / "sorted")
+    for key, draw in (("benchmark", "published"), ("redrawn", "uniform")):
+        (project / "datasets" / f"{key}.yaml").write_text(BENCHMARK % draw, encoding="utf-8")
+        write_benchmark(project / "raw" / key)
     return borderline_in(project, home)
+
+
+BENCHMARK = """\
+source:
+  kind: presplit
+  rows: {kind: prompts, train: train.json, validation: val.json, test: test.json, items: names.txt}
+  title: A benchmark
+  page: https://example.org
+  terms: none
+split: {kind: published, train: rows}
+cleaning: {k_core: 1, repeats: all}
+histories: {max_length: 12}
+candidates: {draw: %s, n: 8}
+"""
+
+
+def write_benchmark(folder: Path) -> None:
+    """Prompts as some papers publish them: sorted by a name, with lists of a generator that is seeded by the target."""
+    random = np.random.default_rng(1)
+    names = [f"Artist {number:02}" for number in range(60)]
+    train, validation = [], []
+    for _ in range(200):
+        items = [names[item] for item in np.sort(random.choice(60, 8, replace=False))]
+        for position in range(3, 8):
+            own = np.random.default_rng(names.index(items[position]))
+            others = [name for name in names if name != items[position]]
+            lists = own.permutation([items[position], *own.choice(others, 7, replace=False)]).tolist()
+            row = {"historyList": "::".join(items[:position]), "itemList": lists, "trueSelection": items[position]}
+            (validation if position == 7 else train).append(row)
+    folder.mkdir(parents=True)
+    (folder / "train.json").write_text(json.dumps(train), encoding="utf-8")
+    (folder / "val.json").write_text(json.dumps(validation), encoding="utf-8")
+    lines = [f"{number}::{name}" for number, name in zip(random.permutation(60), names, strict=True)]
+    (folder / "names.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
 def lake_of(home: Path) -> LakeStorage:
@@ -64,6 +101,16 @@ def test_a_sorted_log_is_refused_in_plain_words(refused: subprocess.CompletedPro
     assert refused.returncode != 0
     assert "a user's order is a sort by item id, not one in time" in refused.stderr
     assert "--accept-leaks" in refused.stderr
+
+
+@pytest.mark.parametrize(("key", "names_lists"), [("benchmark", True), ("redrawn", False)])
+def test_a_benchmark_with_both_faults_is_refused_for_both_and_redrawn_lists_for_one(
+    borderline: Borderline, key: str, names_lists: bool
+) -> None:
+    said = borderline("run", "--dataset", key, "--experiments", "popularity").stderr
+    assert "sorted by one order over all items, such as an id or a name, not by time" in said
+    assert ("the negatives are drawn from the target" in said) == names_lists
+    assert ("the position is drawn from the target" in said) == names_lists
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from assets.datasets import Histories, PublishedSplit
 from assets.schemas import SCHEMAS, validate
 from assets.transforms.candidate_guarantees import one_target_per_candidate_set
 from assets.transforms.history_guarantees import histories_precede_targets
-from assets.transforms.published import as_published, published_candidates, published_history_parts
+from assets.transforms.published import as_published, published_candidates, published_history_parts, published_lists
 from assets.transforms.split_guarantees import splits_follow_each_other
 
 SEQUENCES = {"u": "abcbd", "v": "cda", "w": "eac"}
@@ -105,6 +105,18 @@ def test_lists_of_another_length_or_none_are_refused(lists: bool, n: int, messag
     histories = history_table(rows, tables.interactions, tables.users, tables.items, split, limits)
     with pytest.raises(ValueError, match=message):
         published_candidates(rows, histories, tables.users, tables.items, n)
+
+
+def test_lists_for_the_probe_are_those_of_every_row_that_can_be_judged() -> None:
+    """Train lists are among them; one of another length, without its target, or with a repeat is not."""
+    raw_interactions, raw_items, rows = raw_tables()
+    tables = as_published(raw_interactions, raw_items, rows)
+    lists = [["c", "x"], ["x", "y", "b"], ["x", "z"], ["a", "a"], None, ["y", "c"]]
+    shown = published_lists(rows.with_columns(pl.Series("candidates", lists)), tables.users, tables.items, 2)
+    names = dict(tables.items.select("item_id", "item").iter_rows())
+    assert [[names[item] for item in of_row] for of_row in shown["candidates"]] == [["c", "x"], ["y", "c"]]
+    assert [names[item] for item in shown["target"]] == ["c", "c"]
+    assert shown["row_id"].to_list() == [0, 1]
 
 
 def test_an_interaction_that_no_row_shows_is_refused() -> None:
