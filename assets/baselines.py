@@ -11,6 +11,7 @@ from evaluation.baselines import (
     fit_bpr,
     fit_item_cooccurrence,
     fit_item_knn,
+    list_floor_predictions,
     popularity_predictions,
     random_predictions,
     recent_popularity_predictions,
@@ -23,6 +24,7 @@ from training.config import (
     Chance,
     ItemCooccurrence,
     ItemKnn,
+    ListFloor,
     Popularity,
     RecentPopularity,
 )
@@ -55,6 +57,9 @@ def baseline_predictions(experiment: BaselineExperiment, inputs: Inputs, *, top_
             )
         case Chance():
             return random_predictions(rows, candidate_sets, n_items=n_items, seed=experiment.seed, top_k=top_k)
+        case ListFloor():
+            rule, seed = experiment.baseline, experiment.seed
+            return list_floor_predictions(rows, candidate_sets, rule=rule, n_items=n_items, seed=seed)
         case _:
             score_rows = _fitted(experiment, interactions, n_items, say)
             say(f"{experiment.baseline}: fitted; ranking the rows")

@@ -522,6 +522,13 @@ class Chance(BaselineExperiment):
     baseline: Literal["random"]
 
 
+class ListFloor(BaselineExperiment):
+    """Candidates by what other candidate lists give away; has nothing to say on the full catalogue."""
+
+    ignores_user: ClassVar[bool] = True
+    baseline: Literal["slot", "shared_list"]
+
+
 class ItemCooccurrence(BaselineExperiment):
     """Items that users took after those of the history."""
 
@@ -566,7 +573,8 @@ class Bpr(BaselineExperiment):
 
 
 Baseline = Annotated[
-    Popularity | RecentPopularity | Chance | ItemCooccurrence | ItemKnn | Als | Bpr, Field(discriminator="baseline")
+    Popularity | RecentPopularity | Chance | ListFloor | ItemCooccurrence | ItemKnn | Als | Bpr,
+    Field(discriminator="baseline"),
 ]
 
 

@@ -2,10 +2,12 @@
 
 from evaluation.baselines.factors import fit_als, fit_bpr
 from evaluation.baselines.floors import popularity_predictions, random_predictions, recent_popularity_predictions
+from evaluation.baselines.lists import ListRule, list_floor_predictions
 from evaluation.baselines.neighbours import Similarity, fit_item_cooccurrence, fit_item_knn
 from evaluation.baselines.ranked import ScoreItems, ScoreRows, ranked_predictions, row_predictions, uniform_draws
 
 __all__ = [
+    "ListRule",
     "ScoreItems",
     "ScoreRows",
     "Similarity",
@@ -13,6 +15,7 @@ __all__ = [
     "fit_bpr",
     "fit_item_cooccurrence",
     "fit_item_knn",
+    "list_floor_predictions",
     "popularity_predictions",
     "random_predictions",
     "ranked_predictions",

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.candidate_lists import Ids, candidate_lists
+from evaluation.candidate_lists import CandidateLists, Ids, candidate_lists
 from evaluation.ranking import PREDICTIONS_SCHEMA
 
 Scores = NDArray[np.float32]
@@ -58,13 +58,11 @@ def ranked_predictions(
     row_id, target, candidates = lists.row_id, lists.target, lists.items
     if int(max(candidates.max(), target.max())) >= n_items:
         raise ValueError(f"item ids must be below n_items {n_items}, got {max(candidates.max(), target.max())}.")
-    n_candidates = int(candidates.shape[1])
     tables: list[pl.DataFrame] = []
-    step = max(1, _CHUNK_CELLS // n_candidates)
+    step = max(1, _CHUNK_CELLS // int(candidates.shape[1]))
     for start in range(0, row_id.size, step):
-        part = slice(start, start + step)
-        keys = _keys(score(row_id[part, None], candidates[part]), candidates[part], target[part], n_items)
-        tables.append(_table(keys, row_id[part], target[part], f"of_{n_candidates}", n_items, n_candidates))
+        part = lists.part(np.arange(start, min(start + step, row_id.size)))
+        tables.append(ranked_lists(score(part.row_id[:, None], part.items), part, n_items=n_items))
     catalogue = np.arange(n_items)[None, :]
     step = max(1, _CHUNK_CELLS // n_items)
     for start in range(0, row_id.size, step):
@@ -75,6 +73,13 @@ def ranked_predictions(
         keys[_ids(seen["place"]), _ids(seen["history"])] = _EXCLUDED
         tables.append(_table(keys, row_id[part], target[part], "full", n_items, top_k))
     return pl.concat(tables).sort("row_id", "protocol")
+
+
+def ranked_lists(scores: Scores, lists: CandidateLists, *, n_items: int) -> pl.DataFrame:
+    """The predictions table of scored candidate sets, scores [r n], in the order of `lists`."""
+    keys = _keys(scores, lists.items, lists.target, n_items)
+    n_candidates = int(lists.items.shape[1])
+    return _table(keys, lists.row_id, lists.target, f"of_{n_candidates}", n_items, n_candidates)
 
 
 def row_predictions(

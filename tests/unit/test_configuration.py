@@ -100,7 +100,7 @@ def test_a_mistake_in_a_baseline_is_told_apart_by_which_one_it_is(project: Path,
 def test_floors_are_those_that_ignore_the_user() -> None:
     baselines = {name: load_experiment(name) for name in experiment_keys()}
     floors = {name for name, found in baselines.items() if isinstance(found, BaselineExperiment) and found.ignores_user}
-    assert floors == {"popularity", "recent-popularity", "random"}
+    assert floors == {"popularity", "recent-popularity", "random", "slot", "shared-list"}
     assert {"item-knn", "als", "bpr", "item-cooccurrence"} <= set(baselines)
 
 
