@@ -159,7 +159,10 @@ def _attend_from_nodes(
         seen.index_select(0, branches.ancestors.flatten()).unflatten(0, branches.ancestors.shape).transpose(1, 2)
         for seen in (node_keys, node_values)
     )
-    of_branch = (query.unflatten(1, (n_groups, each)) @ seen_keys.mT).flatten(1, 2)
+    if each == 1:  # a product of one line with a few is faster as a sum
+        of_branch = (query[:, :, None] * seen_keys).sum(dim=-1)
+    else:
+        of_branch = (query.unflatten(1, (n_groups, each)) @ seen_keys.mT).flatten(1, 2)
     if branches.is_absent is not None:
         of_branch = of_branch.masked_fill(branches.is_absent[:, None], -torch.inf)
     scores = torch.cat([of_trunk, packing.table(of_branch)], dim=-1)
@@ -170,9 +173,13 @@ def _attend_from_nodes(
     on_trunk, on_branch = weights.split([longest, branches.ancestors.shape[1]], dim=-1)
     from_trunk = on_trunk.unflatten(1, (n_groups, each)).flatten(2, 3) @ trunk_values
     from_trunk = packing.packed(from_trunk.unflatten(2, (each, -1)).flatten(1, 2))
-    from_branch = packing.packed(on_branch).unflatten(1, (n_groups, each)) @ seen_values
+    on_branch = packing.packed(on_branch)
+    if each == 1:
+        from_branch = (on_branch[..., None] * seen_values).sum(dim=-2)
+    else:
+        from_branch = (on_branch.unflatten(1, (n_groups, each)) @ seen_values).flatten(1, 2)
     assert from_trunk.shape[0] == n_nodes
-    return from_trunk + from_branch.flatten(1, 2)
+    return from_trunk + from_branch
 
 
 def _layer(module: nn.Module) -> int:

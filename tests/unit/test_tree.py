@@ -22,7 +22,7 @@ VOCABULARY = 5  # few tokens: completions often begin alike, or go on as their t
 CPU = torch.device("cpu")
 
 
-def tiny_model(dtype: torch.dtype, dropout: float = 0.0) -> LlamaForCausalLM:
+def tiny_model(dtype: torch.dtype, dropout: float = 0.0, key_heads: int = 2) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -30,7 +30,7 @@ def tiny_model(dtype: torch.dtype, dropout: float = 0.0) -> LlamaForCausalLM:
         intermediate_size=24,
         num_hidden_layers=2,
         num_attention_heads=4,
-        num_key_value_heads=2,
+        num_key_value_heads=key_heads,
         max_position_embeddings=64,
         attention_dropout=dropout,
         attn_implementation=ATTENTION,  # pyright: ignore[reportCallIssue]
@@ -48,6 +48,7 @@ def tiny_model(dtype: torch.dtype, dropout: float = 0.0) -> LlamaForCausalLM:
 
 
 MODELS = {dtype: tiny_model(dtype) for dtype in (torch.float32, torch.float64)}
+MODEL_WITH_ALL_KEYS = tiny_model(torch.float64, key_heads=4)
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,24 @@ def gradients(model: LlamaForCausalLM, of: Tensor) -> dict[str, Tensor]:
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(batch=batches())
 def test_a_tree_equals_one_sequence_per_completion(dtype: torch.dtype, tolerance: float, batch: Batch) -> None:
-    model = MODELS[dtype]
+    check_both_ways(MODELS[dtype], tolerance, batch)
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(batch=batches())
+def test_a_tree_equals_one_sequence_per_completion_where_each_head_has_keys_of_its_own(batch: Batch) -> None:
+    check_both_ways(MODEL_WITH_ALL_KEYS, 1e-10, batch)
+
+
+def check_both_ways(model: LlamaForCausalLM, tolerance: float, batch: Batch) -> None:
     tree, plain = on_a_tree(model, batch), one_by_one(model, batch)
     torch.testing.assert_close(tree, plain, rtol=10 * tolerance, atol=10 * tolerance)
     of_tree, of_plain = gradients(model, tree), gradients(model, plain)
     assert of_tree.keys() == of_plain.keys()
     largest = max(float(gradient.norm()) for gradient in of_plain.values())
-    rounding = 8 * torch.finfo(dtype).eps * largest  # of a gradient that would be zero: a token that sees itself only
+    rounding = (
+        8 * torch.finfo(tree.dtype).eps * largest
+    )  # of a gradient that would be zero: a token that sees itself only
     for name, gradient in of_plain.items():
         assert (of_tree[name] - gradient).norm() <= tolerance * gradient.norm() + rounding, name
 
