@@ -154,6 +154,22 @@ class ModelCard:
     """Raw item ids, oldest first, for the input example."""
 
 
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version in the registry."""
+
+    version: str
+    run_id: str
+    """The tracked run that trained it."""
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    url: str
+
+
+class VersionGone(LookupError):
+    """The registry has no such version, or not its files; the message says what to do."""
+
+
 class Tracker(Protocol):
     """Records runs, their curves and their models."""
 
@@ -182,6 +198,18 @@ class Tracker(Protocol):
 
     def version_exists(self, dataset: str, version: str) -> bool:
         """Whether the registry still has this version, with its files."""
+        ...
+
+    def versions(self, dataset: str) -> list["RegisteredVersion"]:
+        """Every version of `borderline-<dataset>`, oldest first."""
+        ...
+
+    def fetch(self, dataset: str, version: str, folder: Path) -> Path:
+        """Copies a registered version into `folder`; returns where its `policy` and `catalogue.parquet` are.
+
+        Raises:
+            VersionGone: the registry has no such version, or its files are gone.
+        """
         ...
 
     def champion(self, dataset: str) -> str | None:

@@ -1,7 +1,12 @@
-"""From metrics to the registry: every policy a version, the best on validation the champion."""
+"""Who serves: the champion, until a contender beats it on the newest validation rows, or a person decides.
+
+Every decision is a line of the promotion history, with every number it rests on.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,144 +14,124 @@ import dagster as dg
 import polars as pl
 
 from assets.acceptance import accepted_in, leak_tags
-from assets.configuration import load_experiment
-from assets.metrics import policy_run
-from assets.partitions import BY_EXPERIMENT, DATASETS, keys_of
-from assets.policies import flatten, wrong_kind
-from assets.ports import Lake, ModelCard, Partition, Tracker, Version, partition_text
-from assets.predictions import POLICY_OF
+from assets.champion import Reevaluated, reevaluated
+from assets.metrics import BOOTSTRAP_SEED, RESAMPLES, beyond_accuracy_of
+from assets.partitions import DATASETS
+from assets.ports import Lake, Launcher, Partition, Tracker, Version
 from assets.publication import Content, Inputs, check_specs, publish
+from assets.registry import registration_of
 from assets.standing import standing
-from training.config import BaselineExperiment
+from evaluation.gates import GUARDS, METRIC, Verdict, judge
+from evaluation.report import FLOORS
 
-EXAMPLES = 3
-SELECTED_BY = "ndcg_at_10_full"
+OVERRIDE, REASON, ROLLBACK = "borderline/champion", "borderline/reason", "borderline/rollback"
+"""Run tags by which a person decides: the version to serve, why, and whether it is the one before."""
 
 
-@dg.asset(
-    deps=["sft_policies", "preference_policies", "metrics", "items", "histories", "interactions"],
-    partitions_def=BY_EXPERIMENT,
-    group_name="registry",
-    kinds={"mlflow"},
-    owners=["team:serving"],
-    code_version="1",
-    check_specs=check_specs("registered_models"),
-)
-def registered_models(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracker: dg.ResourceParam[Tracker]
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """The policy as a servable model without pickle, a version of `borderline-<dataset>`, tagged with its lineage."""
-    keys = keys_of(context)
-    experiment = load_experiment(keys.experiment)
-    if isinstance(experiment, BaselineExperiment):
-        raise wrong_kind("registered_models", keys, "sft or preference", experiment.kind)
-    policy_asset = POLICY_OF[experiment.kind]
+@dataclass(frozen=True)
+class Decision:
+    """What became of the alias `champion`."""
 
-    def register(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        trained = policy_run(lake, keys)
-        assert trained is not None  # only baselines have no policy
-        policy = trained[0]
-        measured = inputs["metrics"].manifest["metadata"]
-        values = {name: entry["value"] for name, entry in measured.items() if isinstance(entry["value"], float)}
-        run_id = measured["mlflow_run_id"]["value"]
-        card = ModelCard(
-            dataset=keys.dataset,
-            experiment=keys.experiment,
-            params=flatten(experiment.model_dump(mode="json")),
-            metrics=values,
-            tags={
-                "kind": experiment.kind,
-                "seed": str(experiment.seed),
-                "dagster.run_id": policy.manifest["run_id"],
-                "dagster.partition": partition_text(keys),
-                "policy": policy.data_version,
-                **leak_tags(accepted_in(inputs.versions)),
-                **_lineage(lake, policy),
-            },
-            histories_example=_examples(inputs),
-        )
-        catalogue = staged["registered_models"] / "catalogue.parquet"
-        _catalogue(inputs).write_parquet(catalogue)
-        version = tracker.register(run_id, policy.path("policy"), catalogue, card)
-        registration = {"version": version, "run_id": run_id, "model": f"borderline-{keys.dataset}"}
-        (staged["registered_models"] / "registration.json").write_text(json.dumps(registration), encoding="utf-8")
-        url = tracker.version_url(keys.dataset, version)
-        metadata = {"model_version": version, "model_page": dg.MetadataValue.url(url)}
-        return {"registered_models": Content(metadata=metadata)}
+    outcome: str
+    """promoted, kept, overridden or rolled back."""
+    champion: str | None
+    """The version that serves now."""
+    previous: str | None
+    """The one that served before."""
+    challenger: str | None
+    reason: str
+    gates: Mapping[str, Any]
 
-    def still_registered(version: Version) -> bool:
-        return tracker.version_exists(keys.dataset, registration_of(version)["version"])
-
-    dataset = (keys.dataset,)
-    yield from publish(
-        context,
-        lake,
-        register,
-        partition=keys,
-        inputs=[
-            (policy_asset, keys),
-            ("metrics", keys),
-            ("items", dataset),
-            ("histories", dataset),
-            ("interactions", dataset),
-        ],
-        config={"experiment": keys.experiment},
-        still_valid=still_registered,
-    )
+    def line(self, run_id: str) -> dict[str, Any]:
+        """Of the promotion history."""
+        return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "run_id": run_id, **self.__dict__}
 
 
 @dg.asset(
-    deps=["registered_models", "leaderboard", "metrics"],
+    deps=["registered_models", "leaderboard", "metrics", "histories", "items", "interactions"],
     partitions_def=DATASETS,
     group_name="registry",
     kinds={"mlflow"},
     owners=["team:serving"],
-    code_version="1",
+    code_version="2",
+    pool="gpu",
     check_specs=check_specs("promotion"),
 )
 def promotion(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracker: dg.ResourceParam[Tracker]
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    launcher: dg.ResourceParam[Launcher],
+    tracker: dg.ResourceParam[Tracker],
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """The version with the best validation NDCG@10 on the current rows becomes `champion`. Test rows decide nothing."""
+    """The best contender on validation becomes `challenger`, and `champion` if it beats the one that is, re-evaluated.
+
+    Test rows decide nothing. A person overrules with the run tags `borderline/champion` (a version) or
+    `borderline/rollback`, and `borderline/reason`; or with `borderline promote` and `borderline rollback`.
+    """
     dataset = context.partition_key
-    contenders = [
-        partition
-        for _, partition in standing(lake, dataset).inputs(dataset)
-        if _is_registered(lake, tracker, partition)
-    ]
-    inputs = [("metrics", partition) for partition in contenders]
-    inputs += [("registered_models", partition) for partition in contenders]
+    now = standing(lake, dataset)
+    registered = {
+        name: _registration(lake, tracker, (dataset, name)) for name in now.current if now.kinds[name] != "baseline"
+    }
+    contenders = {name: version for name, version in registered.items() if version is not None}
+    floors = [name for name in FLOORS if name in now.current]
+    inputs: list[tuple[str, Partition]] = [("metrics", (dataset, name)) for name in [*contenders, *floors]]
+    inputs += [("registered_models", (dataset, name)) for name in contenders]
+    inputs += [(table, (dataset,)) for table in ("histories", "items", "interactions")]
+    decided_by_person = OVERRIDE in context.run.tags or ROLLBACK in context.run.tags
 
     def promote(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        scores = {version.partition[1]: _validation_score(version) for version in inputs.all("metrics")}
-        versions = {v.partition[1]: registration_of(v)["version"] for v in inputs.all("registered_models")}
-        before = tracker.champion(dataset)
-        best = max(sorted(scores), key=lambda name: scores[name])
+        folder = staged["promotion"]
+        history = _history(lake.current("promotion", (dataset,)))
         leaks = accepted_in(inputs.versions)
-        verdict = {
-            "champion": best,
-            "version": versions[best],
-            "previous_version": before,
-            "rule": f"highest validation {SELECTED_BY}",
-            "scores": scores,
-            "leaks": {leak.name: leak.reasons for leak in leaks},
+        before = tracker.champion(dataset)
+        if decided_by_person:
+            decision = _of_person(context.run.tags, tracker, dataset, before, history)
+        else:
+            measured = {version.partition[1]: version for version in inputs.all("metrics")}
+            tables = {name: version.table() for name, version in measured.items()}
+            beyond = {name: beyond_accuracy_of(measured[name], "validation") for name in contenders}
+            champion: Reevaluated | None = None
+            if before is not None:
+                holder = _holder(tracker, dataset, before, contenders, inputs)
+                champion = (
+                    reevaluated(context, launcher, tracker, dataset, before, inputs)
+                    if holder is None
+                    else Reevaluated(tables[holder], beyond[holder])
+                )
+            verdict = judge(
+                {name: tables[name] for name in contenders},
+                champion=None if champion is None else champion.table,
+                floors={name: tables[name] for name in floors},
+                guarded=beyond,
+                champion_guarded=None if champion is None else champion.beyond,
+                guards=GUARDS,
+                faults={f"no leak in {leak.asset}": f"{leak.check}: {leak.reasons}" for leak in leaks},
+                resamples=RESAMPLES,
+                seed=BOOTSTRAP_SEED,
+            )
+            decision = _of_verdict(verdict, contenders, before)
+        tags = {
+            "promotion.run": context.run.run_id,
+            "promotion.outcome": decision.outcome,
+            "promotion.reason": decision.reason,
+            **leak_tags(leaks),
         }
-        tags = {"promoted_by": context.run.run_id, "promotion_rule": verdict["rule"], **leak_tags(leaks)}
-        tracker.set_alias(dataset, "champion", versions[best], tags)
-        (staged["promotion"] / "verdict.json").write_text(json.dumps(verdict, indent=1), encoding="utf-8")
-        metadata = {
-            "champion": best,
-            "champion_version": versions[best],
-            "previous_version": before or "none",
-            f"validation_{SELECTED_BY}": scores[best],
-            "verdict": dg.MetadataValue.json(verdict),
-            "model_page": dg.MetadataValue.url(tracker.version_url(dataset, versions[best])),
-        }
-        return {"promotion": Content(metadata=metadata)}
+        if decision.challenger is not None:
+            tracker.set_alias(dataset, "challenger", decision.challenger, {**tags, **_gate_tags(decision)})
+        if decision.champion is not None and decision.champion != before:
+            tracker.set_alias(dataset, "champion", decision.champion, tags)
+        line = decision.line(context.run.run_id)
+        (folder / "verdict.json").write_text(json.dumps(line, indent=1), encoding="utf-8")
+        lines = [json.dumps(entry) for entry in [*history, line]]
+        (folder / "history.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return {"promotion": Content(metadata=_metadata(decision, line, [*history, line], tracker, dataset))}
 
     def still_champion(version: Version) -> bool:
+        if decided_by_person:
+            return False
         verdict = json.loads(version.path("verdict.json").read_text(encoding="utf-8"))
-        return tracker.champion(dataset) == verdict["version"]
+        return tracker.champion(dataset) == verdict["champion"]
 
     yield from publish(
         context,
@@ -154,50 +139,116 @@ def promotion(
         promote,
         partition=(dataset,),
         inputs=inputs,
-        config={"selected_by": SELECTED_BY},
+        config={"metric": METRIC, "resamples": RESAMPLES, "seed": BOOTSTRAP_SEED},
         still_valid=still_champion,
     )
 
 
-def _is_registered(lake: Lake, tracker: Tracker, partition: Partition) -> bool:
-    """Whether the registry still has what the lake says was registered: it can have been emptied since."""
-    version = lake.current("registered_models", partition)
-    return version is not None and tracker.version_exists(partition[0], registration_of(version)["version"])
+def _of_verdict(verdict: Verdict, contenders: Mapping[str, str], before: str | None) -> Decision:
+    challenger = contenders[verdict.challenger]
+    wins = verdict.wins and challenger != before
+    if challenger == before:
+        reason = f"{verdict.challenger} serves already, and is the best on validation"
+    elif wins:
+        reason = f"{verdict.challenger} passed every gate"
+    else:
+        reason = f"{verdict.challenger} did not win. {'; '.join(verdict.reasons)}"
+    return Decision(
+        outcome="promoted" if wins else "kept",
+        champion=challenger if wins else before,
+        previous=before,
+        challenger=challenger,
+        reason=reason,
+        gates=verdict.as_json(),
+    )
 
 
-def registration_of(version: Version) -> dict[str, str]:
-    """Which registry version a published registration stands for."""
-    return json.loads(version.path("registration.json").read_text(encoding="utf-8"))
+def _of_person(
+    tags: Mapping[str, str], tracker: Tracker, dataset: str, before: str | None, history: list[dict[str, Any]]
+) -> Decision:
+    reason = tags.get(REASON, "").strip()
+    if not reason:
+        raise dg.Failure(
+            f"a person's decision must give its reason, got none. Set the run tag {REASON}.", allow_retries=False
+        )
+    if ROLLBACK in tags:
+        earlier = [entry["previous"] for entry in history if entry["champion"] == before and entry["previous"]]
+        version = next((candidate for candidate in reversed(earlier) if candidate != before), None)
+        if version is None:
+            raise dg.Failure(
+                f"there is no champion of {dataset} before version {before} to roll back to. Name one: borderline "
+                f"promote --dataset {dataset} --version N --reason …",
+                allow_retries=False,
+            )
+    else:
+        version = tags[OVERRIDE]
+    if not tracker.version_exists(dataset, version):
+        raise dg.Failure(
+            f"version {version} of borderline-{dataset} must be in the registry, with its files; it is not. The "
+            f"champion stays version {before}.",
+            allow_retries=False,
+        )
+    outcome = "rolled back" if ROLLBACK in tags else "overridden"
+    return Decision(outcome, version, before, None, reason, {})
 
 
-def _validation_score(version: Version) -> float:
-    table = version.table(["split", "metric", "value"])
-    rows = table.filter((pl.col("split") == "validation") & (pl.col("metric") == SELECTED_BY))
-    return float(rows["value"].mean())  # type: ignore[arg-type]
+def _holder(tracker: Tracker, dataset: str, champion: str, contenders: Mapping[str, str], inputs: Inputs) -> str | None:
+    """The contender whose policy is the champion's, metrics and all; None, when the champion is an older one."""
+    policy = next((v.tags.get("policy") for v in tracker.versions(dataset) if v.version == champion), None)
+    for registered in inputs.all("registered_models"):
+        name = registered.partition[1]
+        if contenders[name] == champion or (policy and policy == registration_of(registered).get("policy")):
+            return name
+    return None
 
 
-def _lineage(lake: Lake, policy: Version) -> dict[str, str]:
-    """Data version of every table the policy was trained from, however far up, and the hashes of the raw files."""
-    seen: dict[str, str] = {}
-    queue = [policy]
-    while queue:
-        for entry in queue.pop().manifest["inputs"]:
-            tag = f"table.{'.'.join([entry['asset'], *entry['partition'][1:]])}"
-            if tag in seen:
-                continue
-            seen[tag] = entry["data_version"]
-            queue.append(lake.require(entry["asset"], tuple(entry["partition"])))
-    return seen
+def _registration(lake: Lake, tracker: Tracker, partition: Partition) -> str | None:
+    """The version of an experiment's current policy, if the registry still has what the lake says was registered."""
+    found = lake.current("registered_models", partition)
+    if found is None:
+        return None
+    version = registration_of(found)["version"]
+    return version if tracker.version_exists(partition[0], version) else None
 
 
-def _catalogue(inputs: Inputs) -> pl.DataFrame:
-    train = inputs["interactions"].table(["item_id", "split"]).filter(pl.col("split") == "train")
-    counts = train.group_by("item_id").agg(pl.len().alias("n_train"))
-    items = inputs["items"].table(["item_id", "item", "title"])
-    return items.join(counts, on="item_id", how="left").with_columns(pl.col("n_train").fill_null(0)).sort("item_id")
+def _history(version: Version | None) -> list[dict[str, Any]]:
+    if version is None or not (version.folder / "history.jsonl").exists():
+        return []
+    return [json.loads(line) for line in version.path("history.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def _examples(inputs: Inputs) -> list[list[str]]:
-    raw_id = dict(inputs["items"].table(["item_id", "item"]).iter_rows())
-    rows = inputs["histories"].table(["split", "history"]).filter(pl.col("split") != "train").tail(EXAMPLES)
-    return [[raw_id[item] for item in history[-10:]] for history in rows["history"]]
+def _gate_tags(decision: Decision) -> dict[str, str]:
+    gates = decision.gates.get("gates", [])
+    return {f"gate.{gate['name']}": f"{'passed' if gate['passed'] else 'failed'}: {gate['detail']}" for gate in gates}
+
+
+def _metadata(
+    decision: Decision, line: Mapping[str, Any], history: list[dict[str, Any]], tracker: Tracker, dataset: str
+) -> dict[str, Any]:
+    table = pl.DataFrame(
+        {
+            key: [str(entry[key] or "none") for entry in reversed(history)]
+            for key in ("at", "outcome", "champion", "previous", "reason")
+        }
+    )
+    lines = ["| gate | verdict | found |", "|---|---|---|"]
+    for gate in decision.gates.get("gates", []):
+        lines.append(f"| {gate['name']} | {'passed' if gate['passed'] else 'failed'} | {gate['detail']} |")
+    metadata: dict[str, Any] = {
+        "outcome": decision.outcome,
+        "champion_version": decision.champion or "none",
+        "previous_version": decision.previous or "none",
+        "challenger_version": decision.challenger or "none",
+        "reason": decision.reason,
+        "gates": dg.MetadataValue.md("\n".join(lines)),
+        "history": dg.MetadataValue.md(_markdown(table)),
+        "verdict": dg.MetadataValue.json(dict(line)),
+    }
+    if decision.champion is not None:
+        metadata["model_page"] = dg.MetadataValue.url(tracker.version_url(dataset, decision.champion))
+    return metadata
+
+
+def _markdown(table: pl.DataFrame) -> str:
+    lines = [f"| {' | '.join(table.columns)} |", f"|{'---|' * table.width}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in table.rows())])

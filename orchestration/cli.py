@@ -5,12 +5,16 @@ borderline ingest --dataset demo                             raw files to clean 
 borderline leaderboard --dataset demo --format json          the last leaderboard
 borderline evaluate FILE --dataset demo                      predictions of any model, beside the leaderboard
 borderline ui                                                Dagster and MLflow on loopback
+borderline promote --dataset demo --version 3 --reason …     serve this version, whatever the gates say
+borderline rollback --dataset demo --reason …                serve the champion before this one
+borderline lineage --dataset demo @champion                  where a version or a table comes from, what came of it
 borderline datasets                                          the data sets, and whether their raw files are here
 borderline datasets show ml-1m                               what to download, where to put it, what its file chooses
 """
 
 import errno
 import fcntl
+import getpass
 import json
 import os
 import signal
@@ -133,6 +137,61 @@ def leaderboard(
     """Print the last leaderboard of a data set."""
     load_dataset(dataset)
     typer.echo(_leaderboard(dataset, split, format))
+
+
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it stays in the promotion history.")]
+
+
+@app.command()
+def promote(
+    dataset: Dataset,
+    reason: Reason,
+    version: Annotated[int, typer.Option(min=1, help="Of the registered model borderline-<dataset>.")],
+) -> None:
+    """Make a registered version the champion, whatever the gates say. The history says who and why."""
+    from assets.promotion import OVERRIDE, REASON
+
+    _decide(dataset, {OVERRIDE: str(version), REASON: _given(reason)})
+
+
+@app.command()
+def rollback(dataset: Dataset, reason: Reason) -> None:
+    """Make the champion before this one the champion again."""
+    from assets.promotion import REASON, ROLLBACK
+
+    _decide(dataset, {ROLLBACK: "true", REASON: _given(reason)})
+
+
+def _given(reason: str) -> str:
+    if not reason.strip():
+        raise ConfigurationError("--reason must say why, got nothing. It stays in the promotion history.")
+    return f"{reason.strip()} ({getpass.getuser()})"
+
+
+def _decide(dataset: str, tags: dict[str, str]) -> None:
+    load_dataset(dataset)
+    with _instance() as instance:
+        from orchestration.pipeline import Pipeline
+
+        pipeline = Pipeline(instance)
+        pipeline.decide(dataset, tags)
+        typer.echo(f"champion of {dataset}: version {pipeline.tracker.champion(dataset)}")
+
+
+@app.command()
+def lineage(
+    dataset: Dataset,
+    of: Annotated[
+        str,
+        typer.Argument(help="A version (3), an alias (@champion), a table (histories) or policy (sft_policies/sft)."),
+    ],
+) -> None:
+    """Show what something was made from, up to the raw files, and which registered versions were made from it."""
+    load_dataset(dataset)
+    with _instance():
+        from orchestration.lineage import described
+
+        typer.echo(described(dataset, of))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from assets import (
     promotion,
     raw,
     reference,
+    registry,
     splits,
 )
 from orchestration import settings
@@ -39,6 +40,7 @@ ASSET_MODULES = [
     predictions,
     metrics,
     leaderboard,
+    registry,
     promotion,
 ]
 

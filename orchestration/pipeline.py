@@ -3,7 +3,7 @@
 import fcntl
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -106,6 +106,19 @@ class Pipeline:
                 self._layer("register", dataset, experiment)
         self._layer("compare", dataset)
         if any(load_experiment(name).kind != "baseline" for name in ordered):
+            self._layer("promote", dataset)
+
+    def decide(self, dataset: str, tags: Mapping[str, str]) -> None:
+        """Runs the promotion of a data set alone, as a person decided.
+
+        Raises:
+            ConfigurationError: no such data set.
+            LayerFailed: the decision was refused; the champion is who it was.
+        """
+        load_dataset(dataset)
+        self.tracker.prepare(dataset)
+        with _alone(settings.home()):
+            self.tags |= tags
             self._layer("promote", dataset)
 
     @staticmethod

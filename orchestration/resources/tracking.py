@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlparse
 import dagster as dg
 from pydantic import PrivateAttr
 
-from assets.ports import ModelCard, RunStatus, TrackedRun
+from assets.ports import ModelCard, RegisteredVersion, RunStatus, TrackedRun, VersionGone
 
 FLUSH_S = 2.0
 BATCH = 500
@@ -143,6 +143,43 @@ class MlflowTracker(dg.ConfigurableResource):
             raise
         return not self.artifact_root or (Path(unquote(urlparse(folder).path)) / "MLmodel").exists()
 
+    def versions(self, dataset: str) -> list[RegisteredVersion]:
+        """See `assets.ports.Tracker`."""
+        client, name = self._client(), _model_name(dataset)
+        found = client.search_model_versions(f"name = '{name}'", max_results=10_000)
+        aliases: dict[str, list[str]] = {}
+        if found:
+            for alias, version in client.get_registered_model(name).aliases.items():
+                aliases.setdefault(str(version), []).append(alias)
+        return [
+            RegisteredVersion(
+                str(each.version),
+                each.run_id,
+                tuple(sorted(aliases.get(str(each.version), []))),
+                dict(each.tags),
+                self.version_url(dataset, str(each.version)),
+            )
+            for each in sorted(found, key=lambda each: int(each.version))
+        ]
+
+    def fetch(self, dataset: str, version: str, folder: Path) -> Path:
+        """See `assets.ports.Tracker`."""
+        client = self._client()
+        import mlflow
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        mlflow.set_tracking_uri(self.tracking_uri)
+        folder.mkdir(parents=True)
+        try:
+            uri = client.get_model_version_download_uri(_model_name(dataset), version)
+            files = Path(download_artifacts(uri, dst_path=str(folder))) / "artifacts"
+        except (MlflowException, OSError) as error:
+            raise _gone(dataset, version, str(error)) from error
+        if not (files / "policy").is_dir() or not (files / "catalogue.parquet").is_file():
+            raise _gone(dataset, version, "its artifacts hold no policy and catalogue")
+        return files
+
     def champion(self, dataset: str) -> str | None:
         """See `assets.ports.Tracker`."""
         from mlflow.exceptions import MlflowException
@@ -248,6 +285,14 @@ def _entities() -> Any:
     from mlflow import entities
 
     return entities
+
+
+def _gone(dataset: str, version: str, reason: str) -> VersionGone:
+    return VersionGone(
+        f"version {version} of {_model_name(dataset)} must be readable to be compared with, it is not ({reason}). "
+        f"Nothing was moved. Bring its files back, or choose another champion: borderline promote --dataset {dataset} "
+        "--version N --reason …"
+    )
 
 
 def _model_name(dataset: str) -> str:

@@ -33,7 +33,7 @@ GRAPH = {
     "metrics": {"predictions", "histories", "interactions", "items"},
     "leaderboard": {"metrics", "histories", "candidate_sets"},
     "registered_models": {"sft_policies", "preference_policies", "metrics", "items", "histories", "interactions"},
-    "promotion": {"registered_models", "leaderboard", "metrics"},
+    "promotion": {"registered_models", "leaderboard", "metrics", "histories", "items", "interactions"},
 }
 
 

@@ -220,6 +220,42 @@ def test_a_changed_experiment_computes_only_what_depends_on_it(project: Path, ho
     assert made == {"preference_policies", "predictions", "metrics", "registered_models", "leaderboard", "promotion"}
 
 
+def test_a_person_overrules_and_goes_back_and_the_history_says_why(
+    project: Path, home: Path, client: Any, lake: LakeStorage
+) -> None:
+    borderline = borderline_in(project, home)
+
+    def champion() -> str:
+        return str(client.get_model_version_by_alias("borderline-shop", "champion").version)
+
+    before = champion()
+    versions = client.search_model_versions("name = 'borderline-shop'")
+    other = str(max(int(v.version) for v in versions if v.tags["experiment"] == "dynamic"))  # of a file that is no more
+    assert other != before
+    overruled = borderline("promote", "--dataset", "shop", "--version", other, "--reason", "a campaign")
+    assert overruled.returncode == 0, overruled.stderr
+    assert f"champion of shop: version {other}" in overruled.stdout
+    back = borderline("rollback", "--dataset", "shop", "--reason", "it is over")
+    assert back.returncode == 0, back.stderr
+    assert champion() == before
+    borderline("promote", "--dataset", "shop", "--version", other, "--reason", "another campaign")
+    again = borderline("run", "--dataset", "shop", "--experiments", EXPERIMENTS)
+    assert again.returncode == 0, again.stderr
+    assert (
+        f"version {other}: " in again.stderr
+    )  # a contender came back; the champion is no current policy: scored again
+    history = [
+        json.loads(line) for line in lake.require("promotion", ("shop",)).path("history.jsonl").read_text().splitlines()
+    ]
+    assert [entry["outcome"] for entry in history[-4:-1]] == ["overridden", "rolled back", "overridden"]
+    assert [entry["champion"] for entry in history[-4:-1]] == [other, before, other]
+    assert "a campaign" in history[-4]["reason"]
+    last = history[-1]
+    assert last["previous"] == other
+    assert last["champion"] == champion()
+    assert "the champion" in last["gates"]["values"]
+
+
 def test_a_changed_leaderboard_file_is_refused_in_one_line(project: Path, home: Path, lake: LakeStorage) -> None:
     path = lake.require("leaderboard", ("shop",)).path("test.txt")
     before = path.read_bytes()
@@ -239,7 +275,7 @@ def test_what_somebody_removed_from_the_home_is_made_again(
     (home / "warehouse.duckdb").unlink()
     shutil.rmtree(home / "mlartifacts")
     before = json.loads(lake.require("registered_models", ("shop", "sft")).path("registration.json").read_text())
-    again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", "sft")
+    again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", EXPERIMENTS)
     assert again.returncode == 0, again.stderr
     assert (home / "warehouse.duckdb").exists()
     after = json.loads(lake.require("registered_models", ("shop", "sft")).path("registration.json").read_text())
@@ -361,3 +397,35 @@ def _training_child(home: Path) -> int:
                     continue
         time.sleep(0.02)
     raise AssertionError("no training was started")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["promote", "--dataset", "shop", "--version", "999", "--reason", "why not"], "version 999 of borderline-shop"),
+        (["promote", "--dataset", "shop", "--version", "1", "--reason", " "], "--reason must say why"),
+        (["lineage", "--dataset", "shop", "@chief"], "borderline-shop has no version @chief. Accepted: 1"),
+        (["lineage", "--dataset", "shop", "histories/sft"], "histories of shop|sft is not materialised"),
+    ],
+)
+def test_a_decision_that_cannot_be_carried_out_moves_nothing(
+    project: Path, home: Path, client: Any, arguments: list[str], said: str
+) -> None:
+    before = client.get_model_version_by_alias("borderline-shop", "champion").version
+    result = borderline_in(project, home)(*arguments)
+    assert result.returncode != 0
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert client.get_model_version_by_alias("borderline-shop", "champion").version == before
+
+
+def test_lineage_goes_up_to_the_raw_tables_and_down_to_the_versions(
+    project: Path, home: Path, first: object, lake: LakeStorage
+) -> None:
+    borderline = borderline_in(project, home)
+    up = borderline("lineage", "--dataset", "shop", "@champion").stdout
+    for name in ("histories of shop", "raw_interactions of shop", lake.require("items", ("shop",)).data_version):
+        assert name in up
+    down = borderline("lineage", "--dataset", "shop", "mined_negatives/sft").stdout
+    assert "registered versions made from it:" in down
+    assert "dmpo" in down
