@@ -124,7 +124,7 @@ class _TokenLogps(torch.autograd.Function):
         states, head, state, token, *normalisers = ctx.saved_tensors
         step = _chunk(head)
         of_states = torch.empty_like(states) if ctx.needs_input_grad[0] else None
-        of_head = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
+        of_head: Tensor | None = None
         for chunk, (first, last) in enumerate(pairwise(ctx.bounds)):
             part = states[chunk * step : (chunk + 1) * step]
             logits, ctx.logits = (part @ head.T if ctx.logits is None else ctx.logits), None
@@ -134,6 +134,6 @@ class _TokenLogps(torch.autograd.Function):
             of_logits.view(-1).index_add_(0, at * len(head) + token[first:last], of_pairs)
             if of_states is not None:
                 of_states[chunk * step : (chunk + 1) * step] = of_logits @ head
-            if of_head is not None:
-                of_head += of_logits.T @ part
+            if ctx.needs_input_grad[1]:
+                of_head = of_logits.T @ part if of_head is None else of_head.addmm_(of_logits.T, part)
         return of_states, of_head, None, None, None
