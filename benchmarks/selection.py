@@ -63,7 +63,16 @@ def measure(workload: str, rows: int, negatives: int, repeats: int) -> dict[str,
     vanilla, dynamic = Dmpo(kind="dmpo"), DynamicDmpo(kind="dynamicpo-dmpo")
     probe = Probe(policy, windows.rows)
     of_dmpo, of_dynamicpo = (
-        Preferred(objective, items, np.full(len(items), negatives), reference, np.arange(len(items)), None, probe)
+        Preferred(
+            objective,
+            items,
+            np.full(len(items), negatives),
+            reference,
+            np.arange(len(items)),
+            None,
+            probe,
+            vocabulary.completions.lengths,
+        )
         for objective in (vanilla, dynamic)
     )
     optimizer = torch.optim.AdamW(policy.trained_parameters().values(), lr=1e-4, fused=True)
