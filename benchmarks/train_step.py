@@ -113,7 +113,7 @@ def contestants(size: Size, workload: Workload, device: str, only: str | None = 
         policy = Policy(_model(size, ATTENTION, lora=False), RandomTexts(work, size.vocabulary), 4096, device=place)
         trained = policy.model
         if size.lora:
-            attach_lora(policy.model, LoraConfig(dropout=0.0), 0)
+            attach_lora(policy.model, LoraConfig(dropout=0.0), 0, trains_ends=False)
             trained = policy.model.to(device)
         trunks = Trunks(
             work.prompts.reshape(-1).numpy(),
@@ -195,7 +195,7 @@ def _model(size: Size, attention: str, lora: bool) -> Any:
             attn_implementation=attention,  # pyright: ignore[reportCallIssue]
         )
     )
-    return attach_lora(model, LoraConfig(dropout=0.0), 0) if lora else model
+    return attach_lora(model, LoraConfig(dropout=0.0), 0, trains_ends=False) if lora else model
 
 
 def _base(model: Any) -> Any:
