@@ -12,6 +12,7 @@ borderline datasets                                          the data sets, and 
 borderline datasets show ml-1m                               what to download, where to put it, what its file chooses
 """
 
+import atexit
 import errno
 import fcntl
 import getpass
@@ -325,6 +326,12 @@ def _leaderboard(dataset: str, split: Split, format: Format) -> str:
     return _lake().require("leaderboard", (dataset,)).path(f"{split}.{suffix}").read_text(encoding="utf-8").rstrip()
 
 
+def _end_quietly() -> None:
+    """Nothing of ours writes to stderr any more: only DuckDB's binding would, counting what it did not free."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 def main() -> None:
     """The entry point: what a person got wrong is one line on stderr and exit code 2, what failed is exit code 1."""
     from assets.ports import NotMaterialised
@@ -334,6 +341,7 @@ def main() -> None:
     from orchestration.resources.storage import CorruptVersion
     from orchestration.resources.tracking import MovedHome
 
+    atexit.register(_end_quietly)  # the first to be registered is the last to be called
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored, and stays so
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
