@@ -21,6 +21,7 @@ import dagster as dg
 from assets.ports import Telemetry, TrainingFailed
 from orchestration import settings
 from orchestration.compute import compute_from_environment
+from orchestration.resources.interrupts import DeferredInterrupts
 from training.config import ComputeConfig, Spec, TrainingSpec
 
 POLL_S = 0.2
@@ -88,9 +89,10 @@ class SubprocessLauncher(dg.ConfigurableResource):
             module, arguments = "training.launch", [str(spec.compute.processes), module, *arguments]
         command = _nursery().start(module, arguments, log_path)
         try:
-            with _Tail(output / "telemetry.jsonl", on_telemetry) as tail:
+            with DeferredInterrupts() as interrupts, _Tail(output / "telemetry.jsonl", on_telemetry) as tail:
                 while command.poll() is None:
-                    tail.read()
+                    tail.read()  # writes to two databases
+                    interrupts.deliver()
                     time.sleep(POLL_S)
                 tail.read()
         except BaseException:  # an interrupt or a failing callback: whatever it is, the command must not outlive it

@@ -1,6 +1,7 @@
 """A project small enough to walk the whole way in a test: 300 users, a tiny policy, two preference experiments."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,6 +56,12 @@ def environment(project: Path, home: Path) -> dict[str, str]:
         "BORDERLINE_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parent.parent.parent),
     }
+
+
+def with_default_signals() -> None:
+    """For a child that is to be interrupted: a shell starts what it runs in the background with SIGINT ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def borderline_in(project: Path, home: Path) -> Borderline:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestration.resources.storage import LakeStorage
-from tests.pipeline.conftest import borderline_in, environment, write_project
+from tests.pipeline.conftest import borderline_in, environment, with_default_signals, write_project
 
 LONG = """\
 kind: sft
@@ -63,6 +63,7 @@ def test_the_next_run_goes_on_where_an_interrupted_one_stood(
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        preexec_fn=with_default_signals,
     )
     deadline, sign = time.monotonic() + 120, '"saved_step"' if number == signal.SIGKILL else '"train"'
     while sign not in telemetry_under(home):

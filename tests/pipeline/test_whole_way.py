@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from orchestration.resources.storage import LakeStorage
-from tests.pipeline.conftest import borderline_in, environment
+from tests.pipeline.conftest import borderline_in, environment, with_default_signals
 
 EXPERIMENTS = "dmpo,dynamic"
 METRICS = {"hit_ratio_at_1_of_20", "mrr_of_20", "recall_at_10_full", "ndcg_at_10_full"}
@@ -312,7 +312,7 @@ def test_an_interrupt_and_a_hangup_end_with_130_and_one_line(project: Path, home
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
-            preexec_fn=_with_default_signals,
+            preexec_fn=with_default_signals,
         )
         _training_child(home)
         process.send_signal(number)
@@ -320,11 +320,6 @@ def test_an_interrupt_and_a_hangup_end_with_130_and_one_line(project: Path, home
         assert process.returncode == 130, said
         assert "was interrupted; what was published before it stays" in said
         assert "Traceback" not in said
-
-
-def _with_default_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def test_a_killed_training_fails_its_runs_and_leaves_the_previous_version(
