@@ -1,6 +1,6 @@
 # Borderline. `make help` lists the targets.
 PYTHON ?= python3.11
-EXPERIMENTS ?= sft,dmpo-k1,dmpo-k15,sdpo-k15,dynamicpo-dmpo-k15,dynamicpo-sdpo-k15
+EXPERIMENTS ?= sft,dmpo-k1,dmpo-k15,sdpo-k15,dynamicpo-dmpo-k15,dynamicpo-sdpo-k15,item-cooccurrence,item-knn
 DATASET ?= demo
 BIN := .venv/bin
 

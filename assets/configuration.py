@@ -45,6 +45,23 @@ def experiment_keys() -> list[str]:
     return _keys("experiments")
 
 
+def default_experiments() -> list[str]:
+    """What `all` means: every experiment that fits any data set, sorted.
+
+    Policies that read items as titles or semantic ids are left out: they take a table that belongs to one data set, or
+    many times as long. Whoever wants one names it.
+
+    Raises:
+        ConfigurationError: one of the files is wrong.
+    """
+    return [key for key in experiment_keys() if _reads_plain_items(load_experiment(key))]
+
+
+def _reads_plain_items(experiment: Experiment) -> bool:
+    start = load_start(experiment) if isinstance(experiment, PreferenceExperiment) else experiment
+    return not isinstance(start, SftExperiment) or start.representation.kind == "items"
+
+
 def load_dataset(key: str) -> DatasetConfig:
     """The data set whose file is `datasets/<key>.yaml`.
 

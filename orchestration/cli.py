@@ -33,7 +33,6 @@ import typer
 
 from assets.configuration import (
     ConfigurationError,
-    experiment_keys,
     load_dataset,
     load_experiment,
     raw_folder,
@@ -71,7 +70,12 @@ class Split(StrEnum):
 def run(
     dataset: Dataset,
     experiments: Annotated[
-        str, typer.Option("--experiments", "-e", help="Files in experiments/, separated by commas; or: all.")
+        str,
+        typer.Option(
+            "--experiments",
+            "-e",
+            help="Files in experiments/, separated by commas; all: those of plain items.",
+        ),
     ] = "all",
     force: Annotated[bool, typer.Option("--force", help="Compute again what is unchanged.")] = False,
     accept_leaks: Annotated[
@@ -81,7 +85,9 @@ def run(
 ) -> None:
     """Materialise what is missing, from the raw files to the registry, and print the leaderboard."""
     names = (
-        experiment_keys() if experiments == "all" else [name.strip() for name in experiments.split(",") if name.strip()]
+        default_experiments()
+        if experiments == "all"
+        else [name.strip() for name in experiments.split(",") if name.strip()]
     )
     if not names:
         raise ConfigurationError("--experiments must name at least one experiment, got none. Write: --experiments sft")

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.acceptance import is_accepting
-from assets.configuration import experiment_keys
+from assets.configuration import default_experiments
 from assets.partitions import BY_EXPERIMENT
 
 ingest = dg.define_asset_job(
@@ -64,7 +64,7 @@ class RetrainConfig(dg.Config):
 
     dataset: str
     experiments: list[str] = Field(default_factory=list)
-    """All of `experiments/`, when empty."""
+    """Every one that reads items as one token each, when empty."""
     accept_leaks: bool = False
     """Whether to run on tables that leak their answers; every number from them is marked. The run tag does the same."""
 
@@ -87,7 +87,7 @@ def walk_dataset(context: dg.OpExecutionContext, config: RetrainConfig) -> None:
 
     accept_leaks = config.accept_leaks or is_accepting(context.run.tags)
     pipeline = Pipeline(context.instance, parent_run_id=context.run_id, accept_leaks=accept_leaks)
-    pipeline.run(config.dataset, list(config.experiments) or experiment_keys())
+    pipeline.run(config.dataset, list(config.experiments) or default_experiments())
 
 
 @dg.job(

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from assets.configuration import ConfigurationError, experiment_keys, load_dataset, load_experiment, project_folder
+from assets.configuration import (
+    ConfigurationError,
+    default_experiments,
+    experiment_keys,
+    load_dataset,
+    load_experiment,
+    project_folder,
+)
 from training.config import BaselineExperiment, identity
 
 GOOD = """\
@@ -111,6 +118,12 @@ def test_what_is_no_file_is_refused(project: Path) -> None:
     (project / "experiments" / "other.yaml").symlink_to(project / "nowhere")
     with pytest.raises(ConfigurationError, match=r"other.yaml: must be a file that can be read: No such file"):
         load_experiment("other")
+
+
+def test_all_means_what_fits_any_data_set(project: Path) -> None:
+    found = default_experiments()
+    assert {"sft", "dmpo-k15", "popularity", "item-knn"} <= set(found)
+    assert not {"sft-titles", "sft-semantic-ids", "sdpo-k15-titles"} & set(found)
 
 
 def test_a_broken_file_harms_no_other_experiment(project: Path) -> None:
