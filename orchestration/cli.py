@@ -33,6 +33,7 @@ import typer
 
 from assets.configuration import (
     ConfigurationError,
+    default_experiments,
     load_dataset,
     load_experiment,
     raw_folder,
