@@ -310,7 +310,7 @@ class Cleaning(Frozen):
     ties: Literal["file_order", "hash"] = "file_order"
     """What orders a user's interactions of the same time (and position): file and line, or a hash of seed, user and
     item, for a log whose own row order means nothing."""
-    k_core: int = Field(default=5, ge=1)
+    k_core: int = Field(default=5, ge=1, strict=True)
     """Every kept user and item has at least this many interactions, to a fixed point."""
 
     @model_validator(mode="after")

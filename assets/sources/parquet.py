@@ -19,11 +19,15 @@ def columns(file: RawFile) -> dict[str, str]:
     """The file's columns and the names of their types.
 
     Raises:
-        UnusableSource: it is damaged, or holds no row.
+        UnusableSource: it is damaged, holds no row, or names a column twice.
     """
     parquet = _opened(file)
     if parquet.metadata.num_rows == 0:
         raise UnusableSource(f"{file.name} must hold rows, got none. Bring its rows, or take it away.")
+    names = parquet.schema_arrow.names
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UnusableSource(f"{file.name} must name each column once, got {', '.join(twice)} twice. Rename one.")
     return {field.name: str(field.type) for field in parquet.schema_arrow}
 
 
@@ -40,7 +44,7 @@ def chunks(file: RawFile, wanted: tuple[str, ...]) -> Iterator[Chunk]:
             numbered = records.with_columns(line=pl.int_range(line, line + records.height, dtype=pl.Int64))
             yield Chunk(numbered, lambda place, rows=records: _shown(rows, place), bad_rows([]))
             line += records.height
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
         raise UnusableSource(f"{file.name}, after row {line - 1:,}: {_damaged(error)}") from error
 
 

@@ -76,7 +76,13 @@ def _write_log(
         for chunk in part.chunks(wanted):
             if bad.n_rows == 0:
                 _refuse_misread(config, chunk.records, part)
-            rows = bad.set_aside(chunk, mapped_log(config, chunk.records, listed, now))
+            try:
+                rows = bad.set_aside(chunk, mapped_log(config, chunk.records, listed, now))
+            except pl.exceptions.PolarsError as error:
+                raise UnusableSource(
+                    f"{part.file.name}, from line {chunk.records['line'][0]:,} on: a column must hold texts, numbers "
+                    f"or times, got: {str(error).splitlines()[0]}. Write it as one of these."
+                ) from error
             rows.select(list(SCHEMAS["raw_interactions"].dtypes)).write_parquet(scratch / f"log-{n_chunks:06}.parquet")
             touched = pl.concat([touched, rows["item"].unique()]).unique()
             n_chunks += 1

@@ -46,7 +46,12 @@ def files_of(table: TableFiles, folder: Path, card: SourceCard) -> list[RawFile]
     elif place.is_file():
         found = [place]
     else:
-        found = [path for path in folder.glob(table.path) if path.is_file() and path.name[0] not in "._"]
+        try:
+            found = [path for path in folder.glob(table.path) if path.is_file() and path.name[0] not in "._"]
+        except ValueError as error:
+            raise UnusableSource(
+                f"path must be a file, a folder or a pattern such as *.csv or **/*.csv, got {table.path!r}: {error}."
+            ) from error
     for path in found:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise UnusableSource(

@@ -28,7 +28,7 @@ def parsed(values: pl.Series, time: TimeColumn) -> pl.Series:
     """
     if isinstance(values.dtype, pl.Datetime):
         zone = values.dtype.time_zone
-        local = values.cast(pl.Datetime("us", zone))
+        local = values.cast(pl.Datetime("us", zone), strict=False)
         return _in_utc(local, time.zone) if zone is None else local.dt.convert_time_zone("UTC")
     if values.dtype == pl.Date:
         return _in_utc(values.cast(pl.Datetime("us")), time.zone)

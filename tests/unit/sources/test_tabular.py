@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -425,3 +427,22 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path, monkeypatch: pytest.M
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_a_pattern_that_no_shell_takes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnusableSource, match=r"path must be a file, a folder or a pattern .* got 'a/\*\*\.csv'"):
+        read(tmp_path, {"a/log.csv": csv()}, path="a/**.csv")
+
+
+def test_parquet_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
+    table = pa.table([[1], [2], [3]], names=["user", "item", "user"])
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    with pytest.raises(UnusableSource, match=r"a\.parquet must name each column once, got user twice"):
+        read(tmp_path, {"a.parquet": buffer.getvalue()}, path="a.parquet")
+
+
+def test_parquet_of_a_type_that_is_no_id_names_the_file_and_the_line(tmp_path: Path) -> None:
+    content = parquet(item=pl.Series([b"\xff\xfe"] * 300))
+    with pytest.raises(UnusableSource, match=r"a\.parquet, from line 1 on: a column must hold texts"):
+        read(tmp_path, {"a.parquet": content}, path="a.parquet")
