@@ -44,18 +44,6 @@ def ancestors(lake: Lake, version: Version) -> Iterator[Ancestor]:
     yield from above(version, 1)
 
 
-def descendants(lake: Lake, version: Version, assets: list[str]) -> list[Version]:
-    """Every published version of `assets` that has this very version above it, by asset and partition."""
-    wanted = (version.asset, version.partition, version.data_version)
-    found: list[Version] = []
-    for asset in assets:
-        for partition in lake.partitions(asset):
-            candidate = lake.require(asset, partition)
-            if any((a.asset, a.partition, a.data_version) == wanted for a in ancestors(lake, candidate)):
-                found.append(candidate)
-    return found
-
-
 def raw_files(version: Version) -> dict[str, str]:
     """The raw files that a raw table was read from, and their sha256; none for any other table."""
     entry = version.manifest["metadata"].get("sha256")

@@ -8,11 +8,12 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from assets.metrics import train_catalogue
 from assets.ports import Launcher, Tracker
 from assets.predictions import TOP_K
 from assets.progress import Follower
 from assets.publication import Inputs
-from evaluation.beyond_accuracy import beyond_accuracy, catalogue_of
+from evaluation.beyond_accuracy import beyond_accuracy
 from evaluation.gates import METRIC
 from evaluation.ranking import METRICS_SCHEMA, metrics_of
 from training.config import ScoreSpec
@@ -48,7 +49,7 @@ def reevaluated(
     """
     columns = ["row_id", "user_id", "split", "history", "target"]
     rows = inputs["histories"].scan().select(columns).filter(pl.col("split") == SPLIT).collect()
-    items = inputs["items"].table(["item_id", "item", "category"])
+    items = inputs["items"].table(["item_id", "item"])
     with tempfile.TemporaryDirectory(prefix="borderline-champion-") as name:
         folder = Path(name)
         files = tracker.fetch(dataset, version, folder / "model")
@@ -64,13 +65,11 @@ def reevaluated(
     whole = frame.join(values, on="row_id", how="left", maintain_order="left").with_columns(
         pl.col("value").fill_null(0.0)
     )
-    interactions = inputs["interactions"].scan().select("user_id", "item_id", "split").collect()
-    n_users = int(interactions["user_id"].max()) + 1  # type: ignore[arg-type]: ids are numbers
     beyond = beyond_accuracy(
         _in_todays_ids(predictions, items, catalogue),
         table,
         rows.join(known.select("row_id"), on="row_id", how="semi", maintain_order="left"),
-        catalogue_of(interactions, items, n_users=n_users),
+        train_catalogue(inputs),
     )
     return Reevaluated(whole.cast(METRICS_SCHEMA), beyond)
 
@@ -83,37 +82,38 @@ def translated(rows: pl.DataFrame, items: pl.DataFrame, catalogue: pl.DataFrame)
         items: item_id, item: the catalogue of the rows.
         catalogue: item_id, item: the other one.
     """
-    ids = items.join(catalogue.select("item", theirs="item_id"), on="item", how="inner").select("item_id", "theirs")
-    histories = (
-        rows.select("row_id", "history")
-        .explode("history", empty_as_null=False)
-        .with_columns(place=pl.int_range(pl.len()))
-        .join(ids, left_on="history", right_on="item_id", how="inner")
-        .sort("place")
-        .group_by("row_id", maintain_order=True)
-        .agg(history=pl.col("theirs"))
-    )
+    ids = _ids(items, catalogue)
+    histories = _lists(rows, "history", ids)
     return (
         rows.drop("history")
         .join(histories, on="row_id", how="inner", maintain_order="left")
         .join(ids, left_on="target", right_on="item_id", how="inner", maintain_order="left")
-        .select("row_id", "user_id", "split", "history", target="theirs")
+        .select("row_id", "user_id", "split", "history", target="other_id")
     )
 
 
 def _in_todays_ids(predictions: pl.DataFrame, items: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
     """The lists without the items that are in the catalogue no longer; scores are left out."""
-    ids = catalogue.join(items.select("item", now="item_id"), on="item", how="inner").select("item_id", "now")
-    lists = (
-        predictions.select("row_id", "items")
-        .explode("items", empty_as_null=False)
+    lists = _lists(predictions, "items", _ids(catalogue, items))
+    return predictions.drop("items").join(lists, on="row_id", how="inner", maintain_order="left")
+
+
+def _ids(items: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """item_id, other_id: the items that two catalogues share, matched by the publisher's id."""
+    return items.join(others.select("item", other_id="item_id"), on="item", how="inner").select("item_id", "other_id")
+
+
+def _lists(rows: pl.DataFrame, column: str, ids: pl.DataFrame) -> pl.DataFrame:
+    """row_id and the list in other ids, without the items that have none; rows of which nothing is left are dropped."""
+    return (
+        rows.select("row_id", column)
+        .explode(column, empty_as_null=False)
         .with_columns(place=pl.int_range(pl.len()))
-        .join(ids, left_on="items", right_on="item_id", how="inner")
+        .join(ids, left_on=column, right_on="item_id", how="inner")
         .sort("place")
         .group_by("row_id", maintain_order=True)
-        .agg(items=pl.col("now"))
+        .agg(pl.col("other_id").alias(column))
     )
-    return predictions.drop("items").join(lists, on="row_id", how="inner", maintain_order="left")
 
 
 def _scored(

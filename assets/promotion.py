@@ -22,7 +22,6 @@ from assets.publication import Content, Inputs, check_specs, publish
 from assets.registry import registration_of
 from assets.standing import standing
 from evaluation.gates import GUARDS, METRIC, Verdict, judge
-from evaluation.report import FLOORS
 
 OVERRIDE, REASON, ROLLBACK = "borderline/champion", "borderline/reason", "borderline/rollback"
 """Run tags by which a person decides: the version to serve, why, and whether it is the one before."""
@@ -74,7 +73,7 @@ def promotion(
         name: _registration(lake, tracker, (dataset, name)) for name in now.current if now.kinds[name] != "baseline"
     }
     contenders = {name: version for name, version in registered.items() if version is not None}
-    floors = [name for name in FLOORS if name in now.current]
+    floors = now.floors
     inputs: list[tuple[str, Partition]] = [("metrics", (dataset, name)) for name in [*contenders, *floors]]
     inputs += [("registered_models", (dataset, name)) for name in contenders]
     inputs += [(table, (dataset,)) for table in ("histories", "items", "interactions")]

@@ -97,7 +97,8 @@ def judge(
     Args:
         contenders: metrics tables of the same rows, by name.
         champion: the champion's metrics on these rows; None, when there is none yet.
-        floors: metrics of what ignores the user, on these rows: whoever wins must be better than each.
+        floors: metrics of what ignores the user, on these rows: whoever wins must be better than each that has the
+            metric; one that only orders candidate sets has not.
         guarded: the guarded numbers of each contender.
         champion_guarded: those of the champion.
         guards: by the name of the number.
@@ -110,7 +111,7 @@ def judge(
     """
     if not contenders:
         raise ValueError("promotion must have at least one contender, got none. Train and register a policy first.")
-    reserved = {f"floor {name}": table for name, table in floors.items()}
+    reserved = {f"floor {name}": table for name, table in floors.items() if METRIC in table["metric"]}
     tables = {**contenders, **reserved} | ({} if champion is None else {"the champion": champion})
     panel = panel_of(tables, split="validation")
     means = dict(zip(panel.columns, panel.means().tolist(), strict=True))

@@ -168,8 +168,8 @@ def in_order(experiments: Sequence[str]) -> list[str]:
         if name not in ordered:
             ordered.append(name)
     starts = [n for n in ordered if not isinstance(load_experiment(n), BaselineExperiment | PreferenceExperiment)]
-    floors = [n for n in ordered if isinstance(load_experiment(n), BaselineExperiment)]
-    return [*floors, *starts, *(n for n in ordered if n not in floors and n not in starts)]
+    baselines = [n for n in ordered if isinstance(load_experiment(n), BaselineExperiment)]
+    return [*baselines, *starts, *(n for n in ordered if n not in baselines and n not in starts)]
 
 
 def _failure(result: dg.ExecuteInProcessResult, where: str) -> LayerFailed:

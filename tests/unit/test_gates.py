@@ -60,6 +60,12 @@ def test_the_first_champion_has_only_the_floors_to_beat() -> None:
     assert [gate.name for gate in blind.gates if not gate.passed] == ["better than floor popularity"]
 
 
+def test_a_floor_that_only_orders_candidate_sets_is_no_gate() -> None:
+    slot = table(0.9).with_columns(protocol=pl.lit("of_20"), metric=pl.lit("mrr_of_20"))
+    verdict = judge({"sft": table(0.30)}, champion=None, floors={**FLOORS, "slot": slot}, resamples=1000)
+    assert [gate.name for gate in verdict.gates] == ["better than floor popularity"]
+
+
 def test_test_rows_decide_nothing() -> None:
     first = judge({"dmpo": table(0.36, test=0.0)}, champion=table(0.30, test=0.9), floors=FLOORS, resamples=1000)
     second = judge({"dmpo": table(0.36, test=0.9)}, champion=table(0.30, test=0.0), floors=FLOORS, resamples=1000)
