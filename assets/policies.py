@@ -217,12 +217,12 @@ def run_tracked(
     run = {"mlflow_run_id": live.tracked.run_id, "mlflow_url": live.tracked.url, "train_seconds": seconds}
     (spec.output / "run.json").write_text(json.dumps(run), encoding="utf-8")
     selected = f"validation/{experiment.budget.select_by}"
-    best = max(value for step, value in follower.curves[selected] if step > 0)
+    kept = follower.kept[experiment.budget.select_by]
     losses = [value for _, value in follower.curves["train/loss"]]
     checks = [Check("loss_is_finite", all(map(math.isfinite, losses)), {"points": len(losses)})]
     if isinstance(experiment, PreferenceExperiment):  # measured before its first step too
         start = follower.curves[selected][0][1]
-        checks.append(Check("improves_on_its_start", best > start, {"start": start, "best": best}, blocks=False))
+        checks.append(Check("improves_on_its_start", kept > start, {"start": start, "kept": kept}, blocks=False))
     return Content(
         metadata={
             "mlflow_run": dg.MetadataValue.url(live.tracked.url),
@@ -230,7 +230,8 @@ def run_tracked(
             "resumed_from_step": follower.resumed_from_step,
             "first_loss": losses[0],
             "last_loss": losses[-1],
-            f"best_validation_{experiment.budget.select_by}": best,
+            f"kept_validation_{experiment.budget.select_by}": kept,
+            "kept_step": int(follower.kept["selected_step"]),
             "curves": dg.MetadataValue.md(curves_plot(follower.curves)),
         },
         checks=checks,

@@ -1,15 +1,22 @@
 """What happens while something takes long: telemetry of a training command, and a sign of life of everything else."""
 
+import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
 
 from assets.ports import LiveRun, Telemetry
+
+TELEMETRY = "telemetry.jsonl"
+DRAWN = ("train", "validation", "diagnostic")
+"""Kinds of telemetry lines that are points of curves."""
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+"""`<kind>/<metric>` → (optimizer step, value), by step."""
 
 EVERY_S = 5.0
 """Least time between two progress lines: each costs an event in Dagster's store."""
@@ -32,15 +39,19 @@ class Follower:
         self.said_at = -EVERY_S
         self.resumed_from_step = 0
         """Where the command went on from; 0 when it began at the beginning."""
+        self.kept: Mapping[str, float] = {}
+        """What the command says at its end of the weights that it kept: validation metrics, `selected_step`."""
 
     def __call__(self, event: Telemetry) -> None:
         """Takes one telemetry line."""
-        if event.kind in ("train", "validation", "diagnostic"):
-            named = {f"{event.kind}/{name}": value for name, value in event.metrics.items()}
+        if event.kind in DRAWN:
+            named = _named(event.kind, event.metrics)
             for name, value in named.items():
                 self.curves[name].append((event.step, value))
             if self.live is not None:
                 self.live.log(named, event.step)
+        if event.kind == "end":
+            self.kept = event.metrics
         if "resumed_from_step" in event.metrics:
             self._resumed(int(event.metrics["resumed_from_step"]))
         elif event.kind == "validation":
@@ -58,6 +69,21 @@ class Follower:
     def _say(self, text: str) -> None:
         self.said_at = time.monotonic()
         self.log(f"{self.what}: {text}")
+
+
+def read_curves(path: Path) -> Curves:
+    """The curves of a training that has ended, from its telemetry file."""
+    curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for line in path.read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] in DRAWN:
+            for name, value in _named(event["kind"], event["metrics"]).items():
+                curves[name].append((event["step"], value))
+    return dict(curves)
+
+
+def _named(kind: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f"{kind}/{name}": value for name, value in metrics.items()}
 
 
 def _progress(event: Telemetry) -> str:

@@ -424,6 +424,8 @@ class Budget(Frozen):
     """How often the validation rows are ranked during training, evenly spaced; the last one is at the last step."""
     select_by: SelectionMetric = "ndcg_at_10_full"
     """The validation metric whose best value decides which weights are kept."""
+    keep: Literal["best", "last"] = "best"
+    """Weights of the best validation, or of the last step: for a study of whether training makes a policy worse."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many validations without improvement; never, when absent."""
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from signal import SIGTERM
 from typing import Protocol
 
@@ -75,14 +75,14 @@ class Criterion(Protocol):
 class Diverged(FloatingPointError):
     """A loss or gradient is NaN or infinite. The weights that were best so far are back in the policy."""
 
-    def __init__(self, message: str, best: "Best | None") -> None:
+    def __init__(self, message: str, best: "Kept | None") -> None:
         super().__init__(message)
         self.best = best
 
 
 @dataclass(frozen=True)
-class Best:
-    """The weights to keep."""
+class Kept:
+    """Weights of one step, and what the validation rows say of them."""
 
     value: float
     step: int
@@ -104,13 +104,13 @@ def fit(
     measure_start: bool,
     workers: Workers | None = None,
     checkpoints: Checkpoints | None = None,
-) -> Best:
-    """Trains the policy and leaves in it the weights that were best on the validation rows.
+) -> Kept:
+    """Trains the policy and leaves in it the weights that the budget keeps: best on the validation rows, or the last.
 
     Args:
         policy: trained in place.
         train: the rows to learn from; every step takes whole windows.
-        validation: rows whose targets are ranked over the full catalogue, to choose the weights.
+        validation: rows whose targets are ranked over the full catalogue, to choose the weights or to watch them.
         criterion: losses of rows.
         optimizer, budget, seed: of the experiment.
         compute: how a step is cut to fit; its loss does not depend on that.
@@ -140,9 +140,9 @@ def fit(
     training.prepare()
     training.resume()
     with StopRequest() as stop:
-        best = training.run(stop)
-    policy.restore(best.weights)
-    return best
+        kept = training.run(stop)
+    policy.restore(kept.weights)
+    return kept
 
 
 def fit_and_save(
@@ -165,13 +165,13 @@ def fit_and_save(
     if spec.checkpoints is not None:
         checkpoints = Checkpoints(spec.checkpoints, made_from=made_from(spec), made_by=made_by(device, workers.size))
 
-    def save(name: str, best: Best) -> None:
+    def save(name: str, kept: Kept) -> None:
         if workers.is_main:
-            save_policy(spec.output / name, policy, card.selected(best.value, best.step))
+            save_policy(spec.output / name, policy, card.selected(kept.value, kept.step))
         workers.wait()
 
     try:
-        best = fit(
+        kept = fit(
             policy,
             train,
             validation,
@@ -189,9 +189,9 @@ def fit_and_save(
         if error.best is not None:
             save("last_good_policy", error.best)
         raise
-    save("policy", best)
+    save("policy", kept)
     workers.close()
-    return {**best.metrics, "selected_step": best.step}
+    return {**kept.metrics, "selected_step": kept.step}
 
 
 @dataclass
@@ -215,7 +215,9 @@ class _Training:
     """Optimizer steps."""
     validated: int = -1
     """The last step after which the validation rows were ranked."""
-    best: Best | None = None
+    measured: dict[str, float] = field(default_factory=dict[str, float])
+    """Metrics of that validation."""
+    best: Kept | None = None
     stale: int = 0
     """Validations since the best one."""
 
@@ -239,7 +241,7 @@ class _Training:
         self.weights = [weight for group in self.stepper.param_groups for weight in group["params"]]
         self.meter = _Meter()
 
-    def run(self, stop: StopRequest) -> Best:
+    def run(self, stop: StopRequest) -> Kept:
         """To the last step, to the end of patience, or to a signal."""
         self.telemetry.start_clock(self.done)
         self.meter.start()
@@ -249,7 +251,7 @@ class _Training:
                     self.validate()
             is_out_of_patience = self.budget.patience is not None and self.stale >= self.budget.patience
             if self.best is not None and (self.done == self.total or is_out_of_patience):
-                return self.best
+                return self.best if self.budget.keep == "best" else self.at_hand()
             is_due, is_stopped = self.step(stop)
             if is_due or is_stopped:
                 with self.meter.paused():
@@ -290,7 +292,7 @@ class _Training:
             metrics = _measure(self.policy, self.validation, self.workers)
         except FloatingPointError as error:
             raise self.diverged(f"{error} At the validation after step {self.done} of {self.total}.") from error
-        self.validated = self.done
+        self.validated, self.measured = self.done, metrics
         self.telemetry.write("validation", metrics)
         if probed := self.criterion.probed(self.policy):
             self.telemetry.write("diagnostic", probed)
@@ -298,10 +300,14 @@ class _Training:
             return
         value = metrics[self.budget.select_by]
         if self.best is None or value > self.best.value:
-            self.best, self.stale = Best(value, self.done, metrics, self.policy.snapshot()), 0
+            self.best, self.stale = self.at_hand(), 0
             self.telemetry.write("checkpoint", {f"best_{self.budget.select_by}": value})
         else:
             self.stale += 1
+
+    def at_hand(self) -> Kept:
+        """The weights as they are, just measured."""
+        return Kept(self.measured[self.budget.select_by], self.done, self.measured, self.policy.snapshot())
 
     def is_due(self) -> bool:
         """Whether the last checkpoint is old enough for the next."""
@@ -347,7 +353,7 @@ class _Training:
         restore_optimizer(self.stepper, weights, found.tensors["optimizer"])
         self.done, self.validated, self.stale = found.card.step, state["validated"], state["stale"]
         if state["best"] is not None:
-            self.best = Best(**state["best"], weights=found.tensors["best"])
+            self.best = Kept(**state["best"], weights=found.tensors["best"])
         self.meter.losses, self.meter.rows = list(state["loss_sums"]), state["loss_rows"]
         self.telemetry.repeat(found.telemetry)
         self.telemetry.at(self.done, self.steps[self.done - 1][0])

@@ -13,7 +13,7 @@ from torch import Tensor
 from training import loop
 from training.backbones import scratch_model
 from training.config import AdamW, Budget, ComputeConfig, Lion, ScratchBackbone
-from training.loop import Best, Diverged, fit, learning_rate
+from training.loop import Diverged, Kept, fit, learning_rate
 from training.policy import Policy
 from training.representations.items import ItemVocabulary
 from training.sft import NextItem
@@ -43,7 +43,7 @@ class Setting:
         *,
         measure_start: bool = False,
         optimizer: AdamW | Lion = ADAMW,
-    ) -> Best:
+    ) -> Kept:
         with Telemetry(self.output / "telemetry.jsonl") as telemetry:
             return fit(
                 self.policy,
@@ -106,6 +106,32 @@ def test_the_weights_of_the_best_validation_are_kept(setting: Setting, monkeypat
     kept = setting.policy.snapshot()
     assert all(torch.equal(kept[name], seen[2][name]) for name in kept)  # of two equal ones the earlier
     assert any(not torch.equal(kept[name], seen[3][name]) for name in kept)
+
+
+def test_the_weights_of_the_last_step_are_kept_where_the_budget_says_so(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.9, 0.5, 0.4, 0.2])
+    monkeypatch.setattr(loop, "_measure", lambda *_: {"ndcg_at_10_full": next(values)})
+    last = setting.fit(budget=BUDGET.model_copy(update={"keep": "last"}))
+    assert last.value == 0.2
+    kept = setting.policy.snapshot()
+    assert all(torch.equal(kept[name], last.weights[name]) for name in kept)
+    other = Setting.__new__(Setting)
+    other.__dict__ |= setting.__dict__
+    other.policy = Policy(scratch_model(BACKBONE, ItemVocabulary(30).n_tokens, seed=0), ItemVocabulary(30), 16)
+    values = iter([0.1, 0.2, 0.3, 0.4])  # the best is the last
+    best = other.fit()
+    assert best.step == last.step
+    assert all(torch.equal(best.weights[name], last.weights[name]) for name in kept)
+
+
+def test_patience_counts_from_the_best_and_the_last_weights_are_those_it_ended_at(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.3, 0.2, 0.25])
+    monkeypatch.setattr(loop, "_measure", lambda *_: {"ndcg_at_10_full": next(values)})
+    assert setting.fit(budget=BUDGET.model_copy(update={"patience": 2, "keep": "last"})).value == 0.25
 
 
 def test_lion_moves_every_weight_by_the_learning_rate(setting: Setting) -> None:

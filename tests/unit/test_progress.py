@@ -1,11 +1,16 @@
 """Nobody should wonder whether a long step still runs."""
 
+import json
 import time
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from assets.progress import heartbeat
+from assets.ports import Telemetry
+from assets.progress import Follower, heartbeat, read_curves
 
 
 def test_a_long_step_says_how_long_it_takes_and_what_it_wrote_and_stops_when_it_ends(tmp_path: Path) -> None:
@@ -25,3 +30,23 @@ def test_a_short_step_says_nothing_and_an_error_passes_through(tmp_path: Path) -
     with pytest.raises(KeyError), heartbeat(said.append, "reading", tmp_path):
         raise KeyError
     assert said == []
+
+
+def test_curves_are_read_back_as_they_were_followed(tmp_path: Path) -> None:
+    events = [
+        Telemetry(0, 0.0, "validation", {"ndcg_at_10_full": 0.1}),
+        Telemetry(1, 0.1, "train", {"loss": 0.7}),
+        Telemetry(2, 0.2, "progress", {"steps_done": 2}),
+        Telemetry(2, 0.2, "diagnostic", {"saturation": 0.5}),
+        Telemetry(4, 0.4, "train", {"loss": 0.6}),
+        Telemetry(4, 0.4, "end", {"ndcg_at_10_full": 0.1, "selected_step": 0, "success": 1}),
+    ]
+    context = SimpleNamespace(log=SimpleNamespace(info=lambda _: None))
+    follower = Follower(cast(Any, context), "sft")
+    for event in events:
+        follower(event)
+    path = tmp_path / "telemetry.jsonl"
+    path.write_text("".join(json.dumps(asdict(event)) + "\n" for event in events), encoding="utf-8")
+    assert read_curves(path) == follower.curves
+    assert follower.curves["train/loss"] == [(1, 0.7), (4, 0.6)]
+    assert follower.kept["selected_step"] == 0

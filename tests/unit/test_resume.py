@@ -122,6 +122,20 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
     assert curves(resumed) == curves(whole)
 
 
+def test_the_last_weights_are_kept_after_an_interruption_too(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = {**SFT, "budget": {**SFT["budget"], "keep": "last"}, "optimizer": {"kind": "adamw", "lr": 0.3}}
+    whole = trainings.run(sft, checkpoints=None, experiment=experiment)
+    trainings.killed(monkeypatch, 14, experiment=experiment)
+    resumed = trainings.run(sft, experiment=experiment)
+    assert weights(resumed) == weights(whole)
+    card = json.loads((resumed / "policy" / "policy.json").read_text())
+    assert card["selection"]["step"] == 15
+    best = trainings.run(sft, checkpoints=None, experiment={**experiment, "budget": SFT["budget"]})
+    assert weights(best) != weights(whole)
+
+
 def test_it_says_from_which_step_it_goes_on(
     trainings: Trainings,
     telemetry_lines: Callable[[Path], list[dict[str, Any]]],
