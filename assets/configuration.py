@@ -1,6 +1,10 @@
-"""Reads `datasets/*.yaml` and `experiments/*.yaml`; a mistake is one line: file, line, key and what is accepted."""
+"""Reads `datasets/*.yaml`, `experiments/*.yaml` and `studies/*.yaml`.
+
+A mistake is one line: file, line, key and what is accepted.
+"""
 
 import difflib
+import functools
 import math
 import os
 import re
@@ -11,6 +15,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from assets.datasets import DatasetConfig
+from assets.grids import Grid, Place, Point, Study, grid, mistakes
 from training.config import EXPERIMENT, Experiment, PreferenceExperiment, SftExperiment, identity
 
 _TAGGED_BY = ("kind", "baseline")
@@ -23,7 +28,7 @@ class ConfigurationError(ValueError):
 
 
 def project_folder() -> Path:
-    """The folder that holds `datasets/` and `experiments/`: `BORDERLINE_PROJECT`, or the checkout this file is in."""
+    """The folder of `datasets/`, `experiments/`, `studies/`: `BORDERLINE_PROJECT`, or the checkout this file is in."""
     return Path(os.environ.get("BORDERLINE_PROJECT") or Path(__file__).parent.parent).resolve()
 
 
@@ -43,6 +48,21 @@ def dataset_keys() -> list[str]:
 def experiment_keys() -> list[str]:
     """The keys of all experiments, sorted."""
     return _keys("experiments")
+
+
+def study_keys() -> list[str]:
+    """The keys of all studies, sorted."""
+    return _keys("studies")
+
+
+def study_of(experiment: str) -> str | None:
+    """The study that an experiment belongs to, which is what stands before the first dot of its name; or none.
+
+    It belongs to one too when the file of that study is gone.
+    """
+    study, dot, _ = experiment.partition(".")
+    files = experiment_keys()
+    return study if dot and experiment not in files and study not in files else None
 
 
 def default_experiments() -> list[str]:
@@ -71,18 +91,57 @@ def load_dataset(key: str) -> DatasetConfig:
     return _load("datasets", "data set", key, TypeAdapter(DatasetConfig))
 
 
+def load_study(key: str) -> Grid:
+    """The study whose file is `studies/<key>.yaml`, every experiment of which has been read.
+
+    Raises:
+        ConfigurationError: no such file, or something wrong in it or in one of its experiments.
+    """
+    found, lines = _load_grid(key)
+    for experiment in found.points:
+        _checked(experiment, _experiment_of(found, lines, key, experiment))
+    return found
+
+
+def _load_grid(key: str) -> tuple[Grid, dict[Place, int]]:
+    if "." in key or key in experiment_keys():
+        raise ConfigurationError(
+            f"{_path('studies', key)}: the name of a study must have no dot and be no experiment's. Rename the file."
+        )
+    study: Study = _load("studies", "study", key, TypeAdapter(Study))
+    _, lines = read_yaml(_path("studies", key))
+    found = [(lines.get(place, 1), said) for place, said in mistakes(key, study)]
+    if found:
+        raise ConfigurationError("; ".join(f"{_path('studies', key)}:{line}: {said}" for line, said in found))
+    return grid(key, study), lines
+
+
+def source_of(key: str) -> str:
+    """The file in which an experiment is written, for messages."""
+    study = study_of(key)
+    return f"{_path('experiments', key)}" if study is None else f"{_path('studies', study)} ({key})"
+
+
 def load_experiment(key: str) -> Experiment:
-    """The experiment whose file is `experiments/<key>.yaml`; what it starts from exists and is an `sft` experiment.
+    """The experiment whose file is `experiments/<key>.yaml`, or that one of a study.
+
+    What it starts from exists and is an `sft` experiment.
 
     Raises:
         ConfigurationError: no such file, or something wrong in it.
     """
-    experiment: Experiment = _load("experiments", "experiment", key, EXPERIMENT)
+    study = study_of(key)
+    if study is None or study not in study_keys():
+        return _checked(key, _load("experiments", "experiment", key, EXPERIMENT))
+    return _checked(key, _experiment_of(*_load_grid(study), study, key))
+
+
+def _checked(key: str, experiment: Experiment) -> Experiment:
     if isinstance(experiment, PreferenceExperiment):
         if experiment.start_from not in experiment_keys() or _kind(experiment.start_from) != "sft":
             starts = [name for name in experiment_keys() if _kind(name) == "sft"]
             raise ConfigurationError(
-                f"{_path('experiments', key)}: start_from must be an experiment of kind sft, got "
+                f"{source_of(key)}: start_from must be an experiment of kind sft, got "
                 f"'{experiment.start_from}'. Accepted: {', '.join(starts) or 'none yet; add one to experiments/'}."
             )
         _refuse_short_pool(key, experiment, load_start(experiment))
@@ -90,8 +149,32 @@ def load_experiment(key: str) -> Experiment:
         try:
             experiment.backbone.require_pinned()
         except ValueError as error:
-            raise ConfigurationError(f"{_path('experiments', key)}: {error}") from error
+            raise ConfigurationError(f"{source_of(key)}: {error}") from error
     return experiment
+
+
+def _experiment_of(found: Grid, lines: dict[Place, int], study: str, key: str) -> Experiment:
+    path = _path("studies", study)
+    if key not in found.points:
+        meant = _did_you_mean(key, list(found.points))
+        raise ConfigurationError(f"{path} makes no experiment '{key}'.{meant} It makes {len(found.points)}.")
+    point = found.points[key]
+    try:
+        return EXPERIMENT.validate_python(point.settings)
+    except ValidationError as error:
+        at = _lines_of(point, lines)
+        problems = [_problem(problem, Experiment, at) for problem in error.errors(include_url=False)]
+        raise ConfigurationError("; ".join(f"{path}:{line}: {key}: {text}" for line, text in problems)) from error
+
+
+def _lines_of(point: Point, lines: dict[Place, int]) -> dict[Place, int]:
+    """The line of every key of an experiment: where the last layer that sets it stands in the study's file."""
+    found: dict[Place, int] = {}
+    for layer in point.layers:
+        for place, line in lines.items():
+            if place[: len(layer)] == layer and (len(place) > len(layer) or not found):
+                found[place[len(layer) :]] = line
+    return found
 
 
 def _refuse_short_pool(key: str, experiment: PreferenceExperiment, start: SftExperiment) -> None:
@@ -103,7 +186,7 @@ def _refuse_short_pool(key: str, experiment: PreferenceExperiment, start: SftExp
     for kind, asked, held in (("hard", hard, pool.hard), ("uniform", uniform[negatives.miner], pool.uniform)):
         if asked > held:
             raise ConfigurationError(
-                f"{_path('experiments', key)}: negatives must ask for at most the {held} {kind} negatives the pool "
+                f"{source_of(key)}: negatives must ask for at most the {held} {kind} negatives the pool "
                 f"of {experiment.start_from} holds, got {asked}. Lower n, or raise pool.{kind} in "
                 f"experiments/{experiment.start_from}.yaml."
             )
@@ -128,15 +211,13 @@ def definition(key: str) -> str:
     return identity(experiment, exclude={"pool"})  # which says nothing of an sft policy, only of what it mines
 
 
-def read_yaml(path: Path) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+def read_yaml(path: Path) -> tuple[Any, dict[Place, int]]:
     """The value in a YAML file, and the line of every key in it.
 
     A key written twice is refused: YAML itself would keep the last one and say nothing.
     """
-    lines: dict[tuple[str | int, ...], int] = {}
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        return _construct(node, (), lines, path), lines
+        return _parsed(path, path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: must be UTF-8 text, byte {error.start} is not. Save it as UTF-8.") from error
     except OSError as error:
@@ -152,7 +233,14 @@ def read_yaml(path: Path) -> tuple[Any, dict[tuple[str | int, ...], int]]:
         ) from error
 
 
-def _construct(node: Any, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], path: Path) -> Any:
+@functools.lru_cache(maxsize=256)
+def _parsed(path: Path, text: str) -> tuple[Any, dict[Place, int]]:
+    """Kept for the next time: a study reads the same few files for each of its experiments."""
+    lines: dict[Place, int] = {}
+    return _construct(yaml.compose(text, Loader=yaml.SafeLoader), (), lines, path), lines
+
+
+def _construct(node: Any, at: Place, lines: dict[Place, int], path: Path) -> Any:
     if node is None:
         return None
     lines.setdefault(at, node.start_mark.line + 1)
@@ -176,7 +264,7 @@ def _construct(node: Any, at: tuple[str | int, ...], lines: dict[tuple[str | int
 
 
 def misnamed_files(folder: str) -> list[str]:
-    """Files of `datasets/` or `experiments/` that look like one and are none: `Pop.yaml`, `dmpo.yml`."""
+    """Files of `datasets/`, `experiments/` or `studies/` that look like one and are none: `Pop.yaml`, `dmpo.yml`."""
     files = [path for path in (project_folder() / folder).glob("*") if path.suffix.lower() in (".yaml", ".yml")]
     return sorted(path.name for path in files if path.suffix != ".yaml" or not KEY.fullmatch(path.stem))
 
@@ -211,12 +299,12 @@ def _load(folder: str, what: str, key: str, model: TypeAdapter[Any]) -> Any:
     try:
         return model.validate_python(value)
     except ValidationError as error:
-        root = DatasetConfig if folder == "datasets" else Experiment
+        root = {"datasets": DatasetConfig, "experiments": Experiment, "studies": Study}[folder]
         problems = [_problem(problem, root, lines) for problem in error.errors(include_url=False)]
         raise ConfigurationError("; ".join(f"{path}:{line}: {text}" for line, text in problems)) from error
 
 
-def _problem(problem: Any, root: Any, lines: dict[tuple[str | int, ...], int]) -> tuple[int, str]:
+def _problem(problem: Any, root: Any, lines: dict[Place, int]) -> tuple[int, str]:
     """Line and sentence of one pydantic error, whose location also holds the tags of unions, no keys of the file."""
     keys: list[str | int] = []
     members = _members(root)
@@ -238,7 +326,7 @@ def _problem(problem: Any, root: Any, lines: dict[tuple[str | int, ...], int]) -
         return line, f"'{name}' is missing."
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         tagged_by = problem["ctx"]["discriminator"].strip("'")
-        accepted = [str(tag) for member in members for tag in _tags(member, tagged_by)]
+        accepted = list(dict.fromkeys(str(tag) for member in members for tag in _tags(member, tagged_by)))
         if kind == "union_tag_not_found":
             return line, f"'{name}' must say its {tagged_by}. Accepted: {', '.join(accepted)}."
         tag = str(problem["ctx"]["tag"])

@@ -11,7 +11,7 @@ import polars as pl
 from assets.acceptance import accepted_in, leak_tags
 from assets.configuration import definition, load_experiment
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of
-from assets.policies import flatten
+from assets.policies import flatten, study_tags
 from assets.ports import Lake, Tracker, Version, partition_text
 from assets.predictions import POLICY_OF
 from assets.publication import Content, Inputs, check_specs, publish
@@ -125,6 +125,7 @@ def _summarise(
         experiment = load_experiment(keys.experiment)
         params = flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset})
         tags = {"kind": experiment.kind, "seed": str(experiment.seed), "dagster.partition": partition_text(keys)}
+        tags |= study_tags(keys.experiment, context.run.tags)
         with tracker.tracked(keys.dataset, keys.experiment, params=params, tags=tags) as live:
             run = live.tracked
     seconds = {"train_seconds": float(trained[1]["train_seconds"])} if trained else _baseline_seconds(lake, keys)

@@ -12,10 +12,10 @@ import dagster as dg
 
 from assets.acceptance import accepted_in, leak_tags
 from assets.attempts import next_attempt, remove_attempts
-from assets.configuration import load_experiment, raw_folder
+from assets.configuration import load_experiment, raw_folder, source_of, study_of
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.plots import curves_plot
-from assets.ports import Lake, Launcher, Tracker, partition_text
+from assets.ports import PARENT_RUN_TAG, Lake, Launcher, Tracker, partition_text
 from assets.progress import Follower
 from assets.publication import Check, Content, Inputs, check_specs, publish
 from training.config import (
@@ -150,7 +150,7 @@ def code_table(keys: Keys, experiment: SftExperiment) -> Path | None:
     path = raw_folder(keys.dataset) / experiment.representation.table
     if not path.is_file():
         raise dg.Failure(
-            f"experiments/{keys.experiment}.yaml needs the code table {experiment.representation.table} of "
+            f"{source_of(keys.experiment)} needs the code table {experiment.representation.table} of "
             f"{keys.dataset}, but {path} does not exist. Put it there, or name another in representation.table.",
             allow_retries=False,
         )
@@ -168,7 +168,7 @@ def load_preference(asset: str, keys: Keys) -> PreferenceExperiment:
 def wrong_kind(asset: str, keys: Keys, wanted: str, got: str) -> dg.Failure:
     """The refusal of a partition whose experiment is of another kind."""
     return dg.Failure(
-        f"{asset} holds experiments of kind {wanted}, but experiments/{keys.experiment}.yaml is of kind {got}. "
+        f"{asset} holds experiments of kind {wanted}, but {source_of(keys.experiment)} is of kind {got}. "
         f"Launch the job `train` for {partition_text(keys)}: it picks the right assets.",
         allow_retries=False,
     )
@@ -204,6 +204,7 @@ def run_tracked(
         "dagster.partition": partition_text(keys),
         **{f"input.{version.asset}": version.data_version for version in inputs.versions},
         **leak_tags(accepted_in(inputs.versions)),
+        **study_tags(keys.experiment, context.run.tags),
     }
     params = flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset, "device": spec.compute.device})
     started = time.monotonic()
@@ -236,6 +237,14 @@ def run_tracked(
         },
         checks=checks,
     )
+
+
+def study_tags(experiment: str, run_tags: Mapping[str, str]) -> dict[str, str]:
+    """What a tracked run says of the study that it belongs to, so that it stands under the study's own run."""
+    study, parent = study_of(experiment), run_tags.get(PARENT_RUN_TAG)
+    if study is None or parent is None:
+        return {}
+    return {"study": study, "mlflow.parentRunId": parent}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

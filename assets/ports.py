@@ -130,6 +130,9 @@ class Launcher(Protocol):
         ...
 
 
+PARENT_RUN_TAG = "mlflow/parent_run_id"
+"""Run tag: the tracked run under which the runs of this one stand."""
+
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -177,6 +180,12 @@ class Tracker(Protocol):
         self, dataset: str, experiment: str, *, params: Mapping[str, str], tags: Mapping[str, str]
     ) -> AbstractContextManager["LiveRun"]:
         """A run that ends FINISHED, FAILED or KILLED however the block ends, with every metric logged so far."""
+        ...
+
+    def study(self, dataset: str, study: str, question: str) -> AbstractContextManager[TrackedRun]:
+        """The run above those of a study's experiments: the one of before if there is one, so that a study that goes on
+        stays one. Ends FINISHED, FAILED or KILLED however the block ends.
+        """
         ...
 
     def find(self, run_id: str) -> TrackedRun | None:

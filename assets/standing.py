@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from assets.configuration import ConfigurationError, definition, experiment_keys, load_experiment
+from assets.configuration import ConfigurationError, definition, experiment_keys, load_experiment, study_keys, study_of
 from assets.ports import Lake, Partition, Version, partition_text
 from training.config import BaselineExperiment, PreferenceExperiment
 
@@ -34,10 +34,10 @@ def standing(lake: Lake, dataset: str) -> Standing:
     starts: dict[str, str] = {}
     floors: list[str] = []
     for partition in lake.partitions("metrics"):
-        if partition[0] != dataset:
+        if partition[0] != dataset or study_of(partition[1]) is not None:  # a study has a report of its own
             continue
         experiment = partition[1]
-        changed = _what_changed(lake, lake.require("metrics", partition))
+        changed = what_changed(lake, lake.require("metrics", partition))
         if changed is not None:
             left_out[experiment] = changed
             continue
@@ -59,16 +59,19 @@ def standing(lake: Lake, dataset: str) -> Standing:
     )
 
 
-def _what_changed(lake: Lake, metrics: Version) -> str | None:
+def what_changed(lake: Lake, metrics: Version) -> str | None:
+    """What has changed since these metrics were measured, in the files or in any table above; None: nothing has."""
     experiment = metrics.partition[1]
-    if experiment not in experiment_keys():
-        return f"experiments/{experiment}.yaml is gone"
+    study = study_of(experiment)
+    file = f"experiments/{experiment}.yaml" if study is None else f"studies/{study}.yaml"
+    if (experiment if study is None else study) not in (experiment_keys() if study is None else study_keys()):
+        return f"{file} is gone"
     try:
         now = definition(experiment)
     except ConfigurationError:
-        return f"experiments/{experiment}.yaml, or that of its start, is wrong now"
+        return f"{file}, or that of its start, is wrong now"
     if metrics.manifest["metadata"].get("definition", {}).get("value") != now:
-        return f"experiments/{experiment}.yaml, or that of its start, has changed since it was measured"
+        return f"{file}, or that of its start, has changed since it was measured"
     queue, seen = [metrics], {(metrics.asset, metrics.partition)}
     while queue:
         for entry in queue.pop().manifest["inputs"]:

@@ -1,6 +1,7 @@
 """`borderline`: the same graph as in the Dagster UI, without a browser.
 
 borderline run --dataset demo --experiments sft,dmpo-k15     materialise what is missing, print the leaderboard
+borderline study collapse --dataset demo                     every experiment of a study, and one report
 borderline ingest --dataset demo                             raw files to clean tables and candidate sets, no training
 borderline leaderboard --dataset demo --format json          the last leaderboard
 borderline evaluate FILE --dataset demo                      predictions of any model, beside the leaderboard
@@ -36,6 +37,7 @@ from assets.configuration import (
     default_experiments,
     load_dataset,
     load_experiment,
+    load_study,
     raw_folder,
 )
 from orchestration.compute import compute_from_environment
@@ -95,10 +97,7 @@ def run(
     load_dataset(dataset)
     for name in names:
         load_experiment(name)
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigurationError(f"--device must be auto, cpu or cuda, got '{device}'.")
-    os.environ["BORDERLINE_DEVICE"] = device
-    compute_from_environment()
+    _choose_device(device)
     check_raw_files(dataset)
     started = time.monotonic()
     with _instance() as instance:
@@ -110,6 +109,13 @@ def run(
     typer.echo(
         f"\n{time.monotonic() - started:.0f} s. Runs, tables and models to click through: borderline ui (make ui)"
     )
+
+
+def _choose_device(device: str) -> None:
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigurationError(f"--device must be auto, cpu or cuda, got '{device}'.")
+    os.environ["BORDERLINE_DEVICE"] = device
+    compute_from_environment()
 
 
 @app.command()
@@ -132,6 +138,47 @@ def ingest(
         pipeline.ingest(dataset)
         typer.echo("\n" + "\n".join(ingested(pipeline.lake, dataset)))
     typer.echo(f"\n{time.monotonic() - started:.0f} s. The tables to click through: borderline ui (make ui)")
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="A file in studies/, without .yaml.")],
+    dataset: Dataset,
+    seeds: Annotated[str, typer.Option(help="Some of the study's seeds, separated by commas.")] = "",
+    only: Annotated[
+        list[str] | None, typer.Option("--only", "-o", help="AXIS=LABEL,LABEL: run no others. Once for each axis.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compute again what is unchanged.")] = False,
+    accept_leaks: Annotated[
+        bool, typer.Option("--accept-leaks", help="Run on tables that leak their answers; marks every number.")
+    ] = False,
+    device: Annotated[str, typer.Option(envvar="BORDERLINE_DEVICE", help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Run every experiment of a study and print its report. What is finished is reused: run it again to go on."""
+    from orchestration.studies import wanted
+
+    asked = dict(_axis(text) for text in [*(only or []), *([f"seed={seeds}"] if seeds else [])])
+    wanted(load_study(name), name, asked)
+    load_dataset(dataset)
+    _choose_device(device)
+    check_raw_files(dataset)
+    started = time.monotonic()
+    with _instance() as instance:
+        from orchestration.pipeline import Pipeline
+
+        pipeline = Pipeline(instance, force=force, accept_leaks=accept_leaks)
+        pipeline.study(name, dataset, only=asked)
+        report = pipeline.lake.require("study_reports", (dataset, name))
+    typer.echo()
+    typer.echo(report.path("report.md").read_text(encoding="utf-8").rstrip())
+    typer.echo(f"\n{time.monotonic() - started:.0f} s. The report with its figures: {report.folder}")
+
+
+def _axis(text: str) -> tuple[str, list[str]]:
+    axis, is_given, labels = text.partition("=")
+    if not is_given:
+        raise ConfigurationError(f"--only must be AXIS=LABEL,LABEL, got '{text}'. Write: --only negatives=k1,k15")
+    return axis.strip(), [label.strip() for label in labels.split(",") if label.strip()]
 
 
 @app.command()

@@ -17,10 +17,11 @@ from assets import (
     reference,
     registry,
     splits,
+    studies,
 )
 from orchestration import settings
 from orchestration.console import console
-from orchestration.jobs import LAYERS, retrain, train
+from orchestration.jobs import LAYERS, retrain, study, train
 from orchestration.resources.launcher import SubprocessLauncher
 from orchestration.resources.storage import LakeStorage
 from orchestration.resources.tracking import MlflowTracker
@@ -42,6 +43,7 @@ ASSET_MODULES = [
     leaderboard,
     registry,
     promotion,
+    studies,
 ]
 
 
@@ -55,7 +57,7 @@ def build_definitions(**overrides: object) -> dg.Definitions:
     }
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
-        jobs=[*LAYERS, train, retrain],
+        jobs=[*LAYERS, train, retrain, study],
         schedules=retraining_schedules(),
         sensors=[yaml_files_become_partitions],
         resources={**resources, **overrides},

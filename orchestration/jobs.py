@@ -59,6 +59,13 @@ promote = dg.define_asset_job(
 )
 
 
+report = dg.define_asset_job(
+    "report",
+    selection=dg.AssetSelection.assets("study_reports"),
+    description="The report of a study on one data set, about the experiments that are measured.",
+)
+
+
 class RetrainConfig(dg.Config):
     """What to walk the whole way for."""
 
@@ -90,6 +97,29 @@ def walk_dataset(context: dg.OpExecutionContext, config: RetrainConfig) -> None:
     pipeline.run(config.dataset, list(config.experiments) or default_experiments())
 
 
+class StudyConfig(dg.Config):
+    """What to study."""
+
+    study: str
+    """A file in studies/."""
+    dataset: str
+    """A file in datasets/."""
+    only: dict[str, list[str]] = Field(default_factory=dict)
+    """Axis → labels, where not all are wanted: {"seed": ["0"]}."""
+    accept_leaks: bool = False
+    """Whether to run on tables that leak their answers; every number from them is marked. The run tag does the same."""
+
+
+@dg.op(description="Walks every experiment of a study; what is finished is reused.")
+def walk_study(context: dg.OpExecutionContext, config: StudyConfig) -> None:
+    """Materialises the experiments of a study and its report; progress goes to this run's log."""
+    from orchestration.pipeline import Pipeline
+
+    accept_leaks = config.accept_leaks or is_accepting(context.run.tags)
+    pipeline = Pipeline(context.instance, parent_run_id=context.run_id, accept_leaks=accept_leaks)
+    pipeline.study(config.study, config.dataset, only=config.only, say=context.log.info)
+
+
 @dg.job(
     partitions_def=BY_EXPERIMENT,
     executor_def=dg.in_process_executor,
@@ -109,4 +139,14 @@ def retrain() -> None:
     walk_dataset()
 
 
-LAYERS = [ingest, train_sft, train_preference, evaluate, register, compare, promote]
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="A study: every experiment of a file in studies/ on one data set, and one report. It goes on where an "
+    "interrupted one stood.",
+)
+def study() -> None:
+    """The job to launch for a study."""
+    walk_study()
+
+
+LAYERS = [ingest, train_sft, train_preference, evaluate, register, compare, promote, report]

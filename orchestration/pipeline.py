@@ -3,7 +3,7 @@
 import fcntl
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ import dagster as dg
 
 from assets.acceptance import ACCEPT_TAG
 from assets.configuration import ConfigurationError, experiment_keys, load_dataset, load_experiment
+from assets.ports import PARENT_RUN_TAG
 from orchestration import settings
 from orchestration.liveness import PROCESS_TAG, end_dead_runs, process_tag
 from orchestration.sensors import new_partitions
@@ -83,7 +84,7 @@ class Pipeline:
         """
         load_dataset(dataset)
         with self._alone_and_tidy():
-            self._layer("ingest", dataset)
+            self.layer("ingest", dataset)
 
     @contextmanager
     def _alone_and_tidy(self) -> Iterator[None]:
@@ -96,17 +97,47 @@ class Pipeline:
             yield
 
     def _run(self, dataset: str, ordered: Sequence[str]) -> None:
-        self._layer("ingest", dataset)
+        self.layer("ingest", dataset)
         for experiment in ordered:
             kind = load_experiment(experiment).kind
             if kind != "baseline":
-                self._layer(f"train_{kind}", dataset, experiment)
-            self._layer("evaluate", dataset, experiment)
+                self.layer(f"train_{kind}", dataset, experiment)
+            self.layer("evaluate", dataset, experiment)
             if kind != "baseline":
-                self._layer("register", dataset, experiment)
-        self._layer("compare", dataset)
+                self.layer("register", dataset, experiment)
+        self.layer("compare", dataset)
         if any(load_experiment(name).kind != "baseline" for name in ordered):
-            self._layer("promote", dataset)
+            self.layer("promote", dataset)
+
+    def study(
+        self,
+        name: str,
+        dataset: str,
+        *,
+        only: Mapping[str, Sequence[str]] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        """From the raw files of `dataset` to the report of the study `name`; what is finished is reused.
+
+        Args:
+            name: a file in studies/.
+            dataset: a file in datasets/.
+            only: axis → labels; the others are not run. All, when absent.
+            say: for progress; a line on stderr, when absent.
+
+        Raises:
+            ConfigurationError: an unknown name or a wrong file, before anything is computed.
+            LayerFailed: a run failed; what was published before it stays.
+        """
+        from orchestration.studies import StudyWalk
+
+        load_dataset(dataset)
+        walk = StudyWalk(self, name, dataset, only or {}, say or self.say)
+        self.tracker.prepare(dataset)
+        with self._alone_and_tidy(), self.tracker.study(dataset, name, walk.grid.study.question) as parent:
+            self.tags |= {"borderline/study": name, PARENT_RUN_TAG: parent.run_id}
+            self.say(f"{name}: MLflow run {parent.url}")
+            walk.run()
 
     def decide(self, dataset: str, tags: Mapping[str, str]) -> None:
         """Runs the promotion of a data set alone, as a person decided.
@@ -119,15 +150,21 @@ class Pipeline:
         self.tracker.prepare(dataset)
         with _alone(settings.home()):
             self.tags |= tags
-            self._layer("promote", dataset)
+            self.layer("promote", dataset)
 
     @staticmethod
     def say(text: str) -> None:
         """A line beside those of the steps, which come through Dagster."""
         print(f"{datetime.now():%H:%M:%S}  {text}", file=sys.stderr, flush=True)
 
-    def _layer(self, job: str, dataset: str, experiment: str | None = None) -> None:
-        key = dataset if experiment is None else dg.MultiPartitionKey({"dataset": dataset, "experiment": experiment})
+    def layer(self, job: str, dataset: str, experiment: str | None = None, *, study: str | None = None) -> None:
+        """Runs one job for a data set, for an experiment on it, or for a study.
+
+        Raises:
+            LayerFailed: the run failed.
+        """
+        further = {name: key for name, key in (("experiment", experiment), ("study", study)) if key is not None}
+        key = dg.MultiPartitionKey({"dataset": dataset, **further}) if further else dataset
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=key,

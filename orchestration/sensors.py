@@ -1,16 +1,18 @@
-"""Keeps the partitions equal to the files in `datasets/` and `experiments/`."""
+"""Keeps the partitions equal to the files in `datasets/`, `experiments/` and `studies/`."""
 
 import dagster as dg
 
-from assets.configuration import dataset_keys, experiment_keys
-from assets.partitions import DATASETS, EXPERIMENTS
+from assets.configuration import dataset_keys, experiment_keys, study_keys
+from assets.partitions import DATASETS, EXPERIMENTS, STUDIES
+
+FILES = {DATASETS: dataset_keys, EXPERIMENTS: experiment_keys, STUDIES: study_keys}
 
 
 def new_partitions(instance: dg.DagsterInstance) -> dict[str, list[str]]:
     """Keys whose file exists but whose partition does not, by dimension."""
     return {
-        definition.name: [key for key in keys if not instance.has_dynamic_partition(definition.name, key)]
-        for definition, keys in ((DATASETS, dataset_keys()), (EXPERIMENTS, experiment_keys()))
+        definition.name: [key for key in keys() if not instance.has_dynamic_partition(definition.name, key)]
+        for definition, keys in FILES.items()
         if definition.name
     }
 
@@ -18,14 +20,14 @@ def new_partitions(instance: dg.DagsterInstance) -> dict[str, list[str]]:
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="A new YAML in datasets/ or experiments/ becomes a partition within half a minute.",
+    description="A new YAML in datasets/, experiments/ or studies/ becomes a partition within half a minute.",
 )
 def yaml_files_become_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Adds a partition for each new file."""
     new = new_partitions(context.instance)
     requests = [
         definition.build_add_request(new[definition.name])
-        for definition in (DATASETS, EXPERIMENTS)
+        for definition in FILES
         if definition.name and new[definition.name]
     ]
     if not requests:

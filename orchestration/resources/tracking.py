@@ -60,6 +60,25 @@ class MlflowTracker(dg.ConfigurableResource):
             finally:
                 client.set_terminated(run.info.run_id, status)
 
+    @contextmanager
+    def study(self, dataset: str, study: str, question: str) -> Iterator[TrackedRun]:
+        """See `assets.ports.Tracker`."""
+        client, experiment_id = self._client(), self._experiment_id(dataset)
+        found = client.search_runs([experiment_id], f"tags.kind = 'study' AND tags.study = '{study}'", max_results=1)
+        tags = {"kind": "study", "study": study, "dataset": dataset, "mlflow.note.content": question}
+        run = found[0] if found else client.create_run(experiment_id, run_name=study, tags=tags)
+        run_id = run.info.run_id
+        client.update_run(run_id, status="RUNNING")
+        status: RunStatus = "KILLED"
+        try:
+            yield TrackedRun(run_id, self._run_url(experiment_id, run_id))
+            status = "FINISHED"
+        except Exception:
+            status = "FAILED"
+            raise
+        finally:
+            client.set_terminated(run_id, status)
+
     def prepare(self, dataset: str) -> None:
         """Creates the experiment of a data set, unless it is there: what is wrong with the store shows before any work.
 

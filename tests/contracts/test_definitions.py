@@ -33,6 +33,7 @@ GRAPH = {
     "metrics": {"predictions", "histories", "interactions", "items"},
     "leaderboard": {"metrics", "histories", "candidate_sets"},
     "registered_models": {"sft_policies", "preference_policies", "metrics", "items", "histories", "interactions"},
+    "study_reports": {"metrics", "preference_policies", "sft_policies"},
     "promotion": {"registered_models", "leaderboard", "metrics", "histories", "items", "interactions"},
 }
 
@@ -70,7 +71,7 @@ def test_every_asset_tells_a_stranger_what_it_is(definitions: dg.Definitions) ->
 
 def test_the_jobs_a_person_looks_for_are_there(definitions: dg.Definitions) -> None:
     jobs = {job.name: job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert {"ingest", "train", "evaluate", "retrain", "compare", "promote", "register"} <= set(jobs)
+    assert {"ingest", "train", "evaluate", "retrain", "compare", "promote", "register", "study", "report"} <= set(jobs)
     assert all(job.description for job in jobs.values())
 
 

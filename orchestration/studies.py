@@ -1,0 +1,147 @@
+"""Walks a study: what all its experiments share once, then each in turn, those that decide what is selected first."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from assets.configuration import ConfigurationError, load_experiment, load_study
+from assets.grids import Grid, Point
+from assets.partitions import EXPERIMENTS
+from assets.studies import choice
+from orchestration.pipeline import LayerFailed, LayerInterrupted, LayerRefused, Pipeline
+from training.config import PreferenceExperiment
+
+Only = Mapping[str, Sequence[str]]
+"""Axis → labels that are wanted; axes that are not named are wanted whole."""
+
+
+def wanted(grid: Grid, name: str, only: Only) -> Callable[[Point], bool]:
+    """Whether a point is wanted.
+
+    Raises:
+        ConfigurationError: no such axis, or no such label of it.
+    """
+    axes = grid.axes()
+    for axis, labels in only.items():
+        if axis not in axes:
+            raise ConfigurationError(
+                f"'{axis}' must be an axis of the study {name}, which it is not. Accepted: {', '.join(axes)}."
+            )
+        unknown = [label for label in labels if label not in axes[axis]]
+        if unknown or not labels:
+            raise ConfigurationError(
+                f"'{', '.join(unknown)}' must be labels of the axis {axis} of the study {name}. "
+                f"Accepted: {', '.join(axes[axis])}."
+            )
+    return lambda point: all(point.labels[axis] in labels for axis, labels in only.items())
+
+
+class StudyWalk:
+    """One walk of a study on one data set; experiments that are finished are reused."""
+
+    def __init__(self, pipeline: Pipeline, name: str, dataset: str, only: Only, say: Callable[[str], None]) -> None:
+        self.pipeline, self.name, self.dataset, self.say = pipeline, name, dataset, say
+        self.grid = load_study(name)
+        self.is_wanted = wanted(self.grid, name, only)
+        self.groups = [
+            group
+            for group in self.grid.groups()
+            if any(self.is_wanted(point) for point in self.grid.asked(group.candidates))
+        ]
+        self.winners: list[Point] | None = None
+        """One of each group; None while they are not known."""
+        self.done: dict[str, bool] = {}
+        """Key of each experiment that was walked, and whether anything had to be computed."""
+        self.failed: dict[str, str] = {}
+        self.seconds: list[float] = []
+        """Of those that were computed."""
+
+    def run(self) -> None:
+        """From the raw files to the report.
+
+        Raises:
+            LayerFailed: an experiment failed; the others are there, and so is the report, which names it.
+        """
+        pipeline = self.pipeline
+        pipeline.layer("ingest", self.dataset)
+        for start in self._starts():
+            pipeline.layer("train_sft", self.dataset, start)
+            pipeline.layer("evaluate", self.dataset, start)
+        self._walk(point for group in self.groups for point in group.candidates)
+        self.winners = self._winners()
+        self._walk(point for point in self.grid.asked(self.winners) if self.is_wanted(point))
+        pipeline.layer("report", self.dataset, study=self.name)
+        if self.failed:
+            first, said = next(iter(self.failed.items()))
+            others = f" ({len(self.failed) - 1} others failed too)" if len(self.failed) > 1 else ""
+            raise LayerFailed(f"{first} failed{others}; the report is about the rest. {said}")
+
+    def _starts(self) -> list[str]:
+        experiments = [load_experiment(key) for key in self.grid.points]
+        return list(dict.fromkeys(e.start_from for e in experiments if isinstance(e, PreferenceExperiment)))
+
+    def _winners(self) -> list[Point]:
+        winners: list[Point] = []
+        for group in self.groups:
+            made = choice(self.pipeline.lake, self.dataset, self.grid, group)
+            if made.winner is None:
+                continue
+            winners.append(made.winner)
+            axis = self.grid.study.select.axis if self.grid.study.select else ""
+            of = ", ".join(group.labels.values()) or "all"
+            numbers = ", ".join(
+                f"{p.labels[axis]} {made.values[p.key]:.4f}" for p in group.candidates if p.key in made.values
+            )
+            self.say(f"{self.name}: {axis} of {of} is {made.winner.labels[axis]} (validation: {numbers})")
+        return winners
+
+    def _walk(self, points: Iterable[Point]) -> None:
+        for point in points:
+            if point.key in self.done or point.key in self.failed:
+                continue
+            self._say_progress(point)
+            try:
+                self._experiment(point)
+            except (LayerInterrupted, LayerRefused):
+                raise
+            except LayerFailed as failure:  # a rate at which it diverges, say: the others have something to tell
+                self.failed[point.key] = str(failure)
+                self.say(f"{point.key} failed, the study goes on: {failure}")
+
+    def _experiment(self, point: Point) -> None:
+        pipeline, keys = self.pipeline, (self.dataset, point.key)
+        pipeline.instance.add_dynamic_partitions(str(EXPERIMENTS.name), [point.key])
+        kind, before, started = load_experiment(point.key).kind, self._version(point), time.monotonic()
+        if kind != "baseline":
+            pipeline.layer(f"train_{kind}", *keys)
+        pipeline.layer("evaluate", *keys)
+        self.done[point.key] = self._version(point) != before
+        if self.done[point.key]:
+            self.seconds.append(time.monotonic() - started)
+
+    def _version(self, point: Point) -> str | None:
+        version = self.pipeline.lake.current("metrics", (self.dataset, point.key))
+        return None if version is None else version.folder.name
+
+    def _say_progress(self, point: Point) -> None:
+        ahead = self._ahead()
+        place = len(self.done) + len(self.failed) + 1
+        text = f"{self.name}: experiment {place} of {place - 1 + len(ahead)} ({point.key})"
+        if self.seconds:
+            each = sum(self.seconds) / len(self.seconds)
+            left = each * sum(self._version(point) is None for point in ahead)
+            text += f": {each:.0f} s each, about {_duration(left)} left"
+        self.say(text)
+
+    def _ahead(self) -> list[Point]:
+        """Points still to be walked; where nothing is selected yet, the first candidate stands for the winner."""
+        candidates = [point for group in self.groups for point in group.candidates]
+        winners = [group.candidates[0] for group in self.groups] if self.winners is None else self.winners
+        asked = [point for point in self.grid.asked(winners) if self.is_wanted(point)]
+        every = {point.key: point for point in (*candidates, *asked)}
+        return [point for key, point in every.items() if key not in self.done and key not in self.failed]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
