@@ -97,15 +97,15 @@ class Grid:
             found.append(Group(own, tuple(p for p in self.points.values() if _has(p.labels, {**place, **own}))))
         return found
 
-    def asked(self, winners: Sequence[Point]) -> list[Point]:
-        """The points that the study is about, given the candidate that won in each group.
+    def asked(self, selected: Sequence[Point]) -> list[Point]:
+        """The points that the study is about, given the candidate that is best in each group.
 
-        A group without a winner has no points yet.
+        A group without one has no points yet.
         """
         select = self.study.select
         if select is None:
             return list(self.points.values())
-        wanted = [{axis: winner.labels[axis] for axis in (*select.once_per, select.axis)} for winner in winners]
+        wanted = [{axis: point.labels[axis] for axis in (*select.once_per, select.axis)} for point in selected]
         return [point for point in self.points.values() if any(_has(point.labels, labels) for labels in wanted)]
 
     def shown(self, point: Point) -> dict[str, str]:

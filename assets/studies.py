@@ -30,7 +30,7 @@ class Choice:
     """Key of each measured candidate → its mean on validation."""
 
     @property
-    def winner(self) -> Point | None:
+    def best(self) -> Point | None:
         """The best candidate, the first of equal ones; None while none is measured."""
         measured = [point for point in self.group.candidates if point.key in self.values]
         return max(measured, key=lambda point: self.values[point.key], default=None)
@@ -50,7 +50,7 @@ class Progress:
 def progress(lake: Lake, dataset: str, grid: Grid) -> Progress:
     """What the lake holds of a study on one data set."""
     choices = [choice(lake, dataset, grid, group) for group in grid.groups()]
-    asked = grid.asked([made.winner for made in choices if made.winner is not None])
+    asked = grid.asked([made.best for made in choices if made.best is not None])
     return Progress(choices, asked, [point for point in asked if _metrics_of(lake, dataset, point) is not None])
 
 

@@ -47,7 +47,7 @@ class StudyWalk:
             for group in self.grid.groups()
             if any(self.is_wanted(point) for point in self.grid.asked(group.candidates))
         ]
-        self.winners: list[Point] | None = None
+        self.selected: list[Point] | None = None
         """One of each group; None while they are not known."""
         self.done: dict[str, bool] = {}
         """Key of each experiment that was walked, and whether anything had to be computed."""
@@ -67,8 +67,8 @@ class StudyWalk:
             pipeline.layer("train_sft", self.dataset, start)
             pipeline.layer("evaluate", self.dataset, start)
         self._walk(point for group in self.groups for point in group.candidates)
-        self.winners = self._winners()
-        self._walk(point for point in self.grid.asked(self.winners) if self.is_wanted(point))
+        self.selected = self._selected()
+        self._walk(point for point in self.grid.asked(self.selected) if self.is_wanted(point))
         pipeline.layer("report", self.dataset, study=self.name)
         if self.failed:
             first, said = next(iter(self.failed.items()))
@@ -79,20 +79,20 @@ class StudyWalk:
         experiments = [load_experiment(key) for key in self.grid.points]
         return list(dict.fromkeys(e.start_from for e in experiments if isinstance(e, PreferenceExperiment)))
 
-    def _winners(self) -> list[Point]:
-        winners: list[Point] = []
+    def _selected(self) -> list[Point]:
+        selected: list[Point] = []
         for group in self.groups:
             made = choice(self.pipeline.lake, self.dataset, self.grid, group)
-            if made.winner is None:
+            if made.best is None:
                 continue
-            winners.append(made.winner)
+            selected.append(made.best)
             axis = self.grid.study.select.axis if self.grid.study.select else ""
             of = ", ".join(group.labels.values()) or "all"
             numbers = ", ".join(
                 f"{p.labels[axis]} {made.values[p.key]:.4f}" for p in group.candidates if p.key in made.values
             )
-            self.say(f"{self.name}: {axis} of {of} is {made.winner.labels[axis]} (validation: {numbers})")
-        return winners
+            self.say(f"{self.name}: {axis} of {of} is {made.best.labels[axis]} (validation: {numbers})")
+        return selected
 
     def _walk(self, points: Iterable[Point]) -> None:
         for point in points:
@@ -133,10 +133,10 @@ class StudyWalk:
         self.say(text)
 
     def _ahead(self) -> list[Point]:
-        """Points still to be walked; where nothing is selected yet, the first candidate stands for the winner."""
+        """Points still to be walked; where nothing is selected yet, the first candidate stands for the best one."""
         candidates = [point for group in self.groups for point in group.candidates]
-        winners = [group.candidates[0] for group in self.groups] if self.winners is None else self.winners
-        asked = [point for point in self.grid.asked(winners) if self.is_wanted(point)]
+        selected = [group.candidates[0] for group in self.groups] if self.selected is None else self.selected
+        asked = [point for point in self.grid.asked(selected) if self.is_wanted(point)]
         every = {point.key: point for point in (*candidates, *asked)}
         return [point for key, point in every.items() if key not in self.done and key not in self.failed]
 

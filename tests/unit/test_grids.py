@@ -87,7 +87,7 @@ def test_seeds_come_last_so_that_what_is_there_early_is_a_whole_grid(project: Pa
     assert seeds == sorted(seeds)
 
 
-def test_what_is_selected_is_asked_about_with_the_winner_of_its_group_alone(project: Path) -> None:
+def test_what_is_selected_is_asked_about_with_the_best_of_its_group_alone(project: Path) -> None:
     write(project, GOOD)
     grid = load_study("mine")
     dmpo, sdpo = grid.groups()
