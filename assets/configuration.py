@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from assets.datasets import DatasetConfig
 from assets.grids import Grid, Place, Point, Study, grid, mistakes
-from training.config import EXPERIMENT, Experiment, PreferenceExperiment, SftExperiment, identity
+from training.config import EXPERIMENT, Experiment, Negatives, Pool, PreferenceExperiment, SftExperiment, identity
 
 _TAGGED_BY = ("kind", "baseline")
 """Fields by which the members of a union are told apart."""
@@ -178,18 +178,35 @@ def _lines_of(point: Point, lines: dict[Place, int]) -> dict[Place, int]:
 
 
 def _refuse_short_pool(key: str, experiment: PreferenceExperiment, start: SftExperiment) -> None:
-    negatives, pool = experiment.negatives, start.pool
-    hard = {"hardest": negatives.n, "uniform": 0, "mixed": math.ceil(negatives.n * negatives.hard_share)}[
-        negatives.miner
-    ]
-    uniform = {"hardest": 0, "uniform": negatives.n, "mixed": math.ceil(negatives.n * (1 - negatives.hard_share))}
-    for kind, asked, held in (("hard", hard, pool.hard), ("uniform", uniform[negatives.miner], pool.uniform)):
-        if asked > held:
-            raise ConfigurationError(
-                f"{source_of(key)}: negatives must ask for at most the {held} {kind} negatives the pool "
-                f"of {experiment.start_from} holds, got {asked}. Lower n, or raise pool.{kind} in "
-                f"experiments/{experiment.start_from}.yaml."
-            )
+    """Refuses an experiment whose negatives a full pool could leave short, whatever `min_rank` passes over."""
+    pool, start_from = start.pool, experiment.start_from
+    for kind, (used, passed_over) in _asked_of(experiment.negatives, pool).items():
+        held = pool.size if kind == "boundary" else getattr(pool, kind)
+        if used == 0 or used + passed_over <= held:
+            continue
+        guard = f", {passed_over} of them to be passed over by min_rank" if passed_over else ""
+        fields = "one of its parts" if kind == "boundary" else f"pool.{kind}"
+        raise ConfigurationError(
+            f"{source_of(key)}: negatives must ask for at most the {held} {kind} negatives the pool of "
+            f"{start_from} holds, got {used + passed_over}{guard}. Lower n, or raise {fields} in "
+            f"experiments/{start_from}.yaml."
+        )
+
+
+def _asked_of(negatives: Negatives, pool: Pool) -> dict[str, tuple[int, int]]:
+    """By kind, how many negatives of a full pool are used, and how many at most `min_rank` passes over."""
+    n, share, passed_over = negatives.n, negatives.hard_share, negatives.min_rank - 1
+    in_uniform = max(0, passed_over - pool.hard)  # which rank behind the hard ones
+    match negatives.miner:
+        case "mixed":
+            hard, uniform = math.ceil(n * share), math.ceil(n * (1 - share))
+            return {"hard": (hard, passed_over), "uniform": (uniform, in_uniform)}
+        case "hardest":
+            return {"hard": (n, passed_over)}
+        case "uniform":
+            return {"uniform": (n, in_uniform)}
+        case "popularity" | "in_batch" | "boundary":
+            return {negatives.miner: (n, passed_over)}
 
 
 def load_start(experiment: PreferenceExperiment) -> SftExperiment:

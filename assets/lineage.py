@@ -51,13 +51,16 @@ LINEAGE: dict[str, dict[str, tuple[str, ...]]] = {
         "margin": ("histories.history", "histories.target", "items.item_id"),
         "on_boundary": ("histories.history", "histories.target", "items.item_id"),
         "miner": (),
+        "place": ("histories.history", "interactions.item_id", "items.item_id"),
         "round": (),
         "policy": (),
     },
     "preference_rows": {
         "row_id": ("histories.row_id",),
         "chosen": ("histories.target",),
-        "rejected": ("mined_negatives.item_id", "mined_negatives.miner", "mined_negatives.rank"),
+        "rejected": tuple(
+            f"mined_negatives.{column}" for column in ("item_id", "miner", "rank", "place", "on_boundary")
+        ),
     },
     "reference_logps": {
         "row_id": ("preference_rows.row_id",),

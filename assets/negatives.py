@@ -57,14 +57,13 @@ def mined_negatives(
         table = pl.read_parquet(spec.output / "mined_negatives.parquet")
         rows = inputs["histories"].table(["row_id", "user_id", "split", "target"])
         found = no_train_item_among_negatives(table, rows, inputs["interactions"].table())
-        hard = table.filter(pl.col("miner") == "hardest")
+        medians = table.group_by("miner").agg(pl.col("margin").median()).sort("miner")
         metadata = {
             "rows": table["row_id"].n_unique(),
             "pool_per_row": table.height / max(1, table["row_id"].n_unique()),
             "boundary_share": number(table["on_boundary"].cast(pl.Float64).mean()),
             "violation_share": number((table["margin"] <= 0).cast(pl.Float64).mean()),
-            "margin_median_hardest": number(hard["margin"].median()),
-            "margin_median_uniform": number(table.filter(pl.col("miner") == "uniform")["margin"].median()),
+            **{f"margin_median_{miner}": number(margin) for miner, margin in medians.iter_rows()},
             "policy": keys.experiment,
             "round": 0,
         }

@@ -12,7 +12,7 @@ import polars as pl
 
 UTC = pl.Datetime("us", "UTC")
 SPLITS = ("train", "validation", "test")
-MINERS = ("hardest", "uniform")
+MINERS = ("hardest", "in_batch", "popularity", "uniform")
 INT32_MAX = 2**31 - 1
 CHUNK_ROWS = 1_000_000
 """Rows of a table that are validated together."""
@@ -513,7 +513,7 @@ _TABLES = (
     _table(
         "mined_negatives",
         "The pool of negatives of each train row, scored by one policy and shared by every experiment that starts "
-        "from it. Ordered by row, miner (hardest first), then rank or draw.",
+        "from it. Ordered by row, miner, then place. An item is there once for each miner that found it.",
         (
             ROW_ID,
             ITEM_ID,
@@ -527,11 +527,12 @@ _TABLES = (
             Column("margin", pl.Float32(), "Log-probability of the chosen item minus this one's, in nats."),
             Column("on_boundary", pl.Boolean(), "Whether it lies on the policy's decision boundary."),
             Column("miner", pl.String(), "What put it into the pool.", accepted=MINERS),
+            Column("place", pl.Int32(), "1 is the first its miner found: by rank, or as drawn.", minimum=1),
             Column("round", pl.Int32(), "Mining round; 0 is mined by the starting policy.", minimum=0),
             _text("policy", "The policy that scored it."),
         ),
-        unique=(("row_id", "item_id"),),
-        sorted_by=("row_id", "miner"),
+        unique=(("row_id", "miner", "item_id"),),
+        sorted_by=("row_id", "miner", "place"),
     ),
     _table(
         "preference_rows",

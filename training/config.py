@@ -431,17 +431,28 @@ class Budget(Frozen):
 
 
 class Pool(Frozen):
-    """How many negatives of each row the starting policy mines, shared by every experiment that starts from it."""
+    """How many negatives of each row a policy mines, by miner; shared by every experiment that starts from it."""
 
     hard: int = Field(default=20, ge=0)
     """The policy's highest-ranked items that the user did not touch in train."""
     uniform: int = Field(default=20, ge=0)
     """Items drawn uniformly from the rest of the catalogue."""
+    popularity: int = Field(default=0, ge=0)
+    """Items drawn in proportion to their train interactions, from all that the user did not touch in train."""
+    in_batch: int = Field(default=0, ge=0)
+    """Targets of other rows of a random batch, untouched by the user in train: what sharing a batch would give."""
+    batch: int = Field(default=1024, ge=2)
+    """Train rows of such a batch, at most; fixed in the table, however a training cuts its own."""
     scored: int | None = Field(default=None, ge=1)
     """Items drawn uniformly for each row, among which the hardest are looked for; the whole catalogue, when absent.
 
     With one token an item, the catalogue costs nothing; with several, each row would cost a walk through all of it.
     """
+
+    @property
+    def size(self) -> int:
+        """Negatives of a row, over all miners."""
+        return self.hard + self.uniform + self.popularity + self.in_batch
 
     @model_validator(mode="after")
     def _is_scored(self) -> "Pool":
@@ -451,8 +462,10 @@ class Pool(Frozen):
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> "Pool":
-        if self.hard + self.uniform == 0:
-            raise ValueError("hard + uniform must be at least 1, got 0. Ask for some negatives of either kind.")
+        if self.size == 0:
+            raise ValueError(
+                "hard + uniform + popularity + in_batch must be at least 1, got 0. Ask for some negatives of any kind."
+            )
         return self
 
 
@@ -460,9 +473,12 @@ class Negatives(Frozen):
     """Which negatives of the shared pool a preference experiment trains on."""
 
     n: int = Field(default=15, ge=1)
-    miner: Literal["mixed", "hardest", "uniform"] = "mixed"
+    miner: Literal["mixed", "hardest", "boundary", "uniform", "popularity", "in_batch"] = "mixed"
+    """`mixed`: hard and uniform ones. `boundary`: those on the mining policy's decision boundary, by any miner."""
     hard_share: float = Field(default=0.5, ge=0, le=1)
     """Share of hard negatives under `mixed`; the others are uniform."""
+    min_rank: int = Field(default=1, ge=1)
+    """Passes over what the mining policy ranks before this: what it ranks first is often what the user takes next."""
     rounds: Literal[1] = 1
 
 

@@ -20,7 +20,9 @@ from training.telemetry import Telemetry
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    from jaxtyping import Bool, Float, Int
 
+    from training.negatives.drawn import BlindMiners
     from training.policy import Policy
     from training.tables import Ragged
     from training.windows import Windows
@@ -41,14 +43,17 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
 
     from training.checkpoint import load_policy
     from training.device import prepare_device
+    from training.negatives.drawn import Batches, BlindMiners
     from training.policy import fit_context
-    from training.tables import publish, publish_file, read_rows, read_touched, staging_path
+    from training.tables import publish, publish_file, read_popularity, read_rows, read_touched, staging_path
     from training.windows import find_windows
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
     n_items = policy.catalogue_of(spec.items)
     rows, _ = fit_context(read_rows(spec.histories, "train", n_items), policy.vocabulary, policy.context)
     touched = read_touched(spec.interactions, int(rows.user_id.max(initial=-1)) + 1, n_items)
+    batches = Batches.of(rows.row_id, rows.target, spec.pool.batch, spec.seed)
+    blind = BlindMiners(spec.pool, spec.seed, read_popularity(spec.interactions, n_items), batches)
     windows = find_windows(rows)
     folder = (spec.shards or spec.output / "shards") / _fingerprint(spec)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +74,7 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
                     policy,
                     windows.take(np.arange(start, end)),
                     touched,
+                    blind,
                     spec,
                     lambda n, done=done: telemetry.progress("rows", done + n, len(rows)),
                 ),
@@ -102,15 +108,19 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
 
 
 def _mined(
-    policy: "Policy", windows: "Windows", touched: "Ragged", spec: MineSpec, progress: Callable[[int], None]
+    policy: "Policy",
+    windows: "Windows",
+    touched: "Ragged",
+    blind: "BlindMiners",
+    spec: MineSpec,
+    progress: Callable[[int], None],
 ) -> "pa.Table":
     """The pools of the rows of some windows, in the order of the rows."""
     import numpy as np
     import pyarrow as pa
-    import torch
 
-    from training.negatives.pool import ABSENT, mine_pool, mine_sample, sample_of
-    from training.objectives.boundary import select_boundary
+    from training.negatives.drawn import ABSENT
+    from training.negatives.pool import MINERS, mine_pool, mine_sample, sample_of
     from training.scoring import catalogue_scores, item_scores
 
     rows, n_items, index, parts, done = windows.rows, policy.vocabulary.n_items, [], [], 0
@@ -122,53 +132,71 @@ def _mined(
         found[np.arange(len(row)), rows.target[row]] = True
         return found
 
-    def target_and_sample(row: np.ndarray) -> np.ndarray:
+    def items_to_score(row: np.ndarray) -> np.ndarray:
+        """The target, the sample, and what is drawn without scores."""
         assert spec.pool.scored is not None
-        sample = sample_of(is_touched(row), rows.row_id[row], spec.pool.scored, spec.seed)
-        return np.concatenate([rows.target[row, None], np.where(sample == ABSENT, rows.target[row, None], sample)], 1)
+        excluded, row_id, target = is_touched(row), rows.row_id[row], rows.target[row, None]
+        sample = sample_of(excluded, row_id, spec.pool.scored, spec.seed)
+        items = np.concatenate([target, sample, blind.draw(excluded, row_id)], axis=1)
+        return np.where(items == ABSENT, target, items)
 
     whole = spec.pool.scored is None
-    for row, logps in catalogue_scores(policy, windows) if whole else item_scores(policy, windows, target_and_sample):
+    for row, logps in catalogue_scores(policy, windows) if whole else item_scores(policy, windows, items_to_score):
         scores = logps.cpu().numpy()
         if whole:
-            mined = mine_pool(scores, is_touched(row), rows.row_id[row], spec.pool, spec.seed)
+            excluded, row_id = is_touched(row), rows.row_id[row]
+            mined = mine_pool(scores, excluded, row_id, spec.pool, spec.seed, blind.draw(excluded, row_id))
             logp = np.take_along_axis(scores, np.maximum(mined.items, 0), axis=1)
             chosen = scores[np.arange(len(row)), rows.target[row]]
         else:
-            mined, logp = mine_sample(target_and_sample(row)[:, 1:], scores[:, 1:], rows.target[row], spec.pool)
+            mined, logp = mine_sample(items_to_score(row)[:, 1:], scores[:, 1:], rows.target[row], spec.pool, n_items)
             chosen = scores[:, 0]
-        on_boundary = select_boundary(
-            torch.from_numpy(chosen),
-            torch.from_numpy(logp),
-            torch.from_numpy(mined.items != ABSENT),
-            clusters=CLUSTERS,
-        ).numpy()
-        is_hardest = np.broadcast_to(np.arange(mined.items.shape[1]) < mined.n_hardest, mined.items.shape)
+        shape = mined.items.shape
+        miner, place = (np.broadcast_to(column, shape) for column in (mined.miner, mined.place))
         index.append(row)
-        parts.append((mined.items, logp, mined.rank, chosen[:, None] - logp, on_boundary, is_hardest))
+        on_boundary = _on_boundary(chosen, logp, mined.items)
+        parts.append((mined.items, logp, mined.rank, chosen[:, None] - logp, on_boundary, miner, place))
         done += len(row)
         progress(done)
     row = np.concatenate(index)
     order = np.argsort(row, kind="stable")
-    items, logp, rank, margin, on_boundary, is_hardest = (
-        np.concatenate(column)[order] for column in zip(*parts, strict=True)
-    )
+    items, *columns = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
     is_mined = items != ABSENT
-    miner = (~is_hardest[is_mined]).astype(np.int8)
+    logp, rank, margin, on_boundary, miner, place = (column[is_mined] for column in columns)
     return pa.table(
         [
             np.repeat(rows.row_id[row[order]], is_mined.sum(axis=1)).astype(np.int32),
             items[is_mined].astype(np.int32),
-            logp[is_mined],
-            rank[is_mined].astype(np.int32),
-            margin[is_mined],
-            on_boundary[is_mined],
-            pa.DictionaryArray.from_arrays(miner, ["hardest", "uniform"]).cast(pa.string()),
-            np.full(is_mined.sum(), spec.round, dtype=np.int32),
-            pa.repeat(spec.policy_name, int(is_mined.sum())),
+            logp,
+            rank.astype(np.int32),
+            margin,
+            on_boundary,
+            pa.DictionaryArray.from_arrays(miner, list(MINERS)).cast(pa.string()),
+            place,
+            np.full(len(logp), spec.round, dtype=np.int32),
+            pa.repeat(spec.policy_name, len(logp)),
         ],
         schema=_schema(),
     )
+
+
+def _on_boundary(
+    chosen: "Float[np.ndarray, ' r']", logp: "Float[np.ndarray, 'r n']", items: "Int[np.ndarray, 'r n']"
+) -> "Bool[np.ndarray, 'r n']":
+    """Which negatives lie on the boundary; one that several miners found weighs once in the clusters."""
+    import numpy as np
+    import torch
+
+    from training.negatives.drawn import ABSENT, is_repeat
+    from training.objectives.boundary import select_boundary
+
+    is_mined = items != ABSENT
+    is_first = is_mined & ~is_repeat(items)
+    found = select_boundary(
+        torch.from_numpy(chosen), torch.from_numpy(logp), torch.from_numpy(is_first), clusters=CLUSTERS
+    ).numpy()
+    lowest = np.where(found, logp, np.inf).min(axis=1, initial=np.inf)
+    return is_mined & (logp >= lowest[:, None])
 
 
 def _schema() -> "pa.Schema":
@@ -183,6 +211,7 @@ def _schema() -> "pa.Schema":
             "margin": pa.float32(),
             "on_boundary": pa.bool_(),
             "miner": pa.string(),
+            "place": pa.int32(),
             "round": pa.int32(),
             "policy": pa.string(),
         }
@@ -194,7 +223,8 @@ def _counts(table: "pa.Table", spec: MineSpec, n_items: int) -> "np.ndarray":
     import numpy as np
 
     _, per_row = np.unique(table["row_id"].to_numpy(), return_counts=True)
-    wanted = min(spec.pool.hard, n_items) + min(spec.pool.uniform, n_items)
+    pool = spec.pool
+    wanted = sum(min(n, n_items) for n in (pool.hard, pool.in_batch, pool.popularity, pool.uniform))
     margin = table["margin"].to_numpy()
     return np.array(
         [

@@ -182,12 +182,16 @@ def read_rows(path: Path, split: str, n_items: int) -> Rows:
     return rows
 
 
+def read_popularity(path: Path, n_items: int) -> Int[np.ndarray, " i"]:
+    """Train interactions of each item; other splits are not read."""
+    table = pq.read_table(path, columns=["item_id"], filters=[("split", "=", "train")])
+    return np.bincount(_catalogue_items(table, path, n_items), minlength=n_items)
+
+
 def read_touched(path: Path, n_users: int, n_items: int) -> Ragged:
     """For each user_id, the items in the user's train interactions, sorted; other splits are not read."""
     table = pq.read_table(path, columns=["user_id", "item_id"], filters=[("split", "=", "train")])
-    user_id, item_id = _integers(table, "user_id", path), _integers(table, "item_id", path)
-    if _outside(item_id, n_items).any():
-        raise ValueError(f"item_id in {path} must be 0 .. {n_items - 1}. Rebuild `interactions` and `items` together.")
+    user_id, item_id = _integers(table, "user_id", path), _catalogue_items(table, path, n_items)
     n_users = max(n_users, int(user_id.max(initial=-1)) + 1)
     pairs = np.unique(user_id.astype(np.int64) * n_items + item_id)
     counts = np.bincount(pairs // n_items, minlength=n_users)
@@ -329,6 +333,13 @@ def _integers(table: pa.Table, name: str, path: Path) -> np.ndarray:
             "Rebuild that table."
         )
     return column.to_numpy()
+
+
+def _catalogue_items(table: pa.Table, path: Path, n_items: int) -> np.ndarray:
+    item_id = _integers(table, "item_id", path)
+    if _outside(item_id, n_items).any():
+        raise ValueError(f"item_id in {path} must be 0 .. {n_items - 1}. Rebuild `interactions` and `items` together.")
+    return item_id
 
 
 def _lists(table: pa.Table, name: str, path: Path) -> Ragged:

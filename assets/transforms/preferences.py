@@ -21,39 +21,40 @@ def choose_negatives(
 ) -> pl.DataFrame:
     """The table `preference_rows`: every train row with up to n negatives of its pool, none twice.
 
-    `hardest` takes the pool's hard negatives by rank, `uniform` its uniform ones in an order that a hash of (seed, row,
-    item) decides. `mixed` interleaves both by systematic sampling: place k is hard when floor(k · hard_share + phase)
-    rises there, with a random phase of the row. So each place is hard with probability hard_share, and n places hold
-    n · hard_share hard ones, rounded up or down.
+    `hardest` takes the pool's hard negatives by rank; `popularity` and `in_batch` take theirs in the order they were
+    drawn; `uniform` its uniform ones in an order that a hash of (seed, row, item) decides; `boundary` those on the
+    mining policy's decision boundary, whichever miner found them, by rank. `mixed` interleaves hard and uniform ones by
+    systematic sampling: place k is hard when floor(k · hard_share + phase) rises there, with a random phase of the row.
+    So each place is hard with probability hard_share, and n places hold n · hard_share hard ones, rounded up or down.
+
+    Before any of that, what ranks before `min_rank` is passed over.
 
     Nested: the choice of n = 1 is the start of the choice of n = 15, so experiments that differ in n alone differ in
-    nothing else. A place whose kind has run out stays empty and is never filled with the other kind, which would change
-    the share; `negatives_missing` counts those.
+    nothing else. A place whose kind has run out stays empty and is never filled with another kind, which would change
+    what is compared; `negatives_missing` counts those.
 
     Args:
         histories: at least row_id, split, target; rows of other splits than train are left out.
-        mined_negatives: row_id, item_id, rank, miner, of one round.
-        negatives: n, miner, hard_share.
+        mined_negatives: row_id, item_id, rank, miner, of one round; place for what was drawn in the batch or by
+            popularity, on_boundary for `boundary`.
+        negatives: n, miner, hard_share, min_rank.
         seed: the experiment's.
     """
     rows = histories.filter(pl.col("split") == "train").select("row_id", "target").sort("row_id")
     row_ids = rows["row_id"].to_numpy()
-    hard = _ordered(mined_negatives.filter(pl.col("miner") == "hardest"), pl.col("rank"))
-    drawn = mined_negatives.filter(pl.col("miner") == "uniform")
-    if negatives.miner == "mixed":  # a uniform draw that is also among the hard ones counts as hard, once
-        drawn = drawn.join(hard, on=["row_id", "item_id"], how="anti")
-    bits = hashes(seed, "uniform negatives", drawn["row_id"].to_numpy(), drawn["item_id"].to_numpy())
-    uniform = _ordered(drawn.with_columns(pl.Series("bits", bits)), pl.col("bits"))
-
-    is_hard = _hard_places(row_ids, negatives, seed)
-    hard_items, has_hard = _places(hard, row_ids, is_hard)
-    uniform_items, has_uniform = _places(uniform, row_ids, ~is_hard)
+    pool = mined_negatives.filter(pl.col("rank") >= negatives.min_rank)
+    if negatives.miner == "mixed":
+        hard, is_hard = _queue(pool, "hardest", seed), _hard_places(row_ids, negatives, seed)
+        # A uniform draw that is also among the hard ones counts as hard, once.
+        uniform = _queue(pool.join(hard, on=["row_id", "item_id"], how="anti"), "uniform", seed)
+        hard_items, has_hard = _places(hard, row_ids, is_hard)
+        uniform_items, has_uniform = _places(uniform, row_ids, ~is_hard)
+        items, has_item = np.where(is_hard, hard_items, uniform_items), has_hard | has_uniform
+    else:
+        every_place = np.ones((len(row_ids), negatives.n), dtype=np.bool_)
+        items, has_item = _places(_queue(pool, negatives.miner, seed), row_ids, every_place)
     return pl.DataFrame(
-        {
-            "row_id": row_ids,
-            "chosen": rows["target"],
-            "rejected": rows_of(np.where(is_hard, hard_items, uniform_items), has_hard | has_uniform),
-        },
+        {"row_id": row_ids, "chosen": rows["target"], "rejected": rows_of(items, has_item)},
         schema_overrides={"row_id": pl.Int32, "chosen": pl.Int32, "rejected": pl.List(pl.Int32)},
     )
 
@@ -82,20 +83,25 @@ def negatives_missing(preference_rows: pl.DataFrame, n: int) -> Shortfall:
     )
 
 
-def _ordered(pool: pl.DataFrame, by: pl.Expr) -> pl.DataFrame:
-    """row_id, item_id of a pool: each item once a row, best first."""
+def _queue(pool: pl.DataFrame, miner: str, seed: int) -> pl.DataFrame:
+    """row_id, item_id of what a miner of `Negatives` takes from a pool: each item once a row, first comes first."""
+    found = pool.filter(pl.col("on_boundary") if miner == "boundary" else pl.col("miner") == miner)
+    if miner == "uniform":
+        bits = hashes(seed, "uniform negatives", found["row_id"].to_numpy(), found["item_id"].to_numpy())
+        found, by = found.with_columns(pl.Series("bits", bits)), "bits"
+    else:
+        by = "rank" if miner in ("hardest", "boundary") else "place"
     return (
-        pool.sort(pl.col("row_id"), by, pl.col("item_id"))
+        found.sort("row_id", by, "item_id")
         .unique(["row_id", "item_id"], keep="first", maintain_order=True)
         .select("row_id", "item_id")
     )
 
 
 def _hard_places(row_ids: NDArray[np.int32], negatives: Negatives, seed: int) -> NDArray[np.bool_]:
-    """Which of the n places of each row hold a hard negative; shape [b, n]."""
-    share = {"hardest": 1.0, "uniform": 0.0, "mixed": negatives.hard_share}[negatives.miner]
+    """Which of the n places of each row hold a hard negative under `mixed`; shape [b, n]."""
     phase = uniforms(seed, "hard places", row_ids)[:, None]
-    counts = np.floor(np.arange(negatives.n + 1) * share + phase).astype(np.int64)
+    counts = np.floor(np.arange(negatives.n + 1) * negatives.hard_share + phase).astype(np.int64)
     return np.diff(counts, axis=1) > 0
 
 

@@ -206,49 +206,59 @@ def test_candidate_sets_do_not_depend_on_the_target(raw: pl.DataFrame, seed: int
         assert sum(a != b for a, b in zip(original, changed, strict=True)) <= 1
 
 
+MINERS = ("hardest", "in_batch", "popularity", "uniform")
+
+
 @st.composite
 def pools(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """histories and mined_negatives with pools of any size, empty ones and items that are in both kinds included."""
+    """histories and mined_negatives with pools of any size, empty ones and items that several miners found included."""
     items = st.lists(st.integers(0, 12), max_size=6, unique=True)
-    rows = draw(st.lists(st.tuples(items, items), min_size=1, max_size=8))
+    rows = draw(st.lists(st.tuples(items, items, items, items), min_size=1, max_size=6))
+    ranks = {item: rank for rank, item in enumerate(draw(st.permutations(range(13))), start=1)}
+    boundary = draw(st.sets(st.integers(0, 12)))
     mined = [
-        (row, item, rank, miner)
+        (row, item, ranks[item], miner, place, item in boundary)
         for row, kinds in enumerate(rows)
-        for miner, kind in zip(("hardest", "uniform"), kinds, strict=True)
-        for rank, item in enumerate(kind, start=1)
+        for miner, kind in zip(MINERS, kinds, strict=True)
+        for place, item in enumerate(kind, start=1)
     ]
-    schema = {"row_id": pl.Int32, "item_id": pl.Int32, "rank": pl.Int32, "miner": pl.String}
+    schema = {"row_id": pl.Int32, "item_id": pl.Int32, "rank": pl.Int32, "miner": pl.String, "place": pl.Int32}
     histories = pl.DataFrame({"row_id": range(len(rows)), "split": "train", "target": 20}).cast({"row_id": pl.Int32})
-    return histories, pl.DataFrame(mined, schema=schema, orient="row")
+    return histories, pl.DataFrame(mined, schema=schema | {"on_boundary": pl.Boolean}, orient="row")
 
 
 @law
 @given(
     tables=pools(),
     n=st.integers(1, 8),
-    miner=st.sampled_from(["hardest", "uniform", "mixed"]),
+    miner=st.sampled_from([*MINERS, "mixed", "boundary"]),
     share=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    min_rank=st.integers(1, 4),
     order=st.randoms(),
 )
 def test_negatives_are_nested_distinct_from_the_pool_and_independent_of_its_order(
-    tables: tuple[pl.DataFrame, pl.DataFrame], n: int, miner: str, share: float, order: object
+    tables: tuple[pl.DataFrame, pl.DataFrame], n: int, miner: str, share: float, min_rank: int, order: object
 ) -> None:
     histories, mined = tables
     shuffled = list(range(mined.height))
     order.shuffle(shuffled)  # type: ignore[attr-defined]
 
     def chosen(pool: pl.DataFrame, n: int) -> list[list[int]]:
-        negatives = Negatives.model_validate({"n": n, "miner": miner, "hard_share": share})
-        return choose_negatives(histories, pool, negatives, 0)["rejected"].to_list()
+        fields = {"n": n, "miner": miner, "hard_share": share, "min_rank": min_rank}
+        return choose_negatives(histories, pool, Negatives.model_validate(fields), 0)["rejected"].to_list()
 
     most = chosen(mined, n + 3)
+    kinds = {"mixed": ("hardest", "uniform"), "boundary": MINERS}.get(miner, (miner,))
     for row, (fewer, more) in enumerate(zip(chosen(mined, n), most, strict=True)):
         assert more[: len(fewer)] == fewer
         assert len(fewer) <= n
         assert len(set(more)) == len(more)
-        kinds = ("hardest",) if miner == "hardest" else ("uniform",) if miner == "uniform" else ("hardest", "uniform")
-        in_pool = mined.filter((pl.col("row_id") == row) & pl.col("miner").is_in(kinds))
+        in_pool = mined.filter((pl.col("row_id") == row) & pl.col("miner").is_in(kinds) & (pl.col("rank") >= min_rank))
+        if miner == "boundary":
+            in_pool = in_pool.filter("on_boundary")
         assert set(more) <= set(in_pool["item_id"])
+        if miner != "mixed":
+            assert len(more) == min(n + 3, in_pool["item_id"].n_unique())  # nothing is left out that could be taken
     assert chosen(mined[shuffled], n + 3) == most
 
 

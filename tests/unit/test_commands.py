@@ -213,11 +213,43 @@ def test_mined_negatives_agree_with_a_look_at_every_row(workshop: Workshop) -> N
     assert any(held_out[train[row["row_id"]]["user_id"]] == row["item_id"] for row in table)  # not kept out either
 
 
-def test_mining_draws_the_same_whatever_chunk_a_row_is_in(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = workshop.sft()
-    whole = workshop.mine(policy, "whole")
+@pytest.mark.parametrize("scored", [{}, {"scored": 12}])
+def test_mining_draws_the_same_whatever_chunk_a_row_is_in(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, scored: dict[str, int]
+) -> None:
+    policy, pool = workshop.sft(), {"hard": 4, "uniform": 4, "popularity": 3, "in_batch": 3, "batch": 16, **scored}
+    whole = workshop.mine(policy, "whole", pool=pool)
     monkeypatch.setattr(mine, "CHUNK_ROWS", 10)
-    assert workshop.mine(policy, "chunks").equals(whole)
+    assert workshop.mine(policy, "chunks", pool=pool).equals(whole)
+
+
+@pytest.mark.parametrize("scored", [{}, {"scored": 12}])
+def test_other_miners_add_to_a_pool_and_change_nothing_in_it(workshop: Workshop, scored: dict[str, int]) -> None:
+    policy, small = workshop.sft(), {"hard": 4, "uniform": 4, **scored}
+    plain = workshop.mine(policy, "plain", pool=small).drop_columns("on_boundary")
+    added = workshop.mine(policy, "more", pool={**small, "popularity": 3, "in_batch": 3, "batch": 16})
+    rows = added.to_pylist()
+    of_old = [row["miner"] in ("hardest", "uniform") for row in rows]
+    assert added.filter(of_old).drop_columns("on_boundary").equals(plain)
+    popularity = np.zeros(1000, dtype=int)
+    touched: dict[int, set[int]] = {}
+    for row in pq.read_table(workshop.tables.interactions).to_pylist():
+        if row["split"] == "train":
+            popularity[row["item_id"]] += 1
+            touched.setdefault(row["user_id"], set()).add(row["item_id"])
+    train = {row["row_id"]: row for row in workshop.tables.rows("train")}
+    targets = {row["target"] for row in train.values()}
+    logp: dict[tuple[int, int], float] = {}
+    for row in rows:
+        assert row["item_id"] not in touched[train[row["row_id"]]["user_id"]]
+        assert popularity[row["item_id"]] > 0 or row["miner"] != "popularity"
+        assert row["item_id"] in targets or row["miner"] != "in_batch"
+        assert row["on_boundary"] or row["margin"] > 0
+        found = logp.setdefault((row["row_id"], row["item_id"]), row["logp"])  # one score, whoever found it
+        assert found == pytest.approx(row["logp"], abs=1e-5)
+    per_miner = {miner: sum(row["miner"] == miner for row in rows) for miner in ("in_batch", "popularity")}
+    assert per_miner["popularity"] == 3 * len(train)
+    assert per_miner["in_batch"] > 2 * len(train)
 
 
 def test_an_interrupted_mining_goes_on_behind_its_last_shard(

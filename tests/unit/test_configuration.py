@@ -46,7 +46,8 @@ def write(project: Path, text: str, key: str = "mine") -> None:
         ("dynamicpo-dmpo", "dynamicpo-dmpoo", 3, "unknown kind 'dynamicpo-dmpoo' of objective. Did you mean"),
         ("lr: 3.0e-4", "lr: fast", 5, "optimizer.lr must be a valid number"),
         ("n: 15", "n: 0", 4, "negatives.n must be greater than or equal to 1, got 0"),
-        ("miner: mixed", "miner: hard", 4, "negatives.miner must be 'mixed', 'hardest' or 'uniform', got 'hard'"),
+        ("miner: mixed", "miner: hard", 4, "negatives.miner must be 'mixed', 'hardest', 'boundary', 'uniform', 'pop"),
+        ("n: 15", "n: 15, min_rank: 0", 4, "negatives.min_rank must be greater than or equal to 1, got 0"),
         ("optimizer: {kind: adamw, lr: 3.0e-4}\n", "", 1, "'optimizer' is missing"),
         ("seed: 0", "seed: 0\nseed: 1", 7, "'seed' stands twice"),
         ("kind: preference", "kind: prefrence", 1, "Did you mean 'preference'? Accepted: sft, preference, baseline"),
@@ -126,6 +127,39 @@ def test_all_means_what_fits_any_data_set(project: Path) -> None:
     assert not {"sft-titles", "sft-semantic-ids", "sdpo-k15-titles"} & set(found)
 
 
+@pytest.mark.parametrize(
+    ("negatives", "said"),
+    [
+        ("{n: 21, miner: hardest}", "the 20 hard negatives the pool of sft holds, got 21. Lower n, or raise pool.hard"),
+        ("{n: 16, miner: hardest, min_rank: 6}", "got 21, 5 of them to be passed over by min_rank. Lower n, or raise"),
+        ("{n: 21, miner: uniform, min_rank: 6}", "the 20 uniform negatives the pool of sft holds, got 21. Lower n"),
+        ("{n: 20, miner: uniform, min_rank: 22}", "got 21, 1 of them to be passed over by min_rank. Lower n,"),
+        ("{n: 15, miner: mixed, min_rank: 14}", "the 20 hard negatives the pool of sft holds, got 21, 13 of them"),
+        (
+            "{n: 1, miner: popularity}",
+            "the 0 popularity negatives the pool of sft holds, got 1. Lower n, or raise",
+        ),
+        ("{n: 3, miner: in_batch}", "the 0 in_batch negatives the pool of sft holds, got 3. Lower n, or raise pool.in"),
+        ("{n: 41, miner: boundary}", "the 40 boundary negatives the pool of sft holds, got 41. Lower n, or raise one"),
+    ],
+)
+def test_a_pool_too_small_for_the_negatives_is_refused(project: Path, negatives: str, said: str) -> None:
+    write(project, GOOD.replace("{n: 15, miner: mixed}", negatives))
+    with pytest.raises(ConfigurationError) as refusal:
+        load_experiment("mine")
+    assert said in str(refusal.value)
+    assert "in experiments/sft.yaml" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "negatives",
+    ["{n: 15, miner: hardest, min_rank: 6}", "{n: 20, miner: uniform, min_rank: 21}", "{n: 40, miner: boundary}"],
+)
+def test_a_pool_that_just_suffices_is_accepted(project: Path, negatives: str) -> None:
+    write(project, GOOD.replace("{n: 15, miner: mixed}", negatives))
+    assert load_experiment("mine").kind == "preference"
+
+
 def test_a_broken_file_harms_no_other_experiment(project: Path) -> None:
     write(project, "kind: [", key="broken")
     write(project, GOOD)
@@ -180,7 +214,7 @@ def test_every_experiment_that_ships_loads_and_says_how_to_run_it(key: str) -> N
     ("mistake", "said"),
     [
         ("backbone: {kind: scratch, hidden: 66, heads: 4}", "hidden must be a multiple of 2 × heads, 8, got 66."),
-        ("pool: {hard: 0, uniform: 0}", "hard + uniform must be at least 1, got 0."),
+        ("pool: {hard: 0, uniform: 0}", "hard + uniform + popularity + in_batch must be at least 1, got 0."),
         ("backbone: {kind: checkpoint, name: some/repository}", "backbone.revision must be the 40-digit commit"),
         ("backbone: {kind: scratch, dropout: .nan}", "backbone.dropout must be a finite number, got nan"),
     ],

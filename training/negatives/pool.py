@@ -1,7 +1,7 @@
-"""The pool of negatives of each row: the items the policy ranks highest, and items drawn uniformly from the rest.
+"""The pool of negatives of each row: the items the policy ranks highest, and items that are drawn.
 
 Never an item the user touched in train; held-out items are neither forced in nor kept out. Dimensions: r rows, i items,
-n draws.
+s sampled items, n negatives, m of them drawn in the batch or by popularity.
 """
 
 from dataclasses import dataclass
@@ -10,23 +10,37 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from training.config import Pool
-from training.draws import random_bits
+from training.negatives.drawn import ABSENT, draw_uniform
 from training.scoring import EXCLUDED, ranking_keys
 
-ABSENT = -1
-"""Stands where a row has fewer items left than were asked for."""
+MINERS = ("hardest", "in_batch", "popularity", "uniform")
+"""In the order in which their negatives stand in a pool."""
 
 
 @dataclass(frozen=True)
 class Mined:
-    """The pool of some rows: hardest first, by rank; then the uniform ones, in the order they were drawn."""
+    """The pool of some rows, miner by miner: the hardest by rank, the others in the order they were drawn.
+
+    No miner holds an item twice. Uniform negatives are drawn from what is not among the hardest; in-batch and popular
+    ones are what their rule draws, whoever else holds the item.
+    """
 
     items: Int[np.ndarray, "r n"]
-    """Item ids, or ABSENT."""
+    """Item ids, or ABSENT, which stands behind all that its miner found."""
     rank: Int[np.ndarray, "r n"]
     """1 = most likely among the items that the row's user did not touch in train; ties by item id."""
-    n_hardest: int
-    """Columns that hold the hardest; the others hold the uniform ones."""
+    widths: tuple[int, int, int, int]
+    """Columns of each of MINERS."""
+
+    @property
+    def miner(self) -> Int[np.ndarray, " n"]:
+        """Of each column, as an index into MINERS."""
+        return np.repeat(np.arange(len(MINERS), dtype=np.int8), self.widths)
+
+    @property
+    def place(self) -> Int[np.ndarray, " n"]:
+        """Of each column among those of its miner, from 1."""
+        return np.concatenate([np.arange(1, width + 1, dtype=np.int32) for width in self.widths])
 
 
 def mine_pool(
@@ -35,9 +49,20 @@ def mine_pool(
     row_id: Int[np.ndarray, " r"],
     pool: Pool,
     seed: int,
+    drawn: Int[np.ndarray, "r m"] | None = None,
 ) -> Mined:
-    """The pool of each row; of an exhausted catalogue, what there is."""
+    """The pool of each row; of an exhausted catalogue, what there is.
+
+    Args:
+        logps: of the whole catalogue.
+        is_touched: in train, or the row's target.
+        row_id: of each row.
+        pool: how many to keep.
+        seed: of the uniform draws.
+        drawn: what `BlindMiners` drew for this pool; none, when it asks for nothing of theirs.
+    """
     n_rows, n_items = logps.shape
+    drawn = np.full((n_rows, 0), ABSENT) if drawn is None else drawn
     keys = ranking_keys(logps)
     keys[is_touched] = EXCLUDED
     keys.sort(axis=1)
@@ -51,8 +76,10 @@ def mine_pool(
         [is_touched, np.ones((n_rows, 1), dtype=bool)], axis=1
     )  # ABSENT writes to the last column
     np.put_along_axis(is_taken, hardest, True, axis=1)
-    items = np.concatenate([hardest, draw_uniform(is_taken[:, :-1], row_id, min(pool.uniform, n_items), seed)], axis=1)
-    return Mined(items, np.take_along_axis(rank, np.where(items == ABSENT, n_items, items), axis=1), n_hardest)
+    uniform = draw_uniform(is_taken[:, :-1], row_id, min(pool.uniform, n_items), seed)
+    items = np.concatenate([hardest, drawn, uniform], axis=1)
+    ranks = np.take_along_axis(rank, np.where(items == ABSENT, n_items, items), axis=1)
+    return Mined(items, ranks, _widths(pool, n_items, n_hardest, uniform.shape[1]))
 
 
 def sample_of(
@@ -63,70 +90,50 @@ def sample_of(
 
 
 def mine_sample(
-    sample: Int[np.ndarray, "r s"], logps: Float[np.ndarray, "r s"], target: Int[np.ndarray, " r"], pool: Pool
+    items: Int[np.ndarray, "r s+m"],
+    logps: Float[np.ndarray, "r s+m"],
+    target: Int[np.ndarray, " r"],
+    pool: Pool,
+    n_items: int,
 ) -> tuple[Mined, Float[np.ndarray, "r n"]]:
     """The pool of each row out of a sample, and its log-probabilities.
 
     Args:
-        sample: distinct items in the order they were drawn; the row's target where there are no more.
+        items: a sample of distinct items in the order they were drawn, then what `BlindMiners` drew; the row's target
+            where there are no more.
         logps: their log-probabilities.
         target: of each row.
         pool: how many to keep: the best of the sample, then the first drawn of the others.
+        n_items: size of the catalogue.
 
     Returns:
-        The pool, with ranks within the sample, and the log-probability of each of its items.
+        The pool and the log-probability of each of its items. Ranks are within the sample; that of an item outside it
+        is where it would stand.
     """
-    is_absent = sample == target[:, None]
+    n_sample = items.shape[1] - min(pool.in_batch, n_items) - min(pool.popularity, n_items)
+    is_absent = items == target[:, None]
     scores = np.where(is_absent, -np.inf, logps)
-    by_score = np.lexsort((sample, -scores), axis=1)
-    rank = np.empty(sample.shape, dtype=np.int32)
-    np.put_along_axis(rank, by_score, np.arange(1, sample.shape[1] + 1, dtype=np.int32)[None], axis=1)
-    n_hardest = min(pool.hard, sample.shape[1])
-    is_rest = (rank > n_hardest) & ~is_absent
+    sample, of_sample, n_hardest = items[:, :n_sample], scores[:, :n_sample], min(pool.hard, n_sample)
+    by_score = np.lexsort((sample, -of_sample), axis=1)
+    rank = np.empty(items.shape, dtype=np.int32)
+    np.put_along_axis(rank[:, :n_sample], by_score, np.arange(1, n_sample + 1, dtype=np.int32)[None], axis=1)
+    for column in range(n_sample, items.shape[1]):
+        score, item = scores[:, column, None], items[:, column, None]
+        is_before = (of_sample > score) | ((of_sample == score) & (sample < item))
+        rank[:, column] = 1 + is_before.sum(axis=1)
+    is_rest = (rank[:, :n_sample] > n_hardest) & ~is_absent[:, :n_sample]
     by_draw = np.argsort(~is_rest, axis=1, kind="stable")[:, : pool.uniform]
-    place = np.concatenate([by_score[:, :n_hardest], by_draw], axis=1)
-    is_kept = np.concatenate(
-        [
-            ~np.take_along_axis(is_absent, by_score[:, :n_hardest], axis=1),
-            np.take_along_axis(is_rest, by_draw, axis=1),
-        ],
-        axis=1,
+    others = np.broadcast_to(np.arange(n_sample, items.shape[1]), (len(items), items.shape[1] - n_sample))
+    place = np.concatenate([by_score[:, :n_hardest], others, by_draw], axis=1)
+    is_kept = ~np.take_along_axis(is_absent, place, axis=1)
+    is_kept[:, place.shape[1] - by_draw.shape[1] :] &= np.take_along_axis(is_rest, by_draw, axis=1)
+    mined = Mined(
+        np.where(is_kept, np.take_along_axis(items, place, axis=1), ABSENT),
+        np.take_along_axis(rank, place, axis=1),
+        _widths(pool, n_items, n_hardest, by_draw.shape[1]),
     )
-    items = np.where(is_kept, np.take_along_axis(sample, place, axis=1), ABSENT)
-    return Mined(items, np.take_along_axis(rank, place, axis=1), n_hardest), np.take_along_axis(logps, place, axis=1)
+    return mined, np.take_along_axis(logps, place, axis=1)
 
 
-def draw_uniform(
-    is_excluded: Bool[np.ndarray, "r i"], row_id: Int[np.ndarray, " r"], n: int, seed: int
-) -> Int[np.ndarray, "r n"]:
-    """Distinct items drawn uniformly from those not excluded; ABSENT where a row has fewer.
-
-    Draw j of a row is a hash of (seed, row id, j); excluded and repeated items are rejected. The few rows left short by
-    that order their remaining items by a hash of (seed, row id, item).
-    """
-    n_rows, n_items = is_excluded.shape
-    if n == 0 or n_rows == 0:
-        return np.full((n_rows, n), ABSENT)
-    draws = np.arange(2 * n + 16)
-    drawn = (random_bits(seed, "uniform negatives", row_id[:, None], draws) % np.uint64(n_items)).astype(np.int64)
-    is_fresh = ~np.take_along_axis(is_excluded, drawn, axis=1) & ~_is_repeat(drawn)
-    place = np.where(is_fresh, np.cumsum(is_fresh, axis=1) - 1, n)
-    chosen = np.full((n_rows, len(draws) + 1), ABSENT)
-    np.put_along_axis(chosen, np.minimum(place, n), drawn, axis=1)
-    chosen = chosen[:, :n].copy()
-    for row in np.flatnonzero((chosen == ABSENT).any(axis=1)):
-        have = chosen[row][chosen[row] != ABSENT]
-        left = np.setdiff1d(np.flatnonzero(~is_excluded[row]), have, assume_unique=True)
-        bits = random_bits(seed, "uniform negatives, rest", row_id[row, None], left)
-        more = left[np.argsort(bits, kind="stable")][: n - len(have)]
-        chosen[row, : len(have) + len(more)] = np.concatenate([have, more])
-    return chosen
-
-
-def _is_repeat(drawn: Int[np.ndarray, "r n"]) -> Bool[np.ndarray, "r n"]:
-    """True where the same item stands further left."""
-    order = np.argsort(drawn, axis=1, kind="stable")
-    in_order = np.take_along_axis(drawn, order, axis=1)
-    repeats = np.zeros(drawn.shape, dtype=bool)
-    np.put_along_axis(repeats, order[:, 1:], in_order[:, 1:] == in_order[:, :-1], axis=1)
-    return repeats
+def _widths(pool: Pool, n_items: int, n_hardest: int, n_uniform: int) -> tuple[int, int, int, int]:
+    return n_hardest, min(pool.in_batch, n_items), min(pool.popularity, n_items), n_uniform

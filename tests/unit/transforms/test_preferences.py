@@ -112,3 +112,51 @@ def test_another_seed_draws_other_uniform_negatives_and_the_same_hard_ones() -> 
     mined = pool(HARD, UNIFORM)
     assert chosen(mined, miner="uniform", n=5) != chosen(mined, miner="uniform", n=5, seed=1)
     assert chosen(mined, miner="hardest", n=5) == chosen(mined, miner="hardest", n=5, seed=1)
+
+
+def four_miners(n_rows: int = ROWS) -> pl.DataFrame:
+    """One pool for every row: some items were found by several miners, and lie on the boundary or do not."""
+    found = {
+        "hardest": [(1, 1, True), (2, 2, True), (3, 3, False)],
+        "in_batch": [(7, 30, False), (2, 2, True), (8, 9, True)],
+        "popularity": [(9, 12, False), (8, 9, True), (1, 1, True)],
+        "uniform": [(5, 40, False), (6, 4, True)],
+    }
+    one = pl.DataFrame(
+        [(item, rank, on, miner, k) for miner, of in found.items() for k, (item, rank, on) in enumerate(of, start=1)],
+        schema={
+            "item_id": pl.Int32,
+            "rank": pl.Int32,
+            "on_boundary": pl.Boolean,
+            "miner": pl.String,
+            "place": pl.Int32,
+        },
+        orient="row",
+    )
+    return pl.DataFrame({"row_id": range(n_rows)}).cast({"row_id": pl.Int32}).join(one, how="cross")
+
+
+@pytest.mark.parametrize(
+    ("miner", "wanted"),
+    [("hardest", [1, 2, 3]), ("in_batch", [7, 2, 8]), ("popularity", [9, 8, 1]), ("boundary", [1, 2, 6, 8])],
+)
+def test_each_miner_takes_its_own_in_its_order_and_leaves_the_rest_empty(miner: str, wanted: list[int]) -> None:
+    assert chosen(four_miners(), miner=miner, n=6) == [wanted] * ROWS
+    shuffled = four_miners().sample(fraction=1, shuffle=True, seed=0)
+    assert chosen(shuffled, miner=miner, n=2) == [wanted[:2]] * ROWS
+
+
+@pytest.mark.parametrize(
+    ("miner", "wanted"),
+    [("hardest", [3]), ("in_batch", [7, 8]), ("popularity", [9, 8]), ("boundary", [6, 8])],
+)
+def test_what_ranks_before_the_guard_is_passed_over_whoever_found_it(miner: str, wanted: list[int]) -> None:
+    assert chosen(four_miners(), miner=miner, n=6, min_rank=3) == [wanted] * ROWS
+
+
+def test_the_guard_holds_for_both_kinds_of_mixed() -> None:
+    rejected = chosen(four_miners(), miner="mixed", n=4, min_rank=5)
+    assert {item for row in rejected for item in row} == {5}
+    kept = chosen(pool(HARD, UNIFORM), miner="mixed", n=10, min_rank=6)
+    assert {item for row in kept for item in row if item in HARD} <= set(HARD[5:])
+    assert all(len(row) == 10 for row in kept)
