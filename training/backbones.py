@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 INNER_MULTIPLE = 32
+HIDDEN_DROPOUT = "hidden_dropout"
+"""A key of this project's own in a model's config.json, which others pass over."""
 SELF_TEST_TOKENS = 28
 LARGEST_DIFFERENCE = {torch.float32: 1e-3, torch.float64: 1e-6, torch.bfloat16: 0.3, torch.float16: 0.1}
 """Nats per token that rounding explains."""
@@ -37,7 +39,7 @@ def scratch_model(config: ScratchBackbone, n_tokens: int, seed: int) -> LlamaFor
     # Three matrices of this width are as large as the usual two of 4 × hidden.
     inner = -(-8 * config.hidden // (3 * INNER_MULTIPLE)) * INNER_MULTIPLE
     torch.manual_seed(seed)
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=n_tokens,
             hidden_size=config.hidden,
@@ -52,8 +54,30 @@ def scratch_model(config: ScratchBackbone, n_tokens: int, seed: int) -> LlamaFor
             eos_token_id=None,
             use_cache=False,
             attn_implementation=ATTENTION,  # pyright: ignore[reportCallIssue]
+            **({HIDDEN_DROPOUT: config.hidden_dropout} if config.hidden_dropout else {}),
         )
     )
+    _drop_hidden(model)
+    return model
+
+
+def _drop_hidden(model: Any) -> None:
+    """Dropout in training mode, where the configuration says so: on the embeddings, and on what each layer adds.
+
+    Hooks beside the modules: the architecture, its file and its weights are those of any other Llama.
+    """
+    share = getattr(model.config, HIDDEN_DROPOUT, 0.0)
+    if not share:
+        return
+
+    def drop(module: torch.nn.Module, _: Any, output: Any) -> Any:
+        if isinstance(output, tuple):  # of an attention, whose weights come second
+            return torch.nn.functional.dropout(output[0], share, module.training), *output[1:]
+        return torch.nn.functional.dropout(output, share, module.training)
+
+    body = model.model
+    for module in (body.embed_tokens, *(part for layer in body.layers for part in (layer.self_attn, layer.mlp))):
+        module.register_forward_hook(drop)
 
 
 def checkpoint_model(
@@ -232,6 +256,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
         config: Any = LlamaConfig.from_dict(description)
         config._attn_implementation = ATTENTION
         model: PreTrainedModel = LlamaForCausalLM(config)
+        _drop_hidden(model)
     else:
         from transformers.models.auto.configuration_auto import AutoConfig
         from transformers.models.auto.modeling_auto import AutoModelForCausalLM

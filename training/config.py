@@ -327,6 +327,8 @@ class ScratchBackbone(Frozen):
     """Longest prompt in tokens; of a longer history the oldest items are dropped, and counted."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout on the attention weights; Llama has no other."""
+    hidden_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the embeddings, and on what every attention and feed-forward layer adds to them, as in SASRec."""
 
     @model_validator(mode="after")
     def _has_even_heads(self) -> "ScratchBackbone":

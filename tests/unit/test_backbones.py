@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from training.policy import Policy
 from training.representations.items import ItemVocabulary
 from training.sft import NextItem
 from training.tables import Ragged, Rows
+from training.tree import lay_out_pass
 from training.windows import Windows, find_windows, lay_out
 
 N_ITEMS = 12
@@ -130,6 +132,44 @@ def test_a_saved_policy_scores_the_same_to_the_bit(windows: Windows, tmp_path: P
     save_policy(tmp_path / "policy", policy, card(SCRATCH))
     assert torch.equal(scores(load_policy(tmp_path / "policy"), windows), scores(policy, windows))
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]  # nothing is left of the way there
+
+
+def test_hidden_dropout_acts_in_training_alone_and_stays_with_a_saved_policy(windows: Windows, tmp_path: Path) -> None:
+    vocabulary, backbone = ItemVocabulary(N_ITEMS), SCRATCH.model_copy(update={"dropout": 0.0, "hidden_dropout": 0.5})
+    plain = scratch_model(SCRATCH, vocabulary.n_tokens, seed=0)
+    policy = Policy(scratch_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, 16)
+    assert policy.model.state_dict().keys() == plain.state_dict().keys()
+    assert torch.equal(scores(policy, windows), scores(Policy(plain, vocabulary, 16), windows))
+    save_policy(tmp_path / "policy", policy, card(backbone))
+    for dropped in (policy, load_policy(tmp_path / "policy")):  # preference optimisation goes on with it
+        dropped.model.train()
+        trunks = lay_out(windows, np.arange(len(windows)), vocabulary)
+        first, second = dropped.states(trunks), dropped.states(trunks)
+        assert not torch.allclose(first, second, atol=0.1)
+        torch.manual_seed(7)
+        first = dropped.states(trunks)
+        torch.manual_seed(7)
+        assert torch.equal(dropped.states(trunks), first)
+
+
+def test_hidden_dropout_reaches_embeddings_attention_and_feed_forward() -> None:
+    backbone = SCRATCH.model_copy(update={"layers": 2, "dropout": 0.0, "hidden_dropout": 0.5})
+    model = scratch_model(backbone, 14, seed=0).train()
+    kept: dict[str, torch.Tensor] = {}
+    names = ["model.embed_tokens"]
+    names += [f"model.layers.{layer}.{part}" for layer in (0, 1) for part in ("self_attn", "mlp")]
+    for name in names:
+
+        def keep(_: Any, __: Any, output: Any, name: str = name) -> None:
+            kept[name] = output[0] if isinstance(output, tuple) else output
+
+        model.get_submodule(name).register_forward_hook(keep)
+    positions, layout = lay_out_pass(np.array([0, 200]), None, torch.device("cpu"))
+    tokens = torch.arange(200)[None] % 12
+    model.model(input_ids=tokens, position_ids=torch.from_numpy(positions)[None] % 16, layout=layout)
+    for name in names:
+        share = float((kept[name] == 0).float().mean())
+        assert share == pytest.approx(0.5, abs=0.06), name
 
 
 def test_transformers_reads_a_saved_policy_without_this_project(windows: Windows, tmp_path: Path) -> None:
