@@ -484,16 +484,45 @@ class Negatives(Frozen):
     rounds: Literal[1] = 1
 
 
+class FullSoftmax(Frozen):
+    """Cross-entropy against the whole catalogue; token by token, where an item is several."""
+
+    kind: Literal["full_softmax"] = "full_softmax"
+
+
+class SampledSoftmax(Frozen):
+    """Cross-entropy against a sample of the catalogue, corrected for its draw: see `training/sampled_softmax.py`."""
+
+    kind: Literal["sampled_softmax"]
+    n: int = Field(default=256, ge=1)
+    """Items in the sample, which all rows of an optimizer step share."""
+    draw: Literal["uniform", "popularity"] = "uniform"
+    """Each item alike, or in proportion to how often it is a target in train, and once more."""
+
+
+Loss = Annotated[FullSoftmax | SampledSoftmax, Field(discriminator="kind")]
+
+
 class SftExperiment(Frozen):
     """Supervised fine-tuning: next-item prediction over every position of a history."""
 
     kind: Literal["sft"]
     representation: Representation = ItemTokens()
     backbone: Backbone = ScratchBackbone()
+    loss: Loss = FullSoftmax()
     optimizer: Optimizer
     budget: Budget = Budget()
     pool: Pool = Pool()
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _samples_items(self) -> "SftExperiment":
+        if self.loss.kind == "sampled_softmax" and self.representation.kind != "items":
+            raise ValueError(
+                f"loss must be full_softmax where an item is several tokens, got {self.loss.kind} with "
+                f"{self.representation.kind}. Remove loss, or set representation to items."
+            )
+        return self
 
 
 class PreferenceExperiment(Frozen):

@@ -46,6 +46,18 @@ def item_logps(
     return result
 
 
+def item_logits(
+    states: Float[Tensor, "r d"], item_head: Float[Tensor, "i d"], items: Int[Tensor, "r c"]
+) -> Float[Tensor, "r c"]:
+    """Scores of the given items before any normalisation; one product with all items that some row asks for."""
+    dtype = torch.promote_types(states.dtype, torch.float32)
+    is_asked = torch.zeros(len(item_head), dtype=torch.bool, device=states.device)
+    is_asked[items] = True
+    column = (is_asked.cumsum(0) - 1)[items]
+    asked = item_head.index_select(0, is_asked.nonzero()[:, 0])
+    return (states.to(dtype) @ asked.to(dtype).T).gather(1, column)
+
+
 class _ItemLogps(torch.autograd.Function):
     """Gather of a log-softmax of a product, whose gradient overwrites the logits."""
 

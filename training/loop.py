@@ -55,6 +55,15 @@ class Criterion(Protocol):
         """What its losses draw from, where they draw."""
         ...
 
+    @property
+    def needs_normaliser(self) -> bool:
+        """Whether it needs log-probabilities over the whole catalogue, or the logits of what it asks for are enough."""
+        ...
+
+    def start_step(self, step: int) -> None:
+        """Told before each optimizer step; the first is 1."""
+        ...
+
     def items(self, row: Int[np.ndarray, " r"]) -> Int[np.ndarray, "r c"]:
         """Which items the policy must score after each row's history."""
         ...
@@ -267,6 +276,7 @@ class _Training:
         for group in self.stepper.param_groups:
             group["lr"] = rate
         batch = self.train.take(windows)
+        self.criterion.start_step(step)
         loss, scored = accumulate(self.policy, batch, self.criterion, self.compute, self.workers, self.scorer)
         norm = self.workers.clip(self.weights, self.descent.clip)
         self.stepper.step()
@@ -400,9 +410,11 @@ class Scorer(nn.Module):
         super().__init__()
         self.model, self.policy = policy.model, policy
 
-    def forward(self, trunks: Trunks, items: Int[np.ndarray, "r c"]) -> Float[Tensor, "r c"]:
-        """See `Policy.item_logps`."""
-        return self.policy.item_logps(trunks, items)
+    def forward(
+        self, trunks: Trunks, items: Int[np.ndarray, "r c"], needs_normaliser: bool = True
+    ) -> Float[Tensor, "r c"]:
+        """See `Policy.item_logps` and `Policy.item_logits`."""
+        return (self.policy.item_logps if needs_normaliser else self.policy.item_logits)(trunks, items)
 
 
 def accumulate(
@@ -447,7 +459,7 @@ def accumulate(
     for at, part in enumerate(parts, start=1):
         trunks = lay_out(mine, part, policy.vocabulary)
         with nullcontext() if at == len(parts) else workers.without_sync(scorer):
-            logps = scorer(trunks, criterion.items(trunks.row))
+            logps = scorer(trunks, criterion.items(trunks.row), criterion.needs_normaliser)
             total = criterion.losses(trunks.row, logps).sum() / n_rows
             (total * (0 if is_idle else size)).backward()  # DDP takes the mean over workers
         if not is_idle:

@@ -16,7 +16,7 @@ from training.attention import Layout
 from training.backbones import attach_lora
 from training.config import LoraConfig
 from training.device import CPU, Device
-from training.logps import item_logps, path_logps, prompt_ends
+from training.logps import item_logits, item_logps, path_logps, prompt_ends
 from training.representations import Representation
 from training.tables import Rows, read_n_items
 from training.tree import Nodes, grow, lay_out_pass
@@ -118,6 +118,12 @@ class Policy:
             len(bridge),
         )
         return path_logps(self.hidden(trunks, nodes), self.head, predictions, items.size).view(-1, c)
+
+    def item_logits(self, trunks: Trunks, items: Int[np.ndarray, "r c"]) -> Float[Tensor, "r c"]:
+        """`item_logps` up to a sum of each row's own, where an item is one token: only items asked for are computed."""
+        if not self.is_direct:
+            raise ValueError("logits of items must be asked of a policy with one token an item, got one with several.")
+        return item_logits(self.states(trunks), self.head, self.tensor(items))
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """The array on the policy's device."""

@@ -32,6 +32,8 @@ class Preferred:
     Dimensions: r rows, n negatives, p rows of the table `preference_rows`, i items of the catalogue.
     """
 
+    needs_normaliser = True
+
     def __init__(
         self,
         objective: Objective,
@@ -50,6 +52,9 @@ class Preferred:
         self.hyperparameters = objective.hyperparameters
         if self.generator is not None:
             self.hyperparameters["generator"] = self.generator
+
+    def start_step(self, step: int) -> None:
+        """Nothing changes from step to step."""
 
     def items(self, row: "Int[np.ndarray, ' r']") -> "Int[np.ndarray, 'r n+1']":
         """The chosen item, then the rejected ones; padding repeats the chosen one."""

@@ -25,9 +25,13 @@ class NextItem:
     """The negative log-probability of the target. Dimensions: r rows."""
 
     generator = None
+    needs_normaliser = True
 
     def __init__(self, rows: "Rows") -> None:
         self.rows = rows
+
+    def start_step(self, step: int) -> None:
+        """Nothing changes from step to step."""
 
     def items(self, row: "Int[np.ndarray, ' r']") -> "Int[np.ndarray, 'r 1']":
         """The target."""
@@ -52,6 +56,7 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.device import prepare_device
     from training.loop import fit_and_save
     from training.policy import fit_context
+    from training.sampled_softmax import SampledNextItem
     from training.tables import read_rows
     from training.windows import find_windows
 
@@ -88,7 +93,11 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
         start=None,
         selection=Selection(metric=experiment.budget.select_by, value=0.0, step=0),
     )
-    return fit_and_save(policy, windows, validation, NextItem(rows), card, spec, telemetry)
+    if experiment.loss.kind == "sampled_softmax":
+        criterion = SampledNextItem(rows, experiment.loss, vocabulary.n_items, experiment.seed)
+    else:
+        criterion = NextItem(rows)
+    return fit_and_save(policy, windows, validation, criterion, card, spec, telemetry)
 
 
 def start(spec: SftSpec, device: "Device") -> "tuple[Policy, dict[str, float]]":

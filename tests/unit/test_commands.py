@@ -147,6 +147,20 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit_and_another_does_not(wo
     assert weights(one / "policy") == weights(two / "policy") != weights(first)
 
 
+def test_a_sampled_softmax_trains_the_same_however_a_step_is_cut(
+    workshop: Workshop, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    sampled = {**SFT, "loss": {"kind": "sampled_softmax", "n": 8}, "backbone": {**BACKBONE, "dropout": 0.0}}
+    curves = []
+    for name, tokens in (("whole", 16_384), ("cut", 24)):
+        policy = workshop.sft(name, sampled, compute={"micro_batch_tokens": tokens, "log_every": 1})
+        lines = telemetry_lines(policy.parent)
+        curves.append([line["metrics"]["loss"] for line in lines if line["kind"] in ("train", "validation")])
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3)
+    measured = [line["metrics"]["loss"] for line in lines if line["kind"] == "validation"]
+    assert measured[-1] < np.log(workshop.tables.n_items) - 0.1
+
+
 def test_a_checkpoint_goes_the_whole_way_through_adapters_the_same_twice(workshop: Workshop, tmp_path: Path) -> None:
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=40, **sizes)).save_pretrained(tmp_path / "checkpoint")

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from training import preference, reference, sft
+from training.sampled_softmax import SampledNextItem
 
 SFT = {
     "kind": "sft",
@@ -65,9 +66,15 @@ class Trainings:
         assert command.main([str(output / "spec.json")]) == 0
         return output
 
-    def killed(self, monkeypatch: pytest.MonkeyPatch, at_step: int, command: Any = sft, **fields: Any) -> None:
+    def killed(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        at_step: int,
+        command: Any = sft,
+        criterion: Any = sft.NextItem,
+        **fields: Any,
+    ) -> None:
         """A training whose process dies in the middle of a step."""
-        criterion = {sft: sft.NextItem, preference: preference.Preferred}[command]
         losses, steps = criterion.losses, count(1)
 
         def die(self: Any, row: Any, logps: Any) -> Any:
@@ -171,8 +178,19 @@ def test_draws_of_the_loss_lion_and_patience_go_on_too(
     assert reference.main([str(output / "spec.json")]) == 0
     inputs |= {"start_policy": start, "reference_logps": output / "reference_logps.parquet", "experiment": MCPO}
     whole = trainings.run(preference, **inputs, checkpoints=None)
-    trainings.killed(monkeypatch, 6, preference, **inputs)
+    trainings.killed(monkeypatch, 6, preference, preference.Preferred, **inputs)
     resumed = trainings.run(preference, **inputs)
+    assert weights(resumed) == weights(whole)
+    assert curves(resumed) == curves(whole)
+
+
+def test_samples_of_the_softmax_go_on_too(
+    trainings: Trainings, curves: Callable[[Path], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = {**SFT, "loss": {"kind": "sampled_softmax", "n": 8, "draw": "popularity"}}
+    whole = trainings.run(sft, experiment=experiment, checkpoints=None)
+    trainings.killed(monkeypatch, 6, criterion=SampledNextItem, experiment=experiment)
+    resumed = trainings.run(sft, experiment=experiment)
     assert weights(resumed) == weights(whole)
     assert curves(resumed) == curves(whole)
 
