@@ -16,7 +16,16 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from assets.datasets import DatasetConfig
 from assets.grids import Grid, Place, Point, Study, grid, mistakes
-from training.config import EXPERIMENT, Experiment, Negatives, Pool, PreferenceExperiment, SftExperiment, identity
+from training.config import (
+    EXPERIMENT,
+    BaselineExperiment,
+    Experiment,
+    Negatives,
+    Pool,
+    PreferenceExperiment,
+    SftExperiment,
+    identity,
+)
 
 _TAGGED_BY = ("kind", "baseline")
 """Fields by which the members of a union are told apart."""
@@ -66,20 +75,20 @@ def study_of(experiment: str) -> str | None:
 
 
 def default_experiments() -> list[str]:
-    """What `all` means: every experiment that fits any data set, sorted.
+    """What `all` means: the baselines, the policy `sft`, and every experiment that starts from it, sorted.
 
-    Policies that read items as titles or semantic ids are left out: they take a table that belongs to one data set, or
-    many times as long. Whoever wants one names it.
+    Other supervised policies, and what starts from them, take many times as long, or a table that belongs to one data
+    set. Whoever wants one names it.
 
     Raises:
         ConfigurationError: one of the files is wrong.
     """
-    return [key for key in experiment_keys() if _reads_plain_items(load_experiment(key))]
+    return [key for key in experiment_keys() if _goes_with_sft(key, load_experiment(key))]
 
 
-def _reads_plain_items(experiment: Experiment) -> bool:
-    start = load_start(experiment) if isinstance(experiment, PreferenceExperiment) else experiment
-    return not isinstance(start, SftExperiment) or start.representation.kind == "items"
+def _goes_with_sft(key: str, experiment: Experiment) -> bool:
+    start = experiment.start_from if isinstance(experiment, PreferenceExperiment) else key
+    return isinstance(experiment, BaselineExperiment) or start == "sft"
 
 
 def load_dataset(key: str) -> DatasetConfig:
