@@ -1,0 +1,435 @@
+"""The numbers of a study: cells of its grid with seeds averaged, paired comparisons, and verdicts of its sweeps.
+
+A cell is everything that differs in its seed alone. Runs are told apart by their labels, never by their order.
+Dimension key: u users, c columns (cell × metric).
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import polars as pl
+
+from evaluation.collapse import Curves, Judgement, SweepPoint, first_and_last_loss, judge_sweep
+from evaluation.significance import Column, Difference, Panel, Verdict, bootstrap, holm, panel_of, verdict
+
+SEED = "seed"
+COMPARED = ("hit_ratio_at_1_of_", "ndcg_at_10_full")
+"""Beginnings of the metrics that are compared: that of the papers, and one of the whole catalogue."""
+SHOWN = (*COMPARED, "mrr_of_", "recall_at_10_full")
+"""Beginnings of all metrics of a report, in its order."""
+NUMBER = re.compile(r"(\D*)(\d+(?:\.\d+)?)")
+
+Labels = Mapping[str, str]
+"""Axis → label."""
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One measured experiment of a study."""
+
+    experiment: str
+    labels: Labels
+    """Of every axis; the seed is one of them."""
+    metrics: pl.DataFrame
+    """The table `metrics`: row_id, user_id, split, protocol, metric, value."""
+    curves: Curves
+    seconds: float
+    """Of training."""
+    objective: str = ""
+    """Its kind; where it is empty, losses with different numbers of negatives are not compared."""
+
+
+@dataclass(frozen=True)
+class CellMetric:
+    """One metric of one cell."""
+
+    value: float
+    """Mean over rows and seeds."""
+    low: float
+    high: float
+    """Of users yet to be drawn, with these seeds."""
+    by_seed: tuple[float, ...]
+    """Means over rows of each run, by seed."""
+
+    @property
+    def seed_deviation(self) -> float | None:
+        """What a change of seed alone does to one run; None with a single seed."""
+        return float(np.std(self.by_seed, ddof=1)) if len(self.by_seed) > 1 else None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ in their seed alone."""
+
+    name: str
+    """Unique in a study."""
+    labels: Labels
+    """Without the seed."""
+    runs: tuple[StudyRun, ...]
+    """By seed."""
+    metrics: Mapping[str, CellMetric]
+
+    @property
+    def objective(self) -> str:
+        """The kind that all runs share, if they do."""
+        kinds = {run.objective for run in self.runs}
+        return kinds.pop() if len(kinds) == 1 else ""
+
+    @property
+    def losses(self) -> tuple[float, float] | None:
+        """First and last training loss, means over seeds; None where a run has no loss."""
+        found = [losses for run in self.runs if (losses := first_and_last_loss(run.curves)) is not None]
+        if len(found) < len(self.runs):
+            return None
+        first, last = (math.fsum(losses[at] for losses in found) / len(found) for at in (0, 1))
+        return first, last
+
+    @property
+    def seconds(self) -> float:
+        """Of training, all seeds together."""
+        return math.fsum(run.seconds for run in self.runs)
+
+    def curve(self, name: str) -> list[tuple[int, float]]:
+        """The mean over seeds, at the steps that all of them have."""
+        of_runs = [dict(run.curves.get(name, ())) for run in self.runs]
+        shared = sorted(set[int].intersection(*(set(curve) for curve in of_runs)))
+        return [(step, math.fsum(curve[step] for curve in of_runs) / len(of_runs)) for step in shared]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two cells that are compared."""
+
+    table: str
+    """Why; Holm's correction counts all comparisons of one table."""
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of two cells on the same rows, first minus second, seeds averaged."""
+
+    pair: Pair
+    metric: str
+    difference: Difference
+    adjusted_p: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Cells that differ in a number alone, how many negatives, and what is to be said of them."""
+
+    labels: Labels
+    """What they have in common."""
+    cells: tuple[Cell, ...]
+    """By that number."""
+    metric: str
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What distinguishes the cells of a study."""
+
+    labels: Mapping[str, tuple[str, ...]]
+    """Of every axis but the seed, in the order in which they are shown."""
+    swept: str | None
+    """The axis of numbers."""
+    contrast: str | None
+    """The axis whose first label the others are compared with."""
+
+    @property
+    def panels(self) -> tuple[str, ...]:
+        """The other axes."""
+        return tuple(axis for axis in self.labels if axis not in (self.swept, self.contrast))
+
+    def number(self, cell: Cell) -> float:
+        """Where a cell stands on the axis of numbers."""
+        assert self.swept is not None
+        found = NUMBER.fullmatch(cell.labels[self.swept])
+        assert found is not None  # otherwise it would be no axis of numbers
+        return float(found[2])
+
+    def cell_name(self, labels: Labels) -> str:
+        """As in the names of experiments."""
+        return "-".join(labels[axis] for axis in self.labels)
+
+
+@dataclass(frozen=True)
+class StudyNumbers:
+    """Everything that tables and figures are made from."""
+
+    axes: Axes
+    cells: tuple[Cell, ...]
+    """In the order of the axes."""
+    start: Cell | None
+    """What all of them started from."""
+    floors: tuple[Cell, ...]
+    metrics: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    sweeps: tuple[Sweep, ...]
+    split: str
+    users: int
+    rows: int
+    resamples: int
+    level: float
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The metrics that are compared; the first is what sweeps are judged by."""
+        return tuple(metric for metric in self.metrics if metric.startswith(COMPARED))
+
+
+def axes_of(labels: Mapping[str, Sequence[str]], contrast: str | None = None) -> Axes:
+    """The axes of a study, from the labels of each in the file's order.
+
+    Args:
+        labels: by axis; the seed's is left out.
+        contrast: the axis whose first label the others are compared with; when None, the last one that is neither of
+            numbers nor the seed, where there is another such one before it.
+
+    Raises:
+        ValueError: `contrast` is no axis.
+
+    >>> axes_of({"base": ["dmpo", "sdpo"], "boundary": ["plain", "dynamicpo"], "negatives": ["k1", "k5"]})
+    ... # doctest: +ELLIPSIS
+    Axes(labels=..., swept='negatives', contrast='boundary')
+    """
+    without_seed = {axis: tuple(of_axis) for axis, of_axis in labels.items() if axis != SEED}
+    if contrast is not None and contrast not in without_seed:
+        raise ValueError(f"contrast must be one of the axes {list(without_seed)}, got {contrast}.")
+    swept = next((axis for axis, of_axis in without_seed.items() if axis != contrast and _are_numbers(of_axis)), None)
+    named = [axis for axis, of_axis in without_seed.items() if axis != swept and len(of_axis) > 1]
+    if contrast is None and len(named) > 1:
+        contrast = named[-1]
+    return Axes(without_seed, swept, contrast)
+
+
+def study_numbers(
+    runs: Sequence[StudyRun],
+    *,
+    axes: Axes,
+    split: str,
+    base: StudyRun | None = None,
+    floors: Mapping[str, pl.DataFrame] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> StudyNumbers:
+    """Averages over seeds, compares cells by the paired user-cluster bootstrap, judges every sweep.
+
+    Args:
+        runs: in any order; the labels of each name its cell.
+        axes: of the study.
+        split: validation or test.
+        base: what every run started from.
+        floors: metrics of what ignores the user, by name; only shown.
+        resamples: at least this many; more where Holm's correction needs smaller p-values than these can show.
+        seed: of the resampling.
+        level: of the intervals; 1 - level is the chance of any false finding in one table.
+
+    Raises:
+        ValueError: no run, a label that its axis lacks, two runs of the same cell and seed, names that are not
+            unique, or runs that were evaluated on different rows.
+    """
+    cells = _cells(runs, axes)
+    start = [] if base is None else [Cell(base.experiment, {}, (base,), {})]
+    of_floors = [
+        Cell(name, {}, (StudyRun(name, {}, table, {}, 0.0),), {}) for name, table in sorted((floors or {}).items())
+    ]
+    panel, by_seed = _averaged([*cells, *start, *of_floors], split)
+    pairs = [*_against_start(cells, start), *_against_control(cells, axes), *_against_most(cells, axes)]
+    asked = [
+        (pair, metric)
+        for pair in pairs
+        for metric in dict.fromkeys(name for _, name in panel.columns)
+        if metric.startswith(COMPARED) and {(pair.first, metric), (pair.second, metric)} <= set(panel.columns)
+    ]
+    alpha = 1.0 - level
+    resamples = max(resamples, math.ceil(10 * len(asked) / alpha))
+    columns = [((pair.first, metric), (pair.second, metric)) for pair, metric in asked]
+    found = bootstrap(panel, columns, resamples=resamples, seed=seed, level=level)
+    metrics = tuple(sorted({metric for _, metric in panel.columns}, key=_place))
+
+    def measured(cell: Cell) -> Cell:
+        mine = [column for metric in metrics if (column := (cell.name, metric)) in by_seed]
+        of_mine = {
+            column[1]: CellMetric(interval.value, interval.low, interval.high, by_seed[column])
+            for column in mine
+            for interval in [found.intervals[column]]
+        }
+        return replace(cell, metrics=of_mine)
+
+    cells = [measured(cell) for cell in cells]
+    comparisons = _comparisons(asked, found.differences, alpha)
+    return StudyNumbers(
+        axes=axes,
+        cells=tuple(cells),
+        start=measured(start[0]) if start else None,
+        floors=tuple(map(measured, of_floors)),
+        metrics=metrics,
+        comparisons=comparisons,
+        sweeps=tuple(_sweeps(cells, axes, comparisons, metrics)),
+        split=split,
+        users=int(panel.user_ids.size),
+        rows=int(panel.rows.sum()),
+        resamples=resamples,
+        level=level,
+    )
+
+
+def _cells(runs: Sequence[StudyRun], axes: Axes) -> list[Cell]:
+    if not runs:
+        raise ValueError("a study must have at least one measured run, got none. Run its experiments first.")
+    by_labels: dict[tuple[str, ...], dict[str, StudyRun]] = {}
+    for run in runs:
+        wrong = {axis: run.labels.get(axis) for axis in axes.labels if run.labels.get(axis) not in axes.labels[axis]}
+        if wrong:
+            raise ValueError(f"{run.experiment} must have labels of the axes {dict(axes.labels)}, got {wrong}.")
+        of_cell = by_labels.setdefault(tuple(run.labels[axis] for axis in axes.labels), {})
+        seed = run.labels.get(SEED, "")
+        if seed in of_cell:
+            raise ValueError(f"runs must differ in their labels, got {of_cell[seed].experiment} and {run.experiment}.")
+        of_cell[seed] = run
+    return [
+        Cell("-".join(key), dict(zip(axes.labels, key, strict=True)), _by_seed(by_labels[key]), {})
+        for key in product(*axes.labels.values())
+        if key in by_labels
+    ]
+
+
+def _by_seed(runs: Mapping[str, StudyRun]) -> tuple[StudyRun, ...]:
+    return tuple(runs[seed] for seed in sorted(runs, key=lambda seed: (len(seed), seed)))
+
+
+def _averaged(cells: Sequence[Cell], split: str) -> tuple[Panel, dict[Column, tuple[float, ...]]]:
+    """A panel whose columns are means over the seeds of each cell; and the mean over rows of each seed."""
+    names, experiments = [c.name for c in cells], [run.experiment for c in cells for run in c.runs]
+    for what in (names, experiments):
+        repeated = sorted({name for name in what if what.count(name) > 1})
+        if repeated:
+            raise ValueError(f"cells, start, floors and experiments must have different names, got {repeated} twice.")
+    is_shown = pl.any_horizontal(pl.col("metric").str.starts_with(beginning) for beginning in SHOWN)
+    panel = panel_of({run.experiment: run.metrics.filter(is_shown) for c in cells for run in c.runs}, split=split)
+    place = {column: at for at, column in enumerate(panel.columns)}
+    metrics = dict.fromkeys(metric for _, metric in panel.columns)
+    total = panel.rows.sum()
+    columns: dict[Column, list[int]] = {}
+    for cell in cells:
+        for metric in metrics:
+            of_runs = [place.get((run.experiment, metric)) for run in cell.runs]
+            if None not in of_runs:
+                columns[cell.name, metric] = [at for at in of_runs if at is not None]
+    sums = np.stack([panel.sums[:, places].mean(axis=1) for places in columns.values()], axis=1)
+    by_seed = {
+        column: tuple((panel.sums[:, places].sum(axis=0) / total).tolist()) for column, places in columns.items()
+    }
+    return Panel(panel.user_ids, panel.rows, tuple(columns), sums), by_seed
+
+
+def _against_start(cells: Sequence[Cell], start: Sequence[Cell]) -> Iterator[Pair]:
+    for base in start:
+        for cell in cells:
+            yield Pair(f"against the start, {base.name}", cell.name, base.name)
+
+
+def _against_control(cells: Sequence[Cell], axes: Axes) -> Iterator[Pair]:
+    if axes.contrast is None:
+        return
+    control, names = axes.labels[axes.contrast][0], {cell.name for cell in cells}
+    for cell in cells:
+        other = axes.cell_name({**cell.labels, axes.contrast: control})
+        if cell.name != other and other in names:
+            yield Pair(f"against {axes.contrast} {control}", cell.name, other)
+
+
+def _against_most(cells: Sequence[Cell], axes: Axes) -> Iterator[Pair]:
+    for line in _lines(cells, axes):
+        for cell in line[:-1]:
+            yield Pair(f"against the largest {axes.swept}", cell.name, line[-1].name)
+
+
+def _lines(cells: Sequence[Cell], axes: Axes) -> list[list[Cell]]:
+    """Cells that differ on the axis of numbers alone, by number; two or more."""
+    if axes.swept is None:
+        return []
+    lines: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        lines.setdefault(tuple(cell.labels[axis] for axis in axes.labels if axis != axes.swept), []).append(cell)
+    return [sorted(line, key=axes.number) for line in lines.values() if len(line) > 1]
+
+
+def _comparisons(
+    asked: Sequence[tuple[Pair, str]], differences: Sequence[Difference], alpha: float
+) -> tuple[Comparison, ...]:
+    adjusted: dict[tuple[Pair, str], float] = {}
+    for table in dict.fromkeys(pair.table for pair, _ in asked):
+        mine = [(what, d.p_value) for what, d in zip(asked, differences, strict=True) if what[0].table == table]
+        adjusted |= dict(zip((what for what, _ in mine), holm([p for _, p in mine]), strict=True))
+    return tuple(
+        Comparison(*what, difference, adjusted[what], verdict(difference.value, adjusted[what], alpha=alpha))
+        for what, difference in zip(asked, differences, strict=True)
+    )
+
+
+def _sweeps(
+    cells: Sequence[Cell], axes: Axes, comparisons: Sequence[Comparison], metrics: Sequence[str]
+) -> Iterator[Sweep]:
+    metric = next(name for name in metrics if name.startswith(COMPARED))
+    errors = {
+        (found.pair.first, found.pair.second): found.difference.standard_error
+        for found in comparisons
+        if found.metric == metric
+    }
+    for line in _lines(cells, axes):
+        most = line[-1]
+        points = [
+            SweepPoint(
+                axes.number(cell),
+                cell.metrics[metric].value,
+                errors.get((cell.name, most.name), 0.0),
+                _seed_error(cell, most, metric),
+                *losses,
+            )
+            for cell in line
+            if (losses := cell.losses) is not None
+        ]
+        labels = {axis: label for axis, label in most.labels.items() if axis != axes.swept}
+        if len(points) == len(line):
+            judgement = judge_sweep(points, objective=most.objective)
+        else:
+            judgement = Judgement("cannot tell", ("a run has no training loss",))
+        yield Sweep(labels, tuple(line), metric, judgement)
+
+
+def _seed_error(first: Cell, second: Cell, metric: str) -> float:
+    """Of a mean over seeds of differences within a seed; 0 with fewer than two, which say nothing of others."""
+    of_second = dict(zip(_seeds(second), second.metrics[metric].by_seed, strict=True))
+    of_first = dict(zip(_seeds(first), first.metrics[metric].by_seed, strict=True))
+    shared = sorted(of_first.keys() & of_second.keys())
+    if len(shared) < 2:
+        return 0.0
+    drops = [of_first[seed] - of_second[seed] for seed in shared]
+    return float(np.std(drops, ddof=1)) / math.sqrt(len(drops))
+
+
+def _seeds(cell: Cell) -> list[str]:
+    return [run.labels.get(SEED, "") for run in cell.runs]
+
+
+def _are_numbers(labels: Sequence[str]) -> bool:
+    """Whether labels are the same word with different numbers: k1, k5."""
+    found = [NUMBER.fullmatch(label) for label in labels]
+    parts = [(match[1], float(match[2])) for match in found if match is not None]
+    same_word = len({word for word, _ in parts}) == 1
+    return len(parts) == len(labels) > 1 and same_word and len(set(parts)) == len(parts)
+
+
+def _place(metric: str) -> tuple[int, str]:
+    return next(at for at, beginning in enumerate(SHOWN) if metric.startswith(beginning)), metric

@@ -1,0 +1,213 @@
+"""The report of a study: cells, paired tests, verdicts of sweeps, pictures, and one page."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from evaluation.significance import paired_difference, panel_of
+from evaluation.study import StudyReport, StudyRun, study_report
+
+USERS = 200
+PNG = b"\x89PNG\r\n"
+AXES = {
+    "base": ["dmpo", "sdpo"],
+    "boundary": ["plain", "dynamicpo"],
+    "negatives": ["k1", "k5", "k15"],
+    "seed": ["0", "1"],
+}
+SMALL: Any = {"dataset": "shop", "split": "test", "resamples": 200}
+
+
+def table(shares: dict[str, float], seed: int = 0) -> pl.DataFrame:
+    """Hits of the same users, of whom the first part is easy: two tables with different shares differ in the middle."""
+    ease = np.random.default_rng(1).random(USERS) + 0.02 * np.random.default_rng(seed).random(USERS)
+    return pl.concat(
+        pl.DataFrame(
+            {
+                "row_id": np.arange(USERS, dtype=np.int32),
+                "user_id": np.arange(USERS, dtype=np.int32),
+                "split": ["test"] * USERS,
+                "protocol": ["full" if metric.endswith("full") else "of_20"] * USERS,
+                "metric": [metric] * USERS,
+                "value": (ease < share).astype(np.float64),
+            }
+        )
+        for metric, share in shares.items()
+    )
+
+
+def metrics(hit_ratio: float, seed: int = 0) -> pl.DataFrame:
+    return table({"ndcg_at_10_full": hit_ratio / 2, "hit_ratio_at_1_of_20": hit_ratio, "coverage": 0.5}, seed)
+
+
+def curves(last_loss: float) -> dict[str, list[tuple[int, float]]]:
+    return {
+        "train/loss": [(1, math.log(2)), (10, (math.log(2) + last_loss) / 2), (20, last_loss)],
+        "validation/ndcg_at_10_full": [(0, 0.2), (10, 0.25), (20, 0.22)],
+        "diagnostic/grad_share_easy": [(1, 0.1), (20, 0.9)],
+        "diagnostic/grad_boundary_abs": [(1, 0.5), (20, 1e-4)],
+        "diagnostic/saturation": [(1, 0.5), (20, 1e-4)],
+    }
+
+
+def run(base: str, boundary: str, k: int, seed: int) -> StudyRun:
+    """DMPO without selection gets worse with more negatives, everything else better; all losses fall."""
+    falls = base == "dmpo" and boundary == "plain"
+    share = 0.5 - 0.02 * k if falls else 0.5 + 0.01 * k
+    labels = {"base": base, "boundary": boundary, "negatives": f"k{k}", "seed": str(seed)}
+    kind = base if boundary == "plain" else f"dynamicpo-{base}"
+    name = f"collapse.{base}-{boundary}-k{k}-s{seed}"
+    return StudyRun(name, labels, metrics(share, seed), curves(0.5 / k), 10.0, objective=kind)
+
+
+RUNS = [run(b, v, k, s) for b in AXES["base"] for v in AXES["boundary"] for k in (1, 5, 15) for s in (0, 1)]
+START = StudyRun("sft", {}, metrics(0.5, 7), {}, 60.0)
+
+
+def report(runs: Sequence[StudyRun] = RUNS, **changed: Any) -> StudyReport:
+    options = {"axes": AXES, "base": START, "floors": {"popularity": metrics(0.1)}, **SMALL, **changed}
+    return study_report("collapse", "Does it collapse?", runs, **options)
+
+
+@pytest.fixture(scope="module")
+def whole() -> StudyReport:
+    return report(
+        selection=pl.DataFrame({"base": ["dmpo"], "rate": ["1e-3"], "chosen": [True]}),
+        shared_seconds={"sft_policies": 60.0, "reference_logps": 12.0},
+        published=pl.DataFrame({"base": ["dmpo"], "hit_ratio_at_1_of_20": [0.585]}),
+    )
+
+
+def test_every_cell_has_its_mean_over_seeds_with_interval_and_deviation(whole: StudyReport) -> None:
+    cells = {cell["name"]: cell for cell in whole.as_json["cells"]}
+    assert list(cells) == [f"{b}-{v}-k{k}" for b in AXES["base"] for v in AXES["boundary"] for k in (1, 5, 15)]
+    cell = cells["sdpo-plain-k5"]
+    assert cell["experiments"] == ["collapse.sdpo-plain-k5-s0", "collapse.sdpo-plain-k5-s1"]
+    found = cell["metrics"]["hit_ratio_at_1_of_20"]
+    by_seed = [
+        float(RUNS_BY_NAME[name].metrics.filter(pl.col("metric") == "hit_ratio_at_1_of_20")["value"].to_numpy().mean())
+        for name in cell["experiments"]
+    ]
+    assert found["by_seed"] == pytest.approx(by_seed)
+    assert found["value"] == pytest.approx(np.mean(by_seed))
+    assert found["seed_deviation"] == pytest.approx(np.std(by_seed, ddof=1))
+    assert found["low"] < found["value"] < found["high"]
+    assert cell["losses"][0] == pytest.approx(math.log(2))
+    assert "coverage" not in cell["metrics"]
+
+
+RUNS_BY_NAME = {one.experiment: one for one in RUNS}
+
+
+def test_the_sweep_that_falls_is_called_collapsed_and_no_other(whole: StudyReport) -> None:
+    verdicts = {tuple(sweep["labels"].values()): sweep["verdict"] for sweep in whole.as_json["sweeps"]}
+    assert verdicts == {
+        ("dmpo", "plain"): "collapsed",
+        ("dmpo", "dynamicpo"): "healthy",
+        ("sdpo", "plain"): "healthy",
+        ("sdpo", "dynamicpo"): "healthy",
+    }
+    assert whole.findings[0].startswith("dmpo plain: collapsed. ")
+
+
+def test_comparisons_are_paired_tests_of_seed_means_corrected_by_table(whole: StudyReport) -> None:
+    comparisons = whole.as_json["comparisons"]
+    tables = {found["pair"]["table"] for found in comparisons}
+    assert tables == {"against the start, sft", "against boundary plain", "against the largest negatives"}
+    for name in tables:
+        mine = [found for found in comparisons if found["pair"]["table"] == name]
+        smallest = min(found["difference"]["p_value"] for found in mine)
+        assert min(found["adjusted_p"] for found in mine) == pytest.approx(len(mine) * smallest)
+    one = next(
+        found
+        for found in comparisons
+        if (found["pair"]["first"], found["pair"]["second"]) == ("dmpo-dynamicpo-k15", "dmpo-plain-k15")
+        and found["metric"] == "hit_ratio_at_1_of_20"
+    )
+    seeds = [
+        panel_of({v: RUNS_BY_NAME[f"collapse.dmpo-{v}-k15-s{s}"].metrics for v in ("plain", "dynamicpo")}, split="test")
+        for s in (0, 1)
+    ]
+    of_seeds = [
+        paired_difference(panel, ("dynamicpo", one["metric"]), ("plain", one["metric"]), resamples=50).value
+        for panel in seeds
+    ]
+    assert one["difference"]["value"] == pytest.approx(np.mean(of_seeds))
+    assert one["verdict"] == "better"
+
+
+def test_the_order_of_runs_changes_nothing() -> None:
+    shuffled = [RUNS[at] for at in np.random.default_rng(3).permutation(len(RUNS))]
+    again, first = report(shuffled), report()
+    assert again.as_json == first.as_json
+    assert again.html == first.html
+    assert again.markdown == first.markdown
+
+
+def test_the_page_holds_its_pictures_and_needs_nothing_else(whole: StudyReport) -> None:
+    assert set(whole.figures) == {"metrics", "loss_against_metric", "gradients", "curves"}
+    assert all(picture.startswith(PNG) for picture in whole.figures.values())
+    assert whole.html.count("data:image/png;base64,") == 4
+    assert "<script" not in whole.html
+    assert not re.search(r'(src|href)="(?!data:)', whole.html)
+    for text in ("Does it collapse?", "popularity", "How it was selected", "Published numbers", "reference_logps"):
+        assert text in whole.html
+        assert text in whole.markdown
+    # 24 trainings of 10 s; 72 s shared, which 23 others would have repeated
+    assert "24 trainings took 4.0 min, 10 s each." in whole.markdown
+    assert "each on its own would have taken 27.6 min more" in whole.markdown
+    json.dumps(whole.as_json, allow_nan=False)
+
+
+def test_what_stands_on_the_page_is_escaped() -> None:
+    odd = study_report("<b>", "a < b?", RUNS, axes=AXES, **SMALL)
+    assert "<b>" not in odd.html
+    assert "a &lt; b?" in odd.html
+
+
+def test_a_study_without_numbers_on_an_axis_gets_dots_and_no_sweep() -> None:
+    axes = {"parts": ["none", "selection", "both"], "seed": ["0"]}
+    runs = [
+        StudyRun(f"ablation.{label}-s0", {"parts": label, "seed": "0"}, metrics(share), curves(0.3), 5.0)
+        for label, share in zip(axes["parts"], (0.4, 0.5, 0.6), strict=True)
+    ]
+    found = study_report("ablation", "Which part helps?", runs, axes=axes, base=START, contrast="parts", **SMALL)
+    assert found.as_json["sweeps"] == []
+    assert set(found.figures) == {"metrics", "loss_against_metric", "gradients", "curves"}
+    pairs = {(c["pair"]["first"], c["pair"]["second"]) for c in found.as_json["comparisons"]}
+    assert ("both", "none") in pairs
+    assert ("both", "selection") not in pairs
+    assert "±" not in found.markdown.split("## Every cell")[1].split("Value [")[0]  # one seed deviates from nothing
+
+
+def test_cells_that_are_not_measured_yet_may_be_missing() -> None:
+    some = [one for one in RUNS if one.labels["negatives"] != "k15" or one.labels["base"] != "dmpo"]
+    some = [one for one in some if (one.labels["base"], one.labels["negatives"]) != ("sdpo", "k1")]
+    found = report(some)
+    assert len(found.as_json["cells"]) == 8
+    assert report([RUNS[0]], base=None, floors=None).as_json["comparisons"] == []
+
+
+def test_a_floor_that_only_orders_candidate_sets_is_shown_with_what_it_has() -> None:
+    found = report(floors={"slot": table({"hit_ratio_at_1_of_20": 0.05})})
+    (floor,) = found.as_json["floors"]
+    assert set(floor["metrics"]) == {"hit_ratio_at_1_of_20"}
+
+
+def test_what_cannot_be_laid_out_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="at least one measured run, got none"):
+        report([])
+    with pytest.raises(ValueError, match=r"collapse\.dmpo-plain-k1-s0 and again"):
+        report([RUNS[0], StudyRun("again", RUNS[0].labels, metrics(0.5), {}, 1.0)])
+    with pytest.raises(ValueError, match=r"must have labels of the axes .*'base': 'rpo'"):
+        report([StudyRun("other", {**RUNS[0].labels, "base": "rpo"}, metrics(0.5), {}, 1.0)])
+    with pytest.raises(ValueError, match=r"different names, got \['sft'\] twice"):
+        report(floors={"sft": metrics(0.1)})
+    with pytest.raises(ValueError, match="contrast must be one of the axes"):
+        report(contrast="miner")
