@@ -12,6 +12,7 @@ import dagster as dg
 
 from assets.acceptance import accepted_in, leak_tags
 from assets.attempts import next_attempt, remove_attempts
+from assets.collapse import CHECK, StopOnCollapse, collapse_check, judge_training
 from assets.configuration import load_experiment, raw_folder, source_of, study_of
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.plots import curves_plot
@@ -95,7 +96,7 @@ def sft_policies(
     owners=OWNERS,
     code_version="1",
     pool="gpu",
-    check_specs=check_specs("preference_policies", "loss_is_finite", "improves_on_its_start"),
+    check_specs=check_specs("preference_policies", "loss_is_finite", "improves_on_its_start", CHECK),
 )
 def preference_policies(
     context: dg.AssetExecutionContext,
@@ -194,7 +195,10 @@ def run_tracked(
     }
     afresh = context.run.tags.get("borderline/force") == "true"
     attempt = next_attempt(launcher.checkpoints_root, keys, made_from, inputs, afresh=afresh)
-    spec = spec.model_copy(update={"checkpoints": attempt.checkpoints})
+    judge = None
+    if isinstance(experiment, PreferenceExperiment) and experiment.budget.stop_on_collapse:
+        judge = StopOnCollapse(experiment, spec.output, lambda text: context.log.warning(f"{keys.experiment}: {text}"))
+    spec = spec.model_copy(update={"checkpoints": attempt.checkpoints, "awaits_verdicts": judge is not None})
     tags = {
         "kind": experiment.kind,
         "seed": str(experiment.seed),
@@ -212,11 +216,19 @@ def run_tracked(
         context.instance.add_run_tags(context.run.run_id, {"mlflow/run_id": live.tracked.run_id})
         context.log.info(f"{keys.experiment}: MLflow run {live.tracked.url}")
         attempt.begin(live.tracked.run_id)
-        follower = Follower(context, keys.experiment, live, interrupted=attempt.interrupted)
+        follower = Follower(context, keys.experiment, live, interrupted=attempt.interrupted, on_validation=judge)
         launcher.run(stage, spec, follower)
+    if judge is not None:
+        judge.close()
     seconds = time.monotonic() - started
     run = {"mlflow_run_id": live.tracked.run_id, "mlflow_url": live.tracked.url, "train_seconds": seconds}
     (spec.output / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    return _described(experiment, follower, live.tracked.url, seconds)
+
+
+def _described(
+    experiment: SftExperiment | PreferenceExperiment, follower: Follower, url: str, seconds: float
+) -> Content:
     selected = f"validation/{experiment.budget.select_by}"
     kept = follower.kept[experiment.budget.select_by]
     losses = [value for _, value in follower.curves["train/loss"]]
@@ -224,15 +236,18 @@ def run_tracked(
     if isinstance(experiment, PreferenceExperiment):  # measured before its first step too
         start = follower.curves[selected][0][1]
         checks.append(Check("improves_on_its_start", kept > start, {"start": start, "kept": kept}, blocks=False))
+        checks.append(collapse_check(judge_training(experiment, follower.curves)))
+    stopped = {} if follower.stopped_at is None else {"stopped_on_collapse_at_step": follower.stopped_at}
     return Content(
         metadata={
-            "mlflow_run": dg.MetadataValue.url(live.tracked.url),
+            "mlflow_run": dg.MetadataValue.url(url),
             "train_seconds": seconds,
             "resumed_from_step": follower.resumed_from_step,
             "first_loss": losses[0],
             "last_loss": losses[-1],
             f"kept_validation_{experiment.budget.select_by}": kept,
             "kept_step": int(follower.kept["selected_step"]),
+            **stopped,
             "curves": dg.MetadataValue.md(curves_plot(follower.curves)),
         },
         checks=checks,

@@ -32,13 +32,17 @@ class Follower:
         live: LiveRun | None = None,
         *,
         interrupted: str | None = None,
+        on_validation: Callable[[int, Curves], None] | None = None,
     ) -> None:
         self.log: Callable[[str], None] = context.log.info
         self.what, self.live, self.interrupted = what, live, interrupted
+        self.on_validation = on_validation
         self.curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self.said_at = -EVERY_S
         self.resumed_from_step = 0
         """Where the command went on from; 0 when it began at the beginning."""
+        self.stopped_at: int | None = None
+        """The step at which a collapse ended the training before its last one."""
         self.kept: Mapping[str, float] = {}
         """What the command says at its end of the weights that it kept: validation metrics, `selected_step`."""
 
@@ -54,7 +58,11 @@ class Follower:
             self.kept = event.metrics
         if "resumed_from_step" in event.metrics:
             self._resumed(int(event.metrics["resumed_from_step"]))
+        elif "stopped_on_collapse" in event.metrics:
+            self._stopped(event.step)
         elif event.kind == "validation":
+            if self.on_validation is not None:
+                self.on_validation(event.step, self.curves)
             shown = ", ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
             self._say(f"validation at step {event.step} (epoch {event.epoch:.1f}): {shown}")
         elif event.kind == "progress" and time.monotonic() - self.said_at > EVERY_S:
@@ -65,6 +73,12 @@ class Follower:
         self._say(f"resumed from step {step}, where an interrupted run stood ({self.interrupted or 'not tracked'})")
         if self.live is not None:
             self.live.tag({"resumed_from": self.interrupted or "", "resumed_from_step": str(step)})
+
+    def _stopped(self, step: int) -> None:
+        self.stopped_at = step
+        self._say(f"ended at step {step}, because it collapsed")
+        if self.live is not None:
+            self.live.tag({"stopped_on_collapse_at_step": str(step)})
 
     def _say(self, text: str) -> None:
         self.said_at = time.monotonic()

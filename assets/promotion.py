@@ -52,7 +52,7 @@ class Decision:
     group_name="registry",
     kinds={"mlflow"},
     owners=["team:serving"],
-    code_version="2",
+    code_version="3",
     pool="gpu",
     check_specs=check_specs("promotion"),
 )
@@ -98,6 +98,7 @@ def promotion(
                     if holder is None
                     else Reevaluated(tables[holder], beyond[holder])
                 )
+            versions = {version.partition[1]: version for version in inputs.all("registered_models")}
             verdict = judge(
                 {name: tables[name] for name in contenders},
                 champion=None if champion is None else champion.table,
@@ -105,6 +106,11 @@ def promotion(
                 guarded=beyond,
                 champion_guarded=None if champion is None else champion.beyond,
                 guards=GUARDS,
+                collapse={
+                    name: registration_of(versions[name]).get("collapse")
+                    for name in contenders
+                    if now.kinds[name] == "preference"
+                },
                 faults={f"no leak in {leak.asset}": f"{leak.check}: {leak.reasons}" for leak in leaks},
                 resamples=RESAMPLES,
                 seed=BOOTSTRAP_SEED,

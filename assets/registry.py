@@ -10,6 +10,7 @@ import polars as pl
 
 from assets.acceptance import accepted_in, leak_tags
 from assets.ancestry import ancestors, raw_files
+from assets.collapse import published_verdict
 from assets.configuration import load_experiment
 from assets.metrics import policy_run
 from assets.partitions import BY_EXPERIMENT, keys_of
@@ -28,7 +29,7 @@ EXAMPLES = 3
     group_name="registry",
     kinds={"mlflow"},
     owners=["team:serving"],
-    code_version="2",
+    code_version="3",
     check_specs=check_specs("registered_models"),
 )
 def registered_models(
@@ -45,6 +46,7 @@ def registered_models(
         trained = policy_run(lake, keys)
         assert trained is not None  # only baselines have no policy
         policy = trained[0]
+        collapse = published_verdict(policy)
         measured = inputs["metrics"].manifest["metadata"]
         values = {name: entry["value"] for name, entry in measured.items() if isinstance(entry["value"], float)}
         run_id = measured["mlflow_run_id"]["value"]
@@ -60,6 +62,7 @@ def registered_models(
                 "dagster.partition": partition_text(keys),
                 "policy": policy.data_version,
                 **leak_tags(accepted_in(inputs.versions)),
+                **({} if collapse is None else {"collapse": f"{collapse['verdict']}: {collapse['message']}"}),
                 "code_version": policy.manifest["code_version"],
                 **_lineage(lake, policy),
             },
@@ -73,6 +76,7 @@ def registered_models(
             "run_id": run_id,
             "model": f"borderline-{keys.dataset}",
             "policy": policy.data_version,
+            "collapse": collapse,
         }
         (staged["registered_models"] / "registration.json").write_text(json.dumps(registration), encoding="utf-8")
         url = tracker.version_url(keys.dataset, version)
@@ -100,8 +104,8 @@ def registered_models(
     )
 
 
-def registration_of(version: Version) -> dict[str, str]:
-    """Which registry version a published registration stands for."""
+def registration_of(version: Version) -> dict[str, Any]:
+    """Which registry version a published registration stands for, and whether its policy collapsed."""
     return json.loads(version.path("registration.json").read_text(encoding="utf-8"))
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from evaluation.significance import Difference, bootstrap, holm, panel_of
 
 METRIC = "ndcg_at_10_full"
+NOT_COLLAPSED = "did not collapse"
 LEVEL = 0.95
 
 
@@ -61,11 +62,13 @@ class Verdict:
     """What was decided of a data set's contenders, and why."""
 
     challenger: str
-    """The contender with the best validation value; it alone may win."""
+    """The best on validation of those that did not collapse, or of all if all did; it alone may win."""
     wins: bool
     gates: tuple[Gate, ...]
     values: Mapping[str, float]
     """Mean of the metric for every contender, floor and the champion."""
+    collapse: Mapping[str, Mapping[str, Any] | None]
+    """Of each contender that can collapse what was found, with its numbers; None where nobody looked."""
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -85,6 +88,7 @@ def judge(
     guarded: Mapping[str, Mapping[str, float]] | None = None,
     champion_guarded: Mapping[str, float] | None = None,
     guards: Mapping[str, Guard] | None = None,
+    collapse: Mapping[str, Mapping[str, Any] | None] | None = None,
     faults: Mapping[str, str] | None = None,
     resamples: int = 10_000,
     seed: int = 0,
@@ -102,7 +106,8 @@ def judge(
         guarded: the guarded numbers of each contender.
         champion_guarded: those of the champion.
         guards: by the name of the number.
-        faults: what else forbids any promotion, by the name of the gate: leaks that were accepted, a collapse.
+        collapse: for each contender that can collapse the verdict and message of the detector, and its numbers.
+        faults: what else forbids any promotion, by the name of the gate: leaks that were accepted.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -116,7 +121,9 @@ def judge(
     panel = panel_of(tables, split="validation")
     means = dict(zip(panel.columns, panel.means().tolist(), strict=True))
     values = {name: means[name, METRIC] for name in tables}
-    challenger = max(sorted(contenders), key=lambda name: values[name])
+    judged = {name: _not_collapsed(found) for name, found in sorted((collapse or {}).items()) if name in contenders}
+    fit = [name for name in sorted(contenders) if name not in judged or judged[name].passed]
+    challenger = max(fit or sorted(contenders), key=lambda name: values[name])
     against = sorted(contenders) if champion is not None else []
     pairs = [(name, "the champion") for name in against] + [(challenger, name) for name in reserved]
     found = bootstrap(
@@ -139,8 +146,9 @@ def judge(
             for name, guard in (guards or {}).items()
             if not guard.may_be_absent or name in {*of_challenger, *of_champion}
         ]
+    gates += [judged[challenger]] if challenger in judged else []
     gates += [Gate(name, False, fault) for name, fault in (faults or {}).items()]
-    return Verdict(challenger, all(gate.passed for gate in gates), tuple(gates), values)
+    return Verdict(challenger, all(gate.passed for gate in gates), tuple(gates), values, dict(collapse or {}))
 
 
 def _better(name: str, difference: Difference, adjusted_p: float, *, n: int) -> Gate:
@@ -149,6 +157,12 @@ def _better(name: str, difference: Difference, adjusted_p: float, *, n: int) -> 
         f"p {adjusted_p:.4f} (Holm over {n})"
     )
     return Gate(name, difference.value > 0 and adjusted_p < 1 - LEVEL, detail)
+
+
+def _not_collapsed(found: Mapping[str, Any] | None) -> Gate:
+    if found is None:
+        return Gate(NOT_COLLAPSED, False, "nobody looked; train and register it again")
+    return Gate(NOT_COLLAPSED, found["verdict"] != "collapsed", f"{found['verdict']}: {found['message']}")
 
 
 def _guarded(name: str, guard: Guard, of_challenger: Mapping[str, float], of_champion: Mapping[str, float]) -> Gate:

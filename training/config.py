@@ -430,6 +430,8 @@ class Budget(Frozen):
     """Weights of the best validation, or of the last step: for a study of whether training makes a policy worse."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many validations without improvement; never, when absent."""
+    stop_on_collapse: bool = False
+    """Stop at the first validation that shows a collapse (`docs/collapse.md`); for preference experiments."""
 
 
 class Pool(Frozen):
@@ -514,6 +516,15 @@ class SftExperiment(Frozen):
     budget: Budget = Budget()
     pool: Pool = Pool()
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _does_not_collapse(self) -> "SftExperiment":
+        if self.budget.stop_on_collapse:
+            raise ValueError(
+                "budget.stop_on_collapse must be absent in an sft experiment, got true: there is no preference to "
+                "collapse. Use budget.patience."
+            )
+        return self
 
     @model_validator(mode="after")
     def _samples_items(self) -> "SftExperiment":
@@ -672,6 +683,8 @@ class TrainingSpec(Spec):
     experiment: SftExperiment | PreferenceExperiment
     checkpoints: Path | None = None
     """Folder of this training alone, which survives a failed one; none: an interrupted training is lost."""
+    awaits_verdicts: bool = False
+    """Whether whoever starts it answers every validation, where the experiment stops on collapse."""
 
 
 class SftSpec(TrainingSpec):

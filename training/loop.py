@@ -36,6 +36,7 @@ from training.resume import (
 from training.scoring import rank_targets, ranking_metrics
 from training.tables import Rows
 from training.telemetry import Telemetry
+from training.verdicts import Verdicts
 from training.windows import Trunks, Windows, cut, lay_out, plan_steps
 from training.workers import Workers, worker_seed
 
@@ -113,6 +114,7 @@ def fit(
     measure_start: bool,
     workers: Workers | None = None,
     checkpoints: Checkpoints | None = None,
+    verdicts: Verdicts | None = None,
 ) -> Kept:
     """Trains the policy and leaves in it the weights that the budget keeps: best on the validation rows, or the last.
 
@@ -127,6 +129,7 @@ def fit(
         measure_start: rank the validation rows before the first step too: to be looked at, not to be kept.
         workers: the processes that share each step; this one alone, when absent.
         checkpoints: where to go on from and to save to; without them an interrupted training is lost.
+        verdicts: whoever says after each validation whether to go on.
 
     Raises:
         Diverged: a loss or gradient that is not finite.
@@ -145,6 +148,7 @@ def fit(
         measure_start,
         workers or Workers(policy.device.device),
         checkpoints,
+        verdicts,
     )
     training.prepare()
     training.resume()
@@ -193,6 +197,7 @@ def fit_and_save(
             measure_start=experiment.kind == "preference",
             workers=workers,
             checkpoints=checkpoints,
+            verdicts=_verdicts(spec),
         )
     except Diverged as error:
         if error.best is not None:
@@ -219,6 +224,7 @@ class _Training:
     measure_start: bool
     workers: Workers
     checkpoints: Checkpoints | None
+    verdicts: Verdicts | None
 
     done: int = 0
     """Optimizer steps."""
@@ -251,16 +257,16 @@ class _Training:
         self.meter = _Meter()
 
     def run(self, stop: StopRequest) -> Kept:
-        """To the last step, to the end of patience, or to a signal."""
+        """To the last step, to the end of patience, to a verdict, or to a signal."""
         self.telemetry.start_clock(self.done)
         self.meter.start()
         while True:
             if self.done in self.validate_at and self.validated < self.done:
                 with self.meter.paused():
                     self.validate()
-            is_out_of_patience = self.budget.patience is not None and self.stale >= self.budget.patience
-            if self.best is not None and (self.done == self.total or is_out_of_patience):
-                return self.best if self.budget.keep == "best" else self.at_hand()
+                    is_over = self.is_over(stop)
+                if is_over and self.best is not None:
+                    return self.best if self.budget.keep == "best" else self.at_hand()
             is_due, is_stopped = self.step(stop)
             if is_due or is_stopped:
                 with self.meter.paused():
@@ -314,6 +320,20 @@ class _Training:
             self.telemetry.write("checkpoint", {f"best_{self.budget.select_by}": value})
         else:
             self.stale += 1
+
+    def is_over(self, stop: StopRequest) -> bool:
+        """Whether a validation was the last one."""
+        is_out_of_patience = self.budget.patience is not None and self.stale >= self.budget.patience
+        if self.done == self.total or is_out_of_patience:
+            return True
+        if self.verdicts is None or self.done == 0:
+            return False
+        said = self.workers.of_main(self.verdicts.wait(self.done, stop) if self.workers.is_main else "go on")
+        if said == "interrupted":  # a step more would take the training past a verdict that nobody has given
+            raise Stopped(stop.number or SIGTERM, "; no verdict was awaited")
+        if said == "end":
+            self.telemetry.write("checkpoint", {"stopped_on_collapse": 1})
+        return said == "end"
 
     def at_hand(self) -> Kept:
         """The weights as they are, just measured."""
@@ -401,6 +421,16 @@ class _Training:
             self.policy.restore(self.best.weights)
             kept = f"The weights of step {self.best.step} are kept."
         return Diverged(f"{what}. {kept} Lower the learning rate, or look at these rows.", self.best)
+
+
+def _verdicts(spec: TrainingSpec) -> Verdicts | None:
+    if not spec.experiment.budget.stop_on_collapse:
+        return None
+    verdicts = Verdicts(spec.output)
+    if spec.awaits_verdicts and verdicts.are_promised:
+        return verdicts
+    print("budget.stop_on_collapse: nobody judges this training, it goes on to its end", file=sys.stderr, flush=True)
+    return None
 
 
 class Scorer(nn.Module):

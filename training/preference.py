@@ -149,6 +149,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
         {
             "train_rows": len(preferences.row),
             "train_windows": len(windows),
+            "validation_users": len(np.unique(validation.user_id)),
             "rows_cut_to_context": cut,
             "duplicate_negatives_dropped": preferences.n_duplicates,
             "negatives_per_row": float(n_rejected.mean()),

@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.gates import METRIC, Guard, judge
+from evaluation.gates import METRIC, Gate, Guard, judge
 from evaluation.ranking import METRICS_SCHEMA
 
 
@@ -117,6 +117,29 @@ def test_a_number_that_these_rows_cannot_have_is_no_gate() -> None:
     assert judge(tables, **settings).wins  # pyright: ignore[reportArgumentType]
     lost = judge(tables, champion_guarded={"cold_item_recall_at_10_full": 0.2}, **settings)  # pyright: ignore[reportArgumentType]
     assert lost.reasons == ("cold_item_recall_at_10_full: not measured for the challenger; evaluate it again",)
+
+
+def collapse(verdict: str) -> dict[str, object]:
+    return {"verdict": verdict, "message": "ndcg_at_10_full fell", "drop": 0.1}
+
+
+def test_a_collapsed_contender_is_passed_over_and_its_numbers_are_in_the_verdict() -> None:
+    tables = {"dmpo": table(0.36), "sdpo": table(0.34), "sft": table(0.30)}
+    found = {"dmpo": collapse("collapsed"), "sdpo": collapse("cannot tell")}
+    verdict = judge(tables, champion=table(0.30), floors=FLOORS, collapse=found, resamples=1000)
+    assert (verdict.challenger, verdict.wins) == ("sdpo", True)
+    assert verdict.as_json()["collapse"]["dmpo"]["drop"] == 0.1
+    assert verdict.gates[-1] == Gate("did not collapse", True, "cannot tell: ndcg_at_10_full fell")
+
+
+def test_where_all_contenders_collapsed_or_nobody_looked_none_wins() -> None:
+    tables = {"dmpo": table(0.36), "sdpo": table(0.34)}
+    found = {"dmpo": collapse("collapsed"), "sdpo": None}
+    verdict = judge(tables, champion=table(0.30), floors=FLOORS, collapse=found, resamples=1000)
+    assert (verdict.challenger, verdict.wins) == ("dmpo", False)
+    assert verdict.reasons == ("did not collapse: collapsed: ndcg_at_10_full fell",)
+    verdict = judge({"sdpo": table(0.34)}, champion=None, floors=FLOORS, collapse={"sdpo": None}, resamples=1000)
+    assert verdict.reasons == ("did not collapse: nobody looked; train and register it again",)
 
 
 def test_a_fault_forbids_any_promotion() -> None:

@@ -19,6 +19,7 @@ from training.representations.items import ItemVocabulary
 from training.sft import NextItem
 from training.tables import Rows, read_rows
 from training.telemetry import Telemetry
+from training.verdicts import Verdicts
 from training.windows import Windows, find_windows
 
 BUDGET = Budget(epochs=4, batch_size=32, validations=4)
@@ -43,6 +44,7 @@ class Setting:
         *,
         measure_start: bool = False,
         optimizer: AdamW | Lion = ADAMW,
+        verdicts: Verdicts | None = None,
     ) -> Kept:
         with Telemetry(self.output / "telemetry.jsonl") as telemetry:
             return fit(
@@ -56,6 +58,7 @@ class Setting:
                 compute=ComputeConfig(log_every=3),
                 telemetry=telemetry,
                 measure_start=measure_start,
+                verdicts=verdicts,
             )
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from training import preference, reference, sft
 from training.sampled_softmax import SampledNextItem
+from training.verdicts import Verdicts
 
 SFT = {
     "kind": "sft",
@@ -156,9 +157,9 @@ def test_it_says_from_which_step_it_goes_on(
     assert [step for step in steps if step is not None] == [4]
 
 
-def test_draws_of_the_loss_lion_and_patience_go_on_too(
-    trainings: Trainings, curves: Callable[[Path], list[Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def inputs(trainings: Trainings) -> dict[str, Any]:
+    """What a preference training reads beside histories and items."""
     start = trainings.run(sft, checkpoints=None) / "policy"
     train = trainings.tables.rows("train")
     rejected = [[(row["target"] + k) % trainings.tables.n_items for k in (1, 2, 3)] for row in train]
@@ -169,19 +170,58 @@ def test_draws_of_the_loss_lion_and_patience_go_on_too(
         "rejected": pa.array(rejected, pa.list_(pa.int32())),
     }
     pq.write_table(pa.table(columns), rows)
-    inputs = {"preference_rows": rows}
-    output = trainings.spec(policy=start, **inputs)
+    output = trainings.spec(policy=start, preference_rows=rows)
     spec = json.loads((output / "spec.json").read_text())
     (output / "spec.json").write_text(
         json.dumps({k: v for k, v in spec.items() if k not in ("checkpoints", "experiment")})
     )
     assert reference.main([str(output / "spec.json")]) == 0
-    inputs |= {"start_policy": start, "reference_logps": output / "reference_logps.parquet", "experiment": MCPO}
+    logps = output / "reference_logps.parquet"
+    return {"start_policy": start, "preference_rows": rows, "reference_logps": logps, "experiment": MCPO}
+
+
+def test_draws_of_the_loss_lion_and_patience_go_on_too(
+    trainings: Trainings,
+    inputs: dict[str, Any],
+    curves: Callable[[Path], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     whole = trainings.run(preference, **inputs, checkpoints=None)
     trainings.killed(monkeypatch, 6, preference, preference.Preferred, **inputs)
     resumed = trainings.run(preference, **inputs)
     assert weights(resumed) == weights(whole)
     assert curves(resumed) == curves(whole)
+
+
+def test_a_training_that_is_told_to_end_ends_there_after_an_interruption_too(
+    trainings: Trainings,
+    inputs: dict[str, Any],
+    curves: Callable[[Path], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    experiment = {**MCPO, "budget": {**MCPO["budget"], "patience": None, "keep": "last", "stop_on_collapse": True}}
+    inputs = {**inputs, "experiment": experiment, "awaits_verdicts": True}
+
+    def judged(end: int, **fields: Any) -> Path:
+        output = trainings.spec(**inputs, **fields)
+        verdicts = Verdicts(output)
+        verdicts.promise()
+        for step in range(1, 16):
+            verdicts.give(step, end=step == end)
+        assert preference.main([str(output / "spec.json")]) == 0
+        return output
+
+    whole = judged(9, checkpoints=None)
+    trainings.killed(monkeypatch, 8, preference, preference.Preferred, **inputs)
+    resumed = judged(9)
+    assert weights(resumed) == weights(whole)
+    assert curves(resumed) == curves(whole)
+    assert json.loads((resumed / "policy" / "policy.json").read_text())["selection"]["step"] == 9
+    capsys.readouterr()
+    alone = trainings.run(preference, **inputs, checkpoints=None)
+    assert "nobody judges this training" in capsys.readouterr().err
+    assert json.loads((alone / "policy" / "policy.json").read_text())["selection"]["step"] == 15
 
 
 def test_samples_of_the_softmax_go_on_too(
