@@ -74,6 +74,10 @@ class Lake(Protocol):
         """The partitions of an asset that have a published version, sorted."""
         ...
 
+    def twin(self, asset: str, partition: Partition, fingerprint: str) -> Version | None:
+        """The version that another experiment on the same data set has published from the same things, if one has."""
+        ...
+
     def writing(self, asset: str, partition: Partition) -> AbstractContextManager[None]:
         """Holds the partition for one writer; a second one waits."""
         ...

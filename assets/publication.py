@@ -156,7 +156,7 @@ def publish(
                 yield from _results(current[name], reused="unchanged")
             return
         if shared and not force and len(outputs) == 1:
-            twin = _twin(lake, outputs[0], partition, fingerprint)
+            twin = lake.twin(outputs[0], partition, fingerprint)
             if twin is not None:
                 shown = partition_text(twin.partition)
                 context.log.info(f"{outputs[0]} of {partition_text(partition)}: the same as of {shown}, shared")
@@ -168,10 +168,13 @@ def publish(
         contents = _accepting(compute(versions, {**staged, SCRATCH: scratch}), accepts)
         # All are written and judged before the first is published.
         written = {name: _written(name, contents[name], staged[name]) for name in outputs}
-        context.log.info(_summary(written, partition, time.monotonic() - started))
+        seconds = time.monotonic() - started
+        context.log.info(_summary(written, partition, seconds))
         yield from _refuse_broken({name: outcome.checks for name, outcome in written.items()}, partition)
         for name in outputs:
-            yield from _published(context, lake, name, written[name], staged[name], versions, partition, fingerprint)
+            yield from _published(
+                context, lake, name, written[name], staged[name], versions, partition, fingerprint, seconds
+            )
 
 
 def _accepting(contents: Mapping[str, Content], accepts: bool) -> Mapping[str, Content]:
@@ -236,22 +239,13 @@ def _current(lake: Lake, outputs: Sequence[str], partition: Partition, fingerpri
     return {name: version for name, version in found.items() if version and version.fingerprint == fingerprint}
 
 
-def _twin(lake: Lake, asset: str, partition: Partition, fingerprint: str) -> Version | None:
-    for other in lake.partitions(asset):
-        if other[:-1] == partition[:-1] and other != partition:
-            version = lake.current(asset, other)
-            if version is not None and version.fingerprint == fingerprint:
-                return version
-    return None
-
-
 def _take_over(lake: Lake, twin: Version, partition: Partition, stack: ExitStack) -> Version:
     staged = stack.enter_context(lake.staging(twin.asset, partition))
     for name in twin.manifest["files"]:
         target = staged / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.hardlink_to(twin.path(name))
-    kept = ("code_version", "inputs", "metadata", "checks", "accepted_leaks", "run_id")
+    kept = ("seconds", "code_version", "inputs", "metadata", "checks", "accepted_leaks", "run_id")
     carried = {key: twin.manifest[key] for key in kept if key in twin.manifest}
     return lake.publish(twin.asset, partition, staged, fingerprint=twin.fingerprint, manifest=carried)
 
@@ -279,8 +273,10 @@ def _published(
     inputs: Inputs,
     partition: Partition,
     fingerprint: str,
+    seconds: float,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     manifest = {
+        "seconds": seconds,
         "code_version": _code_version(context, name),
         "inputs": [
             {"asset": v.asset, "partition": list(v.partition), "data_version": v.data_version} for v in inputs.versions

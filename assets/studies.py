@@ -1,6 +1,7 @@
 """The report of a study: every experiment of its grid that is measured, side by side, and what sharing saved."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,24 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.acceptance import accepted_in, leak_tags
 from assets.configuration import load_experiment, load_study
 from assets.grids import Grid, Group, Point
+from assets.metrics import BOOTSTRAP_SEED, RESAMPLES
 from assets.partitions import BY_STUDY, Keys, of_every_experiment
-from assets.ports import Lake, Partition, Tracker, Version
+from assets.plots import image
+from assets.ports import Lake, Partition, Tracker, Version, partition_text
 from assets.predictions import POLICY_OF
+from assets.progress import TELEMETRY, read_curves
 from assets.publication import Check, Content, Inputs, check_specs, publish
-from assets.standing import what_changed
+from assets.standing import standing, what_changed
+from evaluation.report import FLOORS
+from evaluation.study import Shared, StudyReport, StudyRun, study_report
 from training.config import PreferenceExperiment
 
 SELECTED_ON = "validation"
+SHARED = ("preference_rows", "reference_logps")
+"""Assets that experiments with the same negatives take over from one another."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,32 @@ def _mean(metrics: Version, metric: str) -> float:
     return float(rows.select(pl.col("value").mean()).collect().item())
 
 
+@dataclass(frozen=True)
+class _Subject:
+    """What a report is about."""
+
+    name: str
+    dataset: str
+    grid: Grid
+    now: Progress
+    start: str | None
+    """What every experiment starts from, if that is the same."""
+    floors: Sequence[str]
+
+    @property
+    def shown(self) -> list[Keys]:
+        """Every experiment with a policy, the start first."""
+        names = [*([self.start] if self.start else []), *(point.key for point in self.now.measured)]
+        return [Keys(self.dataset, name) for name in names]
+
+    @property
+    def inputs(self) -> list[tuple[str, Partition]]:
+        """As `publish` wants them."""
+        floors = [("metrics", (self.dataset, floor)) for floor in self.floors]
+        metrics = [("metrics", keys) for keys in self.shown]
+        return [*floors, *metrics, *((_policy_asset(keys), keys) for keys in self.shown)]
+
+
 @dg.asset(
     deps=[of_every_experiment(asset) for asset in ("metrics", "preference_policies", "sft_policies")],
     partitions_def=BY_STUDY,
@@ -89,58 +124,177 @@ def study_reports(
     Of the experiments of `studies/<study>.yaml` those that are measured are shown, the others are named.
     """
     by_dimension = context.partition_key.keys_by_dimension  # type: ignore[attr-defined]
-    dataset, name = by_dimension["dataset"], by_dimension["study"]
-    grid = load_study(name)
-    now = progress(lake, dataset, grid)
-    if not now.measured:
-        raise dg.Failure(
-            f"study_reports of {dataset}|{name} must have at least one measured experiment, got none. "
-            f"Run: borderline study {name} --dataset {dataset}",
-            allow_retries=False,
-        )
-    starts = _starts(now.measured)
-    shown = [*(Keys(dataset, start) for start in starts), *(Keys(dataset, point.key) for point in now.measured)]
-    missing = [point.key for point in now.asked if point not in now.measured]
+    subject = _subject(lake, by_dimension["dataset"], by_dimension["study"])
+    missing = [point.key for point in subject.now.asked if point not in subject.now.measured]
 
     def report(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        folder = staged["study_reports"]
-        measured = {version.partition[1]: version for version in inputs.all("metrics")}
-        rows = [{**grid.shown(point), **_means(measured[point.key])} for point in now.measured]
-        table = _markdown(rows)
-        (folder / "report.md").write_text(table, encoding="utf-8")
-        (folder / "report.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-        check = Check(
-            "every_experiment_is_measured", not missing, {"missing": ", ".join(missing) or "none"}, blocks=False
-        )
-        return {"study_reports": Content(metadata={"report": dg.MetadataValue.md(table)}, checks=[check])}
+        made = _report(lake, subject, inputs)
+        files = _written(made, staged["study_reports"])
+        with tracker.study(subject.dataset, subject.name, subject.grid.study.question) as parent:
+            for run_id in _tracked_runs(inputs, subject):
+                if tracker.find(run_id) is not None:
+                    tags = {"mlflow.parentRunId": parent.run_id, "study": subject.name}
+                    tracker.summarise(run_id, metrics={}, tags=tags, artifacts=[])
+            tags = {
+                "findings": "\n".join(made.findings),
+                "dagster.run_id": context.run.run_id,
+                **leak_tags(accepted_in(inputs.versions)),
+            }
+            counts = {"experiments": float(len(subject.now.measured)), "experiments_missing": float(len(missing))}
+            tracker.summarise(parent.run_id, metrics=counts, tags=tags, artifacts=files)
+        metadata = {
+            "findings": dg.MetadataValue.md("\n".join(f"- {finding}" for finding in made.findings)),
+            **{name: dg.MetadataValue.md(image(png)) for name, png in made.figures.items()},
+            "experiments": len(subject.now.measured),
+            "mlflow_run": dg.MetadataValue.url(parent.url),
+            "mlflow_run_id": parent.run_id,
+        }
+        named = {"missing": ", ".join(missing) or "none"}
+        check = Check("every_experiment_is_measured", not missing, named, blocks=False)
+        return {"study_reports": Content(metadata=metadata, checks=[check])}
 
     yield from publish(
         context,
         lake,
         report,
-        partition=(dataset, name),
-        inputs=[*(("metrics", keys) for keys in shown), *(_policy_of(keys) for keys in shown)],
-        config={"study": grid.study.model_dump(mode="json")},
+        partition=(subject.dataset, subject.name),
+        inputs=subject.inputs,
+        config={
+            "study": subject.grid.study.model_dump(mode="json"),
+            "missing": missing,
+            "resamples": RESAMPLES,
+            "bootstrap_seed": BOOTSTRAP_SEED,
+        },
+        still_valid=lambda version: tracker.find(version.manifest["metadata"]["mlflow_run_id"]["value"]) is not None,
     )
 
 
-def _starts(points: Sequence[Point]) -> list[str]:
-    """The experiments that these start from, each once."""
-    experiments = [load_experiment(point.key) for point in points]
-    return list(dict.fromkeys(e.start_from for e in experiments if isinstance(e, PreferenceExperiment)))
+def _subject(lake: Lake, dataset: str, name: str) -> _Subject:
+    grid = load_study(name)
+    now = progress(lake, dataset, grid)
+    if not now.measured:
+        raise dg.Failure(
+            f"study_reports of {partition_text((dataset, name))} must have at least one measured experiment, got none. "
+            f"Run: borderline study {name} --dataset {dataset}",
+            allow_retries=False,
+        )
+    starts = {_start_of(point) for point in now.measured}
+    start = starts.pop() if len(starts) == 1 else None
+    current = standing(lake, dataset).current
+    if start is not None and start not in current:
+        raise dg.Failure(
+            f"study_reports of {partition_text((dataset, name))} must have current metrics of {start}, which all its "
+            f"experiments start from, got none. Run: borderline study {name} --dataset {dataset}",
+            allow_retries=False,
+        )
+    return _Subject(name, dataset, grid, now, start, [floor for floor in FLOORS if floor in current])
 
 
-def _policy_of(keys: Keys) -> tuple[str, Partition]:
-    return POLICY_OF[load_experiment(keys.experiment).kind], keys
+def _start_of(point: Point) -> str | None:
+    experiment = load_experiment(point.key)
+    return experiment.start_from if isinstance(experiment, PreferenceExperiment) else None
 
 
-def _means(metrics: Version) -> dict[str, float]:
-    test = metrics.table().filter(pl.col("split") == "test").group_by("metric").agg(pl.col("value").mean())
-    return dict(sorted(test.iter_rows()))
+def _policy_asset(keys: Keys) -> str:
+    return POLICY_OF[load_experiment(keys.experiment).kind]
 
 
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(rows[0])
-    cells = [[f"{row[n]:.4f}" if isinstance(row[n], float) else row[n] for n in names] for row in rows]
-    lines = [names, ["---"] * len(names), *cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _report(lake: Lake, subject: _Subject, inputs: Inputs) -> StudyReport:
+    metrics = {version.partition[1]: version for version in inputs.all("metrics")}
+    policies = {version.partition[1]: version for asset in POLICY_OF.values() for version in inputs.all(asset)}
+
+    def run(experiment: str, labels: Mapping[str, str]) -> StudyRun:
+        config, policy = load_experiment(experiment), policies[experiment]
+        return StudyRun(
+            experiment,
+            labels,
+            metrics[experiment].table(),
+            read_curves(policy.path(TELEMETRY)),
+            _train_seconds(policy),
+            config.objective.kind if isinstance(config, PreferenceExperiment) else "",
+        )
+
+    runs = [run(point.key, subject.grid.shown(point)) for point in subject.now.measured]
+    leaks = ", ".join(leak.name for leak in accepted_in(inputs.versions))
+    title = f"{subject.name} on {subject.dataset}"
+    return study_report(
+        f"{title} (every number rests on accepted leaks: {leaks})" if leaks else title,
+        subject.grid.study.question,
+        runs,
+        axes=subject.grid.axes(),
+        dataset=subject.dataset,
+        split="test" if "test" in runs[0].metrics["split"].unique() else SELECTED_ON,
+        base=run(subject.start, {}) if subject.start else None,
+        floors={floor: metrics[floor].table() for floor in subject.floors},
+        selection=_selection(subject),
+        shared=_shared(lake, subject),
+        resamples=RESAMPLES,
+        seed=BOOTSTRAP_SEED,
+    )
+
+
+def _train_seconds(policy: Version) -> float:
+    return float(json.loads(policy.path("run.json").read_text(encoding="utf-8"))["train_seconds"])
+
+
+def _selection(subject: _Subject) -> pl.DataFrame | None:
+    """What was tried before, and what was chosen."""
+    select = subject.grid.study.select
+    if select is None:
+        return None
+    rows = [
+        {
+            **made.group.labels,
+            select.axis: point.labels[select.axis],
+            f"{SELECTED_ON} {select.by}": made.values.get(point.key),
+            "chosen": "yes" if point is made.best else "",
+        }
+        for made in subject.now.choices
+        for point in made.group.candidates
+    ]
+    return pl.DataFrame(rows)
+
+
+def _shared(lake: Lake, subject: _Subject) -> list[Shared]:
+    """What experiments of the study have in common: its seconds, and how many of them would have needed it."""
+    candidates = [point for made in subject.now.choices for point in made.group.candidates if point.key in made.values]
+    names = {point.key: point for point in (*candidates, *subject.now.measured)}
+    parts = [part for name in names for part in _parts(lake, subject.dataset, name)]
+    needed_by = Counter(name for name, _ in parts)
+    return [Shared(name, seconds, needed_by[name]) for name, seconds in dict(parts).items()]
+
+
+def _parts(lake: Lake, dataset: str, name: str) -> Iterator[tuple[str, float]]:
+    """What an experiment is made from that others of a study may be made from too, and the seconds it took once."""
+    experiment = load_experiment(name)
+    if not isinstance(experiment, PreferenceExperiment):
+        return
+    start = experiment.start_from
+    yield f"training of {start}", _train_seconds(lake.require("sft_policies", (dataset, start)))
+    yield f"negatives mined by {start}", _seconds(lake.require("mined_negatives", (dataset, start)))
+    for asset in SHARED:
+        version = lake.require(asset, (dataset, name))
+        yield f"{asset} {version.data_version} ({experiment.negatives.n} negatives)", _seconds(version)
+
+
+def _seconds(version: Version) -> float:
+    return float(version.manifest.get("seconds", 0.0))
+
+
+def _written(made: StudyReport, folder: Path) -> list[Path]:
+    files = {
+        "report.html": made.html.encode(),
+        "report.md": made.markdown.encode(),
+        "report.json": json.dumps(made.as_json, indent=1).encode(),
+        **{f"{name}.png": png for name, png in made.figures.items()},
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in files]
+
+
+def _tracked_runs(inputs: Inputs, subject: _Subject) -> list[str]:
+    """The tracked runs of the study's experiments."""
+    keys = {point.key for point in subject.now.measured}
+    measured = [version for version in inputs.all("metrics") if version.partition[1] in keys]
+    return [version.manifest["metadata"]["mlflow_run_id"]["value"] for version in measured]

@@ -171,7 +171,7 @@ def study(
         report = pipeline.lake.require("study_reports", (dataset, name))
     typer.echo()
     typer.echo(report.path("report.md").read_text(encoding="utf-8").rstrip())
-    typer.echo(f"\n{time.monotonic() - started:.0f} s. The report with its figures: {report.folder}")
+    typer.echo(f"\n{time.monotonic() - started:.0f} s. The report with its figures: {report.path('report.html')}")
 
 
 def _axis(text: str) -> tuple[str, list[str]]:

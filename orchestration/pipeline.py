@@ -13,12 +13,12 @@ import dagster as dg
 from assets.acceptance import ACCEPT_TAG
 from assets.configuration import ConfigurationError, experiment_keys, load_dataset, load_experiment
 from assets.ports import PARENT_RUN_TAG
+from evaluation.report import FLOORS
 from orchestration import settings
 from orchestration.liveness import PROCESS_TAG, end_dead_runs, process_tag
 from orchestration.sensors import new_partitions
 from training.config import BaselineExperiment, PreferenceExperiment
 
-FLOORS = ("popularity", "random")
 REFUSALS = {"ConfigurationError", "MissingRawFile", "UnusableSource", "NotMaterialised", "MovedHome"}
 """Errors that say what a person has to change."""
 

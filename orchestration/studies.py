@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from assets.configuration import ConfigurationError, load_experiment, load_study
+from assets.configuration import ConfigurationError, experiment_keys, load_experiment, load_study
 from assets.grids import Grid, Point
 from assets.partitions import EXPERIMENTS
 from assets.studies import choice
+from evaluation.report import FLOORS
 from orchestration.pipeline import LayerFailed, LayerInterrupted, LayerRefused, Pipeline
 from training.config import PreferenceExperiment
 
@@ -63,6 +64,8 @@ class StudyWalk:
         """
         pipeline = self.pipeline
         pipeline.layer("ingest", self.dataset)
+        for floor in self._floors():
+            pipeline.layer("evaluate", self.dataset, floor)
         for start in self._starts():
             pipeline.layer("train_sft", self.dataset, start)
             pipeline.layer("evaluate", self.dataset, start)
@@ -74,6 +77,10 @@ class StudyWalk:
             first, said = next(iter(self.failed.items()))
             others = f" ({len(self.failed) - 1} others failed too)" if len(self.failed) > 1 else ""
             raise LayerFailed(f"{first} failed{others}; the report is about the rest. {said}")
+
+    @staticmethod
+    def _floors() -> list[str]:
+        return [floor for floor in FLOORS if floor in experiment_keys()]
 
     def _starts(self) -> list[str]:
         experiments = [load_experiment(key) for key in self.grid.points]

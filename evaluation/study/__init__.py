@@ -11,10 +11,10 @@ import polars as pl
 
 from evaluation.study.document import as_html, as_markdown
 from evaluation.study.figures import study_figures
-from evaluation.study.numbers import Cell, StudyNumbers, StudyRun, axes_of, study_numbers
+from evaluation.study.numbers import Cell, Shared, StudyNumbers, StudyRun, axes_of, study_numbers
 from evaluation.study.page import blocks_of, findings
 
-__all__ = ["StudyReport", "StudyRun", "study_report"]
+__all__ = ["Shared", "StudyReport", "StudyRun", "study_report"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def study_report(
     floors: Mapping[str, pl.DataFrame] | None = None,
     contrast: str | None = None,
     selection: pl.DataFrame | None = None,
-    shared_seconds: Mapping[str, float] | None = None,
+    shared: Sequence[Shared] = (),
     published: pl.DataFrame | None = None,
     resamples: int = 10_000,
     seed: int = 0,
@@ -65,14 +65,13 @@ def study_report(
         floors: metrics of what ignores the user, by name.
         contrast: the axis whose first label every other one is compared with; see `axes_of`.
         selection: shown as it is: what was tried before, and what was chosen.
-        shared_seconds: what was computed once for all runs → its seconds.
+        shared: what was computed once for several experiments.
         published: shown as it is: numbers of others.
         resamples, seed, level: of the bootstrap, see `study_numbers`.
 
     Raises:
         ValueError: see `study_numbers`.
     """
-    shared = dict(shared_seconds or {})
     numbers = study_numbers(
         runs,
         axes=axes_of(axes, contrast),
@@ -90,7 +89,7 @@ def study_report(
         figures,
         dataset=dataset,
         selection=selection,
-        shared_seconds=shared,
+        shared=shared,
         published=published,
     )
     found = tuple(findings(numbers))
@@ -101,7 +100,7 @@ def study_report(
         html=as_html(title, blocks, figures),
         figures=figures,
         findings=found,
-        as_json={**plain, "selection": chosen, "shared_seconds": shared},
+        as_json={**plain, "selection": chosen, "shared": [asdict(part) for part in shared]},
     )
 
 

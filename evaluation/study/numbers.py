@@ -44,6 +44,21 @@ class StudyRun:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """What several experiments of a study are made from, and was computed once."""
+
+    name: str
+    seconds: float
+    needed_by: int
+    """Experiments, each of which would have computed it on its own."""
+
+    @property
+    def saved(self) -> float:
+        """Seconds."""
+        return self.seconds * (self.needed_by - 1)
+
+
+@dataclass(frozen=True)
 class CellMetric:
     """One metric of one cell."""
 

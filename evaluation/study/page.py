@@ -1,14 +1,14 @@
 """What a study's page says: findings first, then the numbers they rest on, then how to read them."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
 from evaluation.collapse import ERRORS
 from evaluation.significance import Verdict
 from evaluation.study.document import Block, Bullets, Heading, Paragraph, Picture, Table
-from evaluation.study.numbers import Cell, Comparison, StudyNumbers, Sweep
+from evaluation.study.numbers import Cell, Comparison, Shared, StudyNumbers, Sweep
 
 MARKS: Mapping[Verdict, str] = {"better": "▲", "worse": "▼", "cannot tell": "≈"}
 
@@ -28,7 +28,7 @@ def blocks_of(
     *,
     dataset: str,
     selection: pl.DataFrame | None,
-    shared_seconds: Mapping[str, float],
+    shared: Sequence[Shared],
     published: pl.DataFrame | None,
 ) -> list[Block]:
     """The page, block by block."""
@@ -51,7 +51,7 @@ def blocks_of(
         *_training(figures),
         *_given("How it was selected", selection),
         *_given("Published numbers, of other data and models", published),
-        *_compute(numbers, shared_seconds),
+        *_compute(numbers, shared),
         Heading("How to read this"),
         Bullets(_notes(numbers)),
     ]
@@ -224,21 +224,24 @@ def _text(value: object) -> str:
             return str(value)
 
 
-def _compute(numbers: StudyNumbers, shared_seconds: Mapping[str, float]) -> Iterator[Block]:
+def _compute(numbers: StudyNumbers, shared: Sequence[Shared]) -> Iterator[Block]:
     n_runs = sum(len(cell.runs) for cell in numbers.cells)
     trained = math.fsum(cell.seconds for cell in numbers.cells)
     yield Heading("Compute")
-    once = math.fsum(shared_seconds.values())
     text = f"{n_runs} trainings took {duration(trained)}, {duration(trained / n_runs)} each."
-    if shared_seconds:
-        saved = once * (n_runs - 1)
+    if shared:
+        once, saved = (
+            math.fsum(values) for values in zip(*((part.seconds, part.saved) for part in shared), strict=True)
+        )
         text += (
-            f" What they share took {duration(once)}, once; each on its own would have taken {duration(saved)} more, "
-            f"{saved / (trained + once):.1f} times what was spent."
+            f" What experiments share took {duration(once)}, once; each on its own would have taken {duration(saved)} "
+            f"more, {saved / (trained + once):.1f} times what was spent. What was tried before the selection counts as "
+            "sharing too."
         )
     yield Paragraph(text)
-    if shared_seconds:
-        yield Table(["shared", "seconds"], [[name, f"{seconds:.1f}"] for name, seconds in shared_seconds.items()])
+    if shared:
+        cells = [[p.name, f"{p.seconds:.1f}", str(p.needed_by), duration(p.saved)] for p in shared]
+        yield Table(["computed once", "seconds", "experiments that need it", "saved"], cells)
 
 
 def _notes(numbers: StudyNumbers) -> list[str]:

@@ -70,6 +70,17 @@ class LakeStorage(dg.ConfigurableResource):
         top = Path(self.root) / asset
         return sorted(link.parent.relative_to(top).parts for link in [*top.glob("*/current"), *top.glob("*/*/current")])
 
+    def twin(self, asset: str, partition: Partition, fingerprint: str) -> Version | None:
+        """See `assets.ports.Lake`."""
+        for other in self.partitions(asset):
+            if other[:-1] != partition[:-1] or other == partition:
+                continue
+            # Only the one that is taken is hashed: a study has many others, of the size of its data set.
+            manifest = _manifest((self._folder(asset, other) / "current").resolve())
+            if manifest["fingerprint"] == fingerprint:
+                return self.require(asset, other)
+        return None
+
     @contextmanager
     def writing(self, asset: str, partition: Partition) -> Iterator[None]:
         """See `assets.ports.Lake`."""

@@ -20,10 +20,17 @@ def lake_in(folder: Path) -> LakeStorage:
     return LakeStorage(root=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"))
 
 
-def put(lake: LakeStorage, rows: int, *, fingerprint: str = "f", asset: str = "interactions") -> None:
-    with lake.writing(asset, DEMO), lake.staging(asset, DEMO) as staged:
+def put(
+    lake: LakeStorage,
+    rows: int,
+    *,
+    fingerprint: str = "f",
+    asset: str = "interactions",
+    partition: tuple[str, ...] = DEMO,
+) -> None:
+    with lake.writing(asset, partition), lake.staging(asset, partition) as staged:
         pl.DataFrame({"user_id": range(rows)}).write_parquet(staged / f"{asset}.parquet")
-        lake.publish(asset, DEMO, staged, fingerprint=fingerprint, manifest={})
+        lake.publish(asset, partition, staged, fingerprint=fingerprint, manifest={})
 
 
 def test_what_was_published_is_what_is_read(tmp_path: Path) -> None:
@@ -161,3 +168,24 @@ def test_killed_at_any_moment_a_reader_finds_one_whole_version(tmp_path: Path) -
     put(lake_in(tmp_path), 7)  # and the next writer is not stopped by what the dead left
     assert lake_in(tmp_path).require("interactions", DEMO).table().height == 7
     assert not list((tmp_path / "lake" / "interactions" / "demo").glob(".staging-*"))
+
+
+def test_a_twin_is_another_experiment_on_the_same_data_made_from_the_same_things(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+    for partition, made_from in [
+        (("demo", "a"), "others"),
+        (("demo", "b"), "this"),
+        (("films", "c"), "this"),
+        (("demo", "d"), "this"),
+    ]:
+        put(lake, 3, fingerprint=made_from, asset="metrics", partition=partition)
+    found = lake.twin("metrics", ("demo", "d"), "this")
+    assert found is not None
+    assert found.partition == ("demo", "b")
+    assert lake.twin("metrics", ("demo", "b"), "never") is None
+    assert lake.twin("metrics", ("films", "c"), "this") is None
+    fresh, damaged = lake_in(tmp_path), lake.require("metrics", ("demo", "a")).table_path
+    damaged.write_bytes(b"damaged")
+    assert fresh.twin("metrics", ("demo", "d"), "this") is not None  # what is not taken is not read
+    with pytest.raises(CorruptVersion):
+        fresh.twin("metrics", ("demo", "d"), "others")
