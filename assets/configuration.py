@@ -107,8 +107,13 @@ def load_study(key: str) -> Grid:
         ConfigurationError: no such file, or something wrong in it or in one of its experiments.
     """
     found, lines = _load_grid(key)
-    for experiment in found.points:
-        _checked(experiment, _experiment_of(found, lines, key, experiment))
+    for name in found.points:
+        experiment = _checked(name, _experiment_of(found, lines, key, name))
+        if isinstance(experiment, BaselineExperiment):
+            raise ConfigurationError(
+                f"{source_of(name)}: an experiment of a study must be of kind sft or preference, got baseline. "
+                "Baselines are compared on the leaderboard."
+            )
     return found
 
 

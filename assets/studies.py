@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import polars as pl
@@ -60,7 +60,7 @@ def progress(lake: Lake, dataset: str, grid: Grid) -> Progress:
     """What the lake holds of a study on one data set."""
     choices = [choice(lake, dataset, grid, group) for group in grid.groups()]
     asked = grid.asked([made.best for made in choices if made.best is not None])
-    return Progress(choices, asked, [point for point in asked if _metrics_of(lake, dataset, point) is not None])
+    return Progress(choices, asked, [point for point in asked if is_measured(lake, dataset, point)])
 
 
 def choice(lake: Lake, dataset: str, grid: Grid, group: Group) -> Choice:
@@ -69,6 +69,11 @@ def choice(lake: Lake, dataset: str, grid: Grid, group: Group) -> Choice:
     assert select is not None  # otherwise there is no group
     measured = {point.key: _metrics_of(lake, dataset, point) for point in group.candidates}
     return Choice(group, {key: _mean(version, select.by) for key, version in measured.items() if version is not None})
+
+
+def is_measured(lake: Lake, dataset: str, point: Point) -> bool:
+    """Whether an experiment has metrics that are those of its file and of every table above them as they are."""
+    return _metrics_of(lake, dataset, point) is not None
 
 
 def _metrics_of(lake: Lake, dataset: str, point: Point) -> Version | None:
@@ -259,22 +264,30 @@ def _shared(lake: Lake, subject: _Subject) -> list[Shared]:
     """What experiments of the study have in common: its seconds, and how many of them would have needed it."""
     candidates = [point for made in subject.now.choices for point in made.group.candidates if point.key in made.values]
     names = {point.key: point for point in (*candidates, *subject.now.measured)}
-    parts = [part for name in names for part in _parts(lake, subject.dataset, name)]
-    needed_by = Counter(name for name, _ in parts)
-    return [Shared(name, seconds, needed_by[name]) for name, seconds in dict(parts).items()]
+    needed_by = Counter(part for name in names for part in _parts(lake, subject.dataset, name))
+    return [Shared(part.name, part.seconds, needing) for part, needing in needed_by.items()]
 
 
-def _parts(lake: Lake, dataset: str, name: str) -> Iterator[tuple[str, float]]:
-    """What an experiment is made from that others of a study may be made from too, and the seconds it took once."""
+class _Part(NamedTuple):
+    """What an experiment is made from, and others of a study may be too."""
+
+    name: str
+    data_version: str
+    seconds: float
+    """That it took once."""
+
+
+def _parts(lake: Lake, dataset: str, name: str) -> Iterator[_Part]:
     experiment = load_experiment(name)
     if not isinstance(experiment, PreferenceExperiment):
         return
-    start = experiment.start_from
-    yield f"training of {start}", _train_seconds(lake.require("sft_policies", (dataset, start)))
-    yield f"negatives mined by {start}", _seconds(lake.require("mined_negatives", (dataset, start)))
+    start, of = experiment.start_from, experiment.negatives
+    policy, pool = (lake.require(asset, (dataset, start)) for asset in ("sft_policies", "mined_negatives"))
+    yield _Part(f"training of {start}", policy.data_version, _train_seconds(policy))
+    yield _Part(f"negatives mined by {start}", pool.data_version, _seconds(pool))
     for asset in SHARED:
         version = lake.require(asset, (dataset, name))
-        yield f"{asset} {version.data_version} ({experiment.negatives.n} negatives)", _seconds(version)
+        yield _Part(f"{asset}, {of.n} {of.miner}", version.data_version, _seconds(version))
 
 
 def _seconds(version: Version) -> float:

@@ -170,7 +170,8 @@ def study(
         pipeline.study(name, dataset, only=asked)
         report = pipeline.lake.require("study_reports", (dataset, name))
     typer.echo()
-    typer.echo(report.path("report.md").read_text(encoding="utf-8").rstrip())
+    lines = report.path("report.md").read_text(encoding="utf-8").rstrip().split("\n\n")
+    typer.echo("\n\n".join(line for line in lines if not line.startswith("![")))
     typer.echo(f"\n{time.monotonic() - started:.0f} s. The report with its figures: {report.path('report.html')}")
 
 

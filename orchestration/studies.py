@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from assets.configuration import ConfigurationError, experiment_keys, load_experiment, load_study
 from assets.grids import Grid, Point
 from assets.partitions import EXPERIMENTS
-from assets.studies import choice
+from assets.studies import choice, is_measured
 from evaluation.report import FLOORS
 from orchestration.pipeline import LayerFailed, LayerInterrupted, LayerRefused, Pipeline
 from training.config import PreferenceExperiment
@@ -48,6 +48,8 @@ class StudyWalk:
             for group in self.grid.groups()
             if any(self.is_wanted(point) for point in self.grid.asked(group.candidates))
         ]
+        self.finished: set[str] = set()
+        """Keys of those that were finished before this walk: nothing of them has to be computed."""
         self.selected: list[Point] | None = None
         """One of each group; None while they are not known."""
         self.done: dict[str, bool] = {}
@@ -69,6 +71,9 @@ class StudyWalk:
         for start in self._starts():
             pipeline.layer("train_sft", self.dataset, start)
             pipeline.layer("evaluate", self.dataset, start)
+        self.finished = {
+            key for key, point in self.grid.points.items() if is_measured(pipeline.lake, self.dataset, point)
+        }
         self._walk(point for group in self.groups for point in group.candidates)
         self.selected = self._selected()
         self._walk(point for point in self.grid.asked(self.selected) if self.is_wanted(point))
@@ -118,8 +123,7 @@ class StudyWalk:
         pipeline, keys = self.pipeline, (self.dataset, point.key)
         pipeline.instance.add_dynamic_partitions(str(EXPERIMENTS.name), [point.key])
         kind, before, started = load_experiment(point.key).kind, self._version(point), time.monotonic()
-        if kind != "baseline":
-            pipeline.layer(f"train_{kind}", *keys)
+        pipeline.layer(f"train_{kind}", *keys)
         pipeline.layer("evaluate", *keys)
         self.done[point.key] = self._version(point) != before
         if self.done[point.key]:
@@ -135,7 +139,7 @@ class StudyWalk:
         text = f"{self.name}: experiment {place} of {place - 1 + len(ahead)} ({point.key})"
         if self.seconds:
             each = sum(self.seconds) / len(self.seconds)
-            left = each * sum(self._version(point) is None for point in ahead)
+            left = each * sum(point.key not in self.finished for point in ahead)
             text += f": {each:.0f} s each, about {_duration(left)} left"
         self.say(text)
 

@@ -25,6 +25,22 @@ LAUNCH = """
 mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
 """
+LOG = """
+query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } } }
+"""
+TINY = """\
+kind: grid
+question: Which objective?
+experiment:
+  kind: preference
+  start_from: sft
+  optimizer: {kind: adamw, lr: 1.0e-4}
+  negatives: {n: 2, miner: uniform}
+  budget: {epochs: 1, batch_size: 256, validations: 1}
+axes:
+  objective:
+    dmpo: {objective: {kind: dmpo}}
+"""
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
@@ -52,6 +68,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ui(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     project = tmp_path_factory.mktemp("project")
     write_project(project)
+    (project / "studies").mkdir()
+    (project / "studies" / "tiny.yaml").write_text(TINY, encoding="utf-8")
     dagster_port, mlflow_port = free_port(), free_port()
     arguments = ["ui", "--dagster-port", str(dagster_port), "--mlflow-port", str(mlflow_port)]
     log = (home / "ui.log").open("wb")
@@ -84,14 +102,33 @@ def test_the_graph_the_jobs_and_the_schedules_are_on_the_page(ui: Ui) -> None:
 
 
 def test_a_job_launched_from_the_page_runs(ui: Ui, home: Path) -> None:
+    launch_and_wait(ui, home, "ingest", {}, tags=[{"key": "dagster/partition", "value": "shop"}])
+    assert lake_of(home).require("candidate_sets", ("shop",)).table().height > 0
+
+
+@pytest.mark.slow
+def test_a_study_launched_from_the_page_runs_to_its_report(ui: Ui, home: Path) -> None:
+    config = {"ops": {"walk_study": {"config": {"study": "tiny", "dataset": "shop"}}}}
+    run_id = launch_and_wait(ui, home, "study", config, tags=[])
+    report = lake_of(home).require("study_reports", ("shop", "tiny"))
+    assert "Which objective?" in report.path("report.html").read_text(encoding="utf-8")
+    said = [event.get("message", "") for event in ui.query(LOG, id=run_id)["logsForRun"]["events"]]
+    assert any("tiny: experiment 1 of 1 (tiny.dmpo-s0)" in message for message in said)
+
+
+def launch_and_wait(ui: Ui, home: Path, job: str, config: dict[str, Any], tags: list[dict[str, str]]) -> str:
     (repository,) = repositories(ui)
     selector = {
         "repositoryLocationName": repository["location"]["name"],
         "repositoryName": repository["name"],
-        "pipelineName": "ingest",
+        "pipelineName": job,
     }
-    tags = [{"key": "dagster/partition", "value": "shop"}]
-    params = {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}, "runConfigData": "{}"}
+    params = {
+        "selector": selector,
+        "mode": "default",
+        "executionMetadata": {"tags": tags},
+        "runConfigData": json.dumps(config),
+    }
     launched = ui.query(LAUNCH, params=params)["launchRun"]
     assert launched["__typename"] == "LaunchRunSuccess", launched
     run_id = launched["run"]["runId"]
@@ -101,9 +138,12 @@ def test_a_job_launched_from_the_page_runs(ui: Ui, home: Path) -> None:
         assert status not in ("FAILURE", "CANCELED"), status
         return status == "SUCCESS"
 
-    wait_for(has_ended, home / "ui.log")
-    lake = LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
-    assert lake.require("candidate_sets", ("shop",)).table().height > 0
+    wait_for(has_ended, home / "ui.log", seconds=600)
+    return run_id
+
+
+def lake_of(home: Path) -> LakeStorage:
+    return LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
 
 
 def repositories(ui: Ui) -> list[Any]:

@@ -172,6 +172,12 @@ def test_an_experiment_that_no_grid_makes_is_refused_by_the_file_of_its_study(pr
         load_study("mien")
 
 
+def test_a_baseline_is_no_experiment_of_a_study(project: Path) -> None:
+    write(project, "kind: grid\nquestion: Which?\nexperiment: {kind: baseline, baseline: random}\naxes: {a: {b: {}}}\n")
+    with pytest.raises(ConfigurationError, match=r"an experiment of a study must be of kind sft or preference"):
+        load_study("mine")
+
+
 def test_a_study_called_as_an_experiment_is_refused(project: Path) -> None:
     write(project, GOOD, "sft")
     with pytest.raises(ConfigurationError, match="must have no dot and be no experiment's"):
