@@ -29,6 +29,7 @@ from training.config import (
 
 _TAGGED_BY = ("kind", "baseline")
 """Fields by which the members of a union are told apart."""
+STUDY: TypeAdapter[Study] = TypeAdapter(Study)
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -122,12 +123,20 @@ def _load_grid(key: str) -> tuple[Grid, dict[Place, int]]:
         raise ConfigurationError(
             f"{_path('studies', key)}: the name of a study must have no dot and be no experiment's. Rename the file."
         )
-    study: Study = _load("studies", "study", key, TypeAdapter(Study))
+    study: Study = _load("studies", "study", key, STUDY)
     _, lines = read_yaml(_path("studies", key))
-    found = [(lines.get(place, 1), said) for place, said in mistakes(key, study)]
-    if found:
-        raise ConfigurationError("; ".join(f"{_path('studies', key)}:{line}: {said}" for line, said in found))
-    return grid(key, study), lines
+    made, wrong = _expanded(key, study.model_dump_json())
+    if wrong:
+        found = [f"{_path('studies', key)}:{lines.get(place, 1)}: {said}" for place, said in wrong]
+        raise ConfigurationError("; ".join(found))
+    return made, lines
+
+
+@functools.lru_cache(maxsize=16)
+def _expanded(key: str, written: str) -> tuple[Grid, list[tuple[Place, str]]]:
+    """The experiments of a study, and what is wrong with it; kept, for they are asked for one by one."""
+    study = STUDY.validate_json(written)
+    return grid(key, study), list(mistakes(key, study))
 
 
 def source_of(key: str) -> str:
