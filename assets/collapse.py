@@ -18,8 +18,7 @@ USERS = "diagnostic/validation_users"
 
 def judge_training(experiment: PreferenceExperiment, curves: Curves) -> Judgement:
     """The verdict on a training, whole or so far, by the metric that its weights are chosen by."""
-    users = int(curves[USERS][0][1])  # of several rows of one user, the errors do not cancel
-    return judge_run(curves, metric=experiment.budget.select_by, rows=users)
+    return judge_run(curves, metric=experiment.budget.select_by, users=int(curves[USERS][0][1]))
 
 
 class StopOnCollapse:

@@ -45,34 +45,37 @@ class Judgement:
         return asdict(self)
 
 
-def judge_run(curves: Curves, *, metric: str, rows: int) -> Judgement:
+def judge_run(curves: Curves, *, metric: str, users: int) -> Judgement:
     r"""Whether a run made its policy worse while its loss fell.
 
     Collapsed: from the validation with the best value, the start included, to the last one the metric fell by more than
-    two standard errors, and the training loss by more than two percent. The standard error is an upper bound,
+    two standard errors, and the training loss by more than two percent. Healthy: the metric fell by at most one.
 
-    .. math:: \sqrt{(p_1 (1 - p_1) + p_2 (1 - p_2)) / rows}
+    The standard error is that of the curve `validation/<metric>_fall_error`, paired over users. Without that curve it
+    is an upper bound,
 
-    because a row's value lies between 0 and 1, and because the two values are of the same rows, whose errors mostly
-    cancel. On few rows only a deep fall is called a collapse, and what is called healthy may be too shallow to see.
+    .. math:: \sqrt{(p_1 (1 - p_1) + p_2 (1 - p_2)) / users}
+
+    because a user's value lies between 0 and 1, and because both values are of the same users, whose errors mostly
+    cancel in a difference. A bound can show a collapse, and never that there is none.
 
     Args:
         curves: `train/loss`, `validation/<metric>`, and diagnostics where there are some.
         metric: one whose values lie between 0 and 1, larger is better.
-        rows: validation rows, each of another user.
+        users: who the validation rows are of.
 
     Raises:
-        ValueError: `rows` is below 1, or a value of the metric is outside [0, 1].
+        ValueError: `users` is below 1, or a value of the metric is outside [0, 1].
 
     >>> loss, metric = [(1, 0.7), (10, 0.3), (20, 0.1)], [(0, 0.5), (10, 0.4), (20, 0.2)]
     >>> curves = {"train/loss": loss, "validation/mrr_full": metric}
-    >>> judge_run(curves, metric="mrr_full", rows=1000).verdict
+    >>> judge_run(curves, metric="mrr_full", users=1000).verdict
     'collapsed'
-    >>> judge_run(curves, metric="mrr_full", rows=10).verdict
+    >>> judge_run(curves, metric="mrr_full", users=10).verdict
     'cannot tell'
     """
-    if rows < 1:
-        raise ValueError(f"rows must be 1 or more, got {rows}. Give the number of validation rows.")
+    if users < 1:
+        raise ValueError(f"users must be 1 or more, got {users}. Give the number of users with validation rows.")
     validations = sorted(curves.get(f"validation/{metric}", ()))
     outside = [value for _, value in validations if not 0.0 <= value <= 1.0]
     if outside:
@@ -82,7 +85,9 @@ def judge_run(curves: Curves, *, metric: str, rows: int) -> Judgement:
         return Judgement("cannot tell", ("there must be two validations and a training loss to compare",))
     values = [value for _, value in validations]
     best, end = values.index(max(values)), len(values) - 1
-    drop, error = values[best] - values[end], _error(values[best], values[end], rows)
+    drop = values[best] - values[end]
+    paired = dict(curves.get(f"validation/{metric}_fall_error", ())).get(validations[end][0])
+    error = _bound(values[best], values[end], users) if paired is None else paired
     numbers = {
         "best": values[best],
         "best_step": validations[best][0],
@@ -95,21 +100,17 @@ def judge_run(curves: Curves, *, metric: str, rows: int) -> Judgement:
         **_correlation(losses, values),
         **_ends(curves),
     }
-    loss_fell = _fell(losses[best], losses[end])
-    seen = (
-        f"{metric} fell from {values[best]:.4f} at step {validations[best][0]} to {values[end]:.4f} at step "
-        f"{validations[end][0]}, by {drop:.4f} (at most ± {error:.4f} on {rows:,} rows)"
-    )
-    of_loss = f"the training loss went from {losses[best]:.4g} to {losses[end]:.4g}"
     if drop == 0.0:
         return Judgement("healthy", (f"{metric} is best at the last validation",), numbers)
+    about = f"± {error:.4f}" if paired is not None else f"± {error:.4f} at most"
+    reasons = (
+        f"{metric} fell from {values[best]:.4f} at step {validations[best][0]} to {values[end]:.4f} at step "
+        f"{validations[end][0]}, by {drop:.4f} ({about}, on {users:,} users)",
+        f"the training loss went from {losses[best]:.4g} to {losses[end]:.4g}",
+    )
     if drop > ERRORS * error:
-        return Judgement("collapsed" if loss_fell else "cannot tell", (seen, of_loss), numbers)
-    if ERRORS * error >= values[best]:
-        blind = f"on {rows:,} rows a fall to 0 would be within noise too"
-        return Judgement("cannot tell", (seen, blind), numbers)
-    verdict: Verdict = "healthy" if drop <= error or not loss_fell else "cannot tell"
-    return Judgement(verdict, (seen, f"that is within {ERRORS:g} standard errors", of_loss), numbers)
+        return Judgement("collapsed" if _fell(losses[best], losses[end]) else "cannot tell", reasons, numbers)
+    return Judgement("healthy" if paired is not None and drop <= error else "cannot tell", reasons, numbers)
 
 
 @dataclass(frozen=True)
@@ -231,8 +232,8 @@ def first_and_last_loss(curves: Curves) -> tuple[float, float] | None:
     return points[0][1], stretch[-1]
 
 
-def _error(first: float, second: float, rows: int) -> float:
-    return math.sqrt((first * (1.0 - first) + second * (1.0 - second)) / rows)
+def _bound(first: float, second: float, users: int) -> float:
+    return math.sqrt((first * (1.0 - first) + second * (1.0 - second)) / users)
 
 
 def _fell(before: float, after: float) -> bool:

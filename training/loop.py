@@ -23,6 +23,7 @@ from training.checkpoints import Checkpoints
 from training.command import Stopped, StopRequest
 from training.config import Budget, ComputeConfig, Descent, TrainingSpec
 from training.optimisation import build_optimizer, learning_rate
+from training.peak import Peak
 from training.policy import Policy
 from training.resume import (
     by_rank,
@@ -33,7 +34,7 @@ from training.resume import (
     restore_generators,
     restore_optimizer,
 )
-from training.scoring import rank_targets, ranking_metrics
+from training.scoring import ROW_VALUES, rank_targets, ranking_metrics
 from training.tables import Rows
 from training.telemetry import Telemetry
 from training.verdicts import Verdicts
@@ -254,7 +255,7 @@ class _Training:
             Scorer(self.policy), build_optimizer(weights, self.descent)
         )
         self.weights = [weight for group in self.stepper.param_groups for weight in group["params"]]
-        self.meter = _Meter()
+        self.meter, self.peak = _Meter(), Peak(self.validation.user_id)
 
     def run(self, stop: StopRequest) -> Kept:
         """To the last step, to the end of patience, to a verdict, or to a signal."""
@@ -305,11 +306,13 @@ class _Training:
     def validate(self) -> None:
         """Ranks the validation rows, and keeps the weights if they are the best so far."""
         try:
-            metrics = _measure(self.policy, self.validation, self.workers)
+            metrics, rank = _measure(self.policy, self.validation, self.workers)
         except FloatingPointError as error:
             raise self.diverged(f"{error} At the validation after step {self.done} of {self.total}.") from error
         self.validated, self.measured = self.done, metrics
-        self.telemetry.write("validation", metrics)
+        error = self.peak.fall_error(ROW_VALUES[self.budget.select_by](rank))
+        of_fall = {} if error is None else {f"{self.budget.select_by}_fall_error": error}
+        self.telemetry.write("validation", {**metrics, **of_fall})
         if probed := self.criterion.probed(self.policy):
             self.telemetry.write("diagnostic", probed)
         if self.done == 0:
@@ -365,6 +368,7 @@ class _Training:
             "optimizer": optimizer_tensors(self.stepper, self.policy.trained_parameters()),
             "random": by_rank(random),
             "best": best.weights if best else {},
+            "peak": self.peak.tensors(),
         }
         self.checkpoints.save(self.done, state, tensors, self.telemetry.kept())
         self.telemetry.write("checkpoint", {"saved_step": self.done, "seconds": round(time.monotonic() - started, 3)})
@@ -384,6 +388,7 @@ class _Training:
         self.done, self.validated, self.stale = found.card.step, state["validated"], state["stale"]
         if state["best"] is not None:
             self.best = Kept(**state["best"], weights=found.tensors["best"])
+        self.peak.restore(found.tensors["peak"])
         self.meter.losses, self.meter.rows = list(state["loss_sums"]), state["loss_rows"]
         self.telemetry.repeat(found.telemetry)
         self.telemetry.at(self.done, self.steps[self.done - 1][0])
@@ -498,13 +503,14 @@ def accumulate(
     return loss, scored
 
 
-def _measure(policy: Policy, validation: Rows, workers: Workers) -> dict[str, float]:
+def _measure(policy: Policy, validation: Rows, workers: Workers) -> tuple[dict[str, float], Int[np.ndarray, " r"]]:
+    """The metrics, and the rank of each row's target."""
     rank, logp = np.zeros(len(validation), dtype=np.int64), np.zeros(len(validation), dtype=np.float32)
     mine = workers.share(len(validation))
     parts = workers.gathered((mine, *rank_targets(policy, validation.take(mine))))
     for rows, ranks, logps in parts:
         rank[rows], logp[rows] = ranks, logps
-    return ranking_metrics(rank, logp)
+    return ranking_metrics(rank, logp), rank
 
 
 def _named(row_id: np.ndarray) -> str:

@@ -4,7 +4,7 @@ A row's scores must not depend on which rows are scored beside it: rounding diff
 has one of a few fixed shapes, chosen by the length of the row's trunk, and the output layer sees blocks of one size.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -296,15 +296,18 @@ def padded_history(history: Ragged) -> Int[np.ndarray, "r h"]:
     return np.where(table < 0, table[:, :1], table)
 
 
+ROW_VALUES: Mapping[str, Callable[[Int[np.ndarray, " r"]], Float[np.ndarray, " r"]]] = {
+    "ndcg_at_10_full": lambda rank: np.where(rank <= 10, 1.0 / np.log2(rank + 1.0), 0.0),
+    "recall_at_10_full": lambda rank: (rank <= 10).astype(np.float64),
+    "mrr_full": lambda rank: 1.0 / rank,
+}
+"""What each row adds to a metric, from the ranks of the targets."""
+
+
 def ranking_metrics(rank: Int[np.ndarray, " r"], logp: Float[np.ndarray, " r"]) -> dict[str, float]:
     """Means over rows, with one target each: recall and NDCG of the first ten, reciprocal rank, loss in nats."""
-    in_ten = rank <= 10
-    return {
-        "ndcg_at_10_full": float(np.mean(np.where(in_ten, 1.0 / np.log2(rank + 1.0), 0.0))),
-        "recall_at_10_full": float(np.mean(in_ten)),
-        "mrr_full": float(np.mean(1.0 / rank)),
-        "loss": float(-np.mean(logp, dtype=np.float64)),
-    }
+    means = {name: float(np.mean(values(rank))) for name, values in ROW_VALUES.items()}
+    return {**means, "loss": float(-np.mean(logp, dtype=np.float64))}
 
 
 def ranking_keys(logps: Float[np.ndarray, "r i"]) -> UInt64[np.ndarray, "r i"]:

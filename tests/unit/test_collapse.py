@@ -21,16 +21,26 @@ STEPS = [0, 10, 20, 30, 40]
 FALLING = [(1, 0.69), (5, 0.6), (10, 0.5), (15, 0.4), (20, 0.3), (25, 0.2), (30, 0.1), (35, 0.05), (40, 0.02)]
 
 
-def curves(values: list[float], losses: list[tuple[int, float]] = FALLING) -> Curves:
-    return {f"validation/{METRIC}": list(zip(STEPS, values, strict=True)), "train/loss": losses}
+def curves(values: list[float], losses: list[tuple[int, float]] = FALLING, error: float | None = None) -> Curves:
+    found: dict[str, list[tuple[int, float]]] = {
+        f"validation/{METRIC}": list(zip(STEPS, values, strict=True)),
+        "train/loss": losses,
+    }
+    return found if error is None else {**found, f"validation/{METRIC}_fall_error": [(40, error)]}
 
 
-def judged(values: list[float], losses: list[tuple[int, float]] = FALLING, rows: int = 10_000) -> str:
-    return judge_run(curves(values, losses), metric=METRIC, rows=rows).verdict
+def judged(
+    values: list[float],
+    losses: list[tuple[int, float]] = FALLING,
+    *,
+    users: int = 10_000,
+    error: float | None = None,
+) -> str:
+    return judge_run(curves(values, losses, error), metric=METRIC, users=users).verdict
 
 
 def test_metric_and_loss_that_both_fall_are_a_collapse() -> None:
-    found = judge_run(curves([0.30, 0.32, 0.31, 0.25, 0.20]), metric=METRIC, rows=10_000)
+    found = judge_run(curves([0.30, 0.32, 0.31, 0.25, 0.20]), metric=METRIC, users=10_000)
     assert found.verdict == "collapsed"
     assert found.numbers["best_step"] == 10
     assert found.numbers["drop"] == pytest.approx(0.12)
@@ -46,21 +56,25 @@ def test_a_fall_from_the_start_counts_too() -> None:
 
 
 def test_learning_is_healthy() -> None:
-    found = judge_run(curves([0.20, 0.25, 0.28, 0.30, 0.31]), metric=METRIC, rows=10_000)
+    found = judge_run(curves([0.20, 0.25, 0.28, 0.30, 0.31]), metric=METRIC, users=10_000)
     assert found.verdict == "healthy"
     assert found.numbers["loss_metric_spearman"] == -1.0
 
 
-def test_the_same_fall_on_few_rows_is_no_collapse() -> None:
+def test_the_same_fall_of_few_users_is_no_collapse() -> None:
     values = [0.060, 0.062, 0.060, 0.056, 0.050]
-    assert judged(values, rows=943) != "collapsed"
-    assert judged(values, rows=100_000) == "collapsed"
+    assert judged(values, users=943) != "collapsed"
+    assert judged(values, users=100_000) == "collapsed"
 
 
-def test_where_no_fall_could_be_seen_one_cannot_tell() -> None:
-    found = judge_run(curves([0.06, 0.05, 0.05, 0.04, 0.04]), metric=METRIC, rows=40)
-    assert found.verdict == "cannot tell"
-    assert "a fall to 0 would be within noise too" in found.reasons[1]
+def test_a_paired_error_finds_what_its_upper_bound_cannot() -> None:
+    values = [0.060, 0.062, 0.060, 0.056, 0.050]
+    assert judged(values, users=943) == "cannot tell"
+    assert judged(values, users=943, error=0.004) == "collapsed"
+    found = judge_run(curves(values, error=0.004), metric=METRIC, users=943)
+    assert found.numbers["drop_standard_error"] == 0.004
+    assert "by 0.0120 (± 0.0040, on 943 users)" in found.reasons[0]
+    assert "at most" in judge_run(curves(values), metric=METRIC, users=943).reasons[0]
 
 
 def test_a_metric_that_falls_while_the_loss_does_not_is_another_failure() -> None:
@@ -71,26 +85,27 @@ def test_a_metric_that_falls_while_the_loss_does_not_is_another_failure() -> Non
 
 
 def test_between_one_and_two_standard_errors_one_cannot_tell() -> None:
-    error = math.sqrt((0.32 * 0.68 + 0.31 * 0.69) / 10_000)
-    assert judged([0.30, 0.32, 0.31, 0.31, 0.32 - 1.5 * error]) == "cannot tell"
-    assert judged([0.30, 0.32, 0.31, 0.31, 0.32 - 0.5 * error]) == "healthy"
+    values = [0.30, 0.32, 0.31, 0.31, 0.30]
+    assert judged(values, error=0.015) == "cannot tell"
+    assert judged(values, error=0.021) == "healthy"
+    assert judged(values, users=10) == "cannot tell"  # a bound on the noise shows no health
 
 
 def test_without_a_second_validation_or_a_loss_one_cannot_tell() -> None:
-    assert judge_run({}, metric=METRIC, rows=10).verdict == "cannot tell"
-    assert judge_run({f"validation/{METRIC}": [(0, 0.1), (9, 0.0)]}, metric=METRIC, rows=10).verdict == "cannot tell"
+    assert judge_run({}, metric=METRIC, users=10).verdict == "cannot tell"
+    assert judge_run({f"validation/{METRIC}": [(0, 0.1), (9, 0.0)]}, metric=METRIC, users=10).verdict == "cannot tell"
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="rows must be 1 or more, got 0"):
-        judge_run({}, metric=METRIC, rows=0)
+    with pytest.raises(ValueError, match="users must be 1 or more, got 0"):
+        judge_run({}, metric=METRIC, users=0)
     with pytest.raises(ValueError, match=r"must lie between 0 and 1, got 1\.5"):
-        judge_run({f"validation/{METRIC}": [(0, 1.5)]}, metric=METRIC, rows=10)
+        judge_run({f"validation/{METRIC}": [(0, 1.5)]}, metric=METRIC, users=10)
 
 
 def test_diagnostics_stand_beside_the_verdict_and_have_no_say() -> None:
     plain = curves([0.20, 0.25, 0.28, 0.30, 0.31])
-    found = judge_run({**plain, "diagnostic/saturation": [(40, 0.001), (1, 0.5)]}, metric=METRIC, rows=10_000)
+    found = judge_run({**plain, "diagnostic/saturation": [(40, 0.001), (1, 0.5)]}, metric=METRIC, users=10_000)
     assert found.verdict == "healthy"
     assert (found.numbers["saturation_first"], found.numbers["saturation_last"]) == (0.5, 0.001)
 
@@ -102,13 +117,13 @@ def test_the_order_of_points_changes_nothing(validations: list[int], points: lis
         f"validation/{METRIC}": [whole[f"validation/{METRIC}"][at] for at in validations],
         "train/loss": [FALLING[at] for at in points],
     }
-    assert judge_run(shuffled, metric=METRIC, rows=500) == judge_run(whole, metric=METRIC, rows=500)
+    assert judge_run(shuffled, metric=METRIC, users=500) == judge_run(whole, metric=METRIC, users=500)
 
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5), st.integers(1, 10**7))
-def test_more_rows_never_take_a_collapse_back(values: list[float], rows: int) -> None:
-    if judged(values, rows=rows) == "collapsed":
-        assert judged(values, rows=2 * rows) == "collapsed"
+def test_more_users_never_take_a_collapse_back(values: list[float], users: int) -> None:
+    if judged(values, users=users) == "collapsed":
+        assert judged(values, users=2 * users) == "collapsed"
 
 
 def test_the_toy_in_which_the_loss_falls_four_orders_of_magnitude_and_learning_five() -> None:
