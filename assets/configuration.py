@@ -31,6 +31,8 @@ _TAGGED_BY = ("kind", "baseline")
 """Fields by which the members of a union are told apart."""
 STUDY: TypeAdapter[Study] = TypeAdapter(Study)
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+ROUND = re.compile(r"(.+)\.round-(\d+)")
+"""The key of a round of an experiment, but for its last, which is the experiment itself."""
 
 
 class ConfigurationError(ValueError):
@@ -65,21 +67,62 @@ def study_keys() -> list[str]:
     return _keys("studies")
 
 
+def experiment_partitions() -> list[str]:
+    """The keys of all experiments in `experiments/` and of their rounds, sorted."""
+    found: set[str] = set()
+    for key in experiment_keys():
+        found.add(key)
+        try:
+            found.update(rounds_to(key))
+        except ConfigurationError:
+            continue  # whoever asks for that experiment is told what is wrong with it
+    return sorted(found)
+
+
+def written_as(key: str) -> str:
+    """The experiment that a file or a study names: for a round of one, that one."""
+    match = ROUND.fullmatch(key)
+    return match[1] if match else key
+
+
+def previous_round(key: str) -> str | None:
+    """The round whose policy `key` starts from; none, when it starts from the policy that its file names.
+
+    Raises:
+        ConfigurationError: as `load_experiment`.
+    """
+    experiment = load_experiment(key)
+    if not isinstance(experiment, PreferenceExperiment) or experiment.negatives.rounds == 1:
+        return None
+    return f"{written_as(key)}.round-{experiment.negatives.rounds - 2}"
+
+
+def rounds_to(key: str) -> list[str]:
+    """All rounds that an experiment needs, in order, itself the last.
+
+    Raises:
+        ConfigurationError: as `load_experiment`.
+    """
+    before = previous_round(key)
+    return [*([] if before is None else rounds_to(before)), key]
+
+
 def study_of(experiment: str) -> str | None:
     """The study that an experiment belongs to, which is what stands before the first dot of its name; or none.
 
     It belongs to one too when the file of that study is gone.
     """
+    experiment = written_as(experiment)
     study, dot, _ = experiment.partition(".")
     files = experiment_keys()
     return study if dot and experiment not in files and study not in files else None
 
 
 def default_experiments() -> list[str]:
-    """What `all` means: the baselines, the policy `sft`, and every experiment that starts from it, sorted.
+    """What `all` means: the baselines, the policy `sft`, and every experiment of one round that starts from it, sorted.
 
     Other supervised policies, and what starts from them, take many times as long, or a table that belongs to one data
-    set. Whoever wants one names it.
+    set; each further round takes as long as an experiment. Whoever wants one names it.
 
     Raises:
         ConfigurationError: one of the files is wrong.
@@ -88,8 +131,9 @@ def default_experiments() -> list[str]:
 
 
 def _goes_with_sft(key: str, experiment: Experiment) -> bool:
-    start = experiment.start_from if isinstance(experiment, PreferenceExperiment) else key
-    return isinstance(experiment, BaselineExperiment) or start == "sft"
+    if isinstance(experiment, PreferenceExperiment):
+        return experiment.start_from == "sft" and experiment.negatives.rounds == 1
+    return isinstance(experiment, BaselineExperiment) or key == "sft"
 
 
 def load_dataset(key: str) -> DatasetConfig:
@@ -141,22 +185,44 @@ def _expanded(key: str, written: str) -> tuple[Grid, list[tuple[Place, str]]]:
 
 def source_of(key: str) -> str:
     """The file in which an experiment is written, for messages."""
-    study = study_of(key)
+    study, key = study_of(key), written_as(key)
     return f"{_path('experiments', key)}" if study is None else f"{_path('studies', study)} ({key})"
 
 
 def load_experiment(key: str) -> Experiment:
-    """The experiment whose file is `experiments/<key>.yaml`, or that one of a study.
+    """The experiment whose file is `experiments/<key>.yaml`, or that one of a study; or a round of such a one.
 
-    What it starts from exists and is an `sft` experiment.
+    What it starts from exists and is an `sft` experiment. `<key>.round-<r>` is what the file says, with r + 1 rounds.
 
     Raises:
         ConfigurationError: no such file, or something wrong in it.
     """
+    if ROUND.fullmatch(key):
+        return _round_of(key)
     study = study_of(key)
     if study is None or study not in study_keys():
         return _checked(key, _load("experiments", "experiment", key, EXPERIMENT))
     return _checked(key, _experiment_of(*_load_grid(study), study, key))
+
+
+def _round_of(key: str) -> Experiment:
+    of, number = written_as(key), int(key.rpartition("-")[2])
+    if key in experiment_keys():
+        raise ConfigurationError(
+            f"{_path('experiments', key)}: no file may be named <name>.round-<number>, which names a round of another "
+            "experiment. Rename it."
+        )
+    experiment = load_experiment(of)
+    last = experiment.negatives.rounds - 1 if isinstance(experiment, PreferenceExperiment) else 0
+    if number >= last or key != f"{of}.round-{number}":
+        accepted = ", ".join([*(f"{of}.round-{n}" for n in range(last)), of])
+        raise ConfigurationError(
+            f"{source_of(of)}: '{key}' must be a round of it before its last, which is '{of}' itself. "
+            f"Accepted: {accepted}."
+        )
+    assert isinstance(experiment, PreferenceExperiment)  # no other has a round before its last
+    negatives = experiment.negatives.model_copy(update={"rounds": number + 1})
+    return experiment.model_copy(update={"negatives": negatives})
 
 
 def _checked(key: str, experiment: Experiment) -> Experiment:

@@ -3,6 +3,13 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PANELS = {
     "loss": ("train/loss",),
@@ -48,6 +55,26 @@ def curves_plot(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
         axes.legend(fontsize=7)
     for axes in list(grid):
         axes.set_axis_off()
+    return _drawn(figure)
+
+
+def histograms_plot(edges: NDArray[np.float64], shares: Mapping[str, NDArray[np.float64]], *, label: str) -> str:
+    """Histograms over the same bins as steps on one another, by name; `label` says what the bins are of."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4, 2.7), layout="constrained")
+    axes = figure.subplots()
+    for name, values in shares.items():
+        axes.stairs(values, edges, label=name, fill=True, alpha=0.4)
+    axes.axvline(0.0, color="black", linewidth=0.8)
+    axes.set_xlabel(label, fontsize=8)
+    axes.set_ylabel("share", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.legend(fontsize=7)
+    return _drawn(figure)
+
+
+def _drawn(figure: "Figure") -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=70)
     return image(buffer.getvalue())

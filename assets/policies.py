@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import dagster as dg
 from assets.acceptance import accepted_in, leak_tags
 from assets.attempts import next_attempt, remove_attempts
 from assets.collapse import CHECK, StopOnCollapse, collapse_check, judge_training
-from assets.configuration import load_experiment, raw_folder, source_of, study_of
+from assets.configuration import load_experiment, raw_folder, source_of, study_of, written_as
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.plots import curves_plot
 from assets.ports import PARENT_RUN_TAG, Lake, Launcher, Tracker, partition_text
 from assets.progress import Follower
 from assets.publication import Check, Content, Inputs, check_specs, publish
+from assets.rounds import start_of
 from training.config import (
     PreferenceExperiment,
     PreferenceSpec,
@@ -104,13 +106,15 @@ def preference_policies(
     launcher: dg.ResourceParam[Launcher],
     tracker: dg.ResourceParam[Tracker],
 ) -> Results:
-    """Preference optimisation of a supervised policy against mined negatives; the start is also the reference.
+    """Preference optimisation of a policy against the negatives it mined; the start is also the reference.
 
     Every experiment that starts from the same policy reads the same negatives and the same reference log-probabilities.
+    A later round starts from the policy of the round before, which Dagster does not show: an asset cannot depend on
+    itself. It stands in the metadata, the manifest and the lineage.
     """
     keys = keys_of(context)
     experiment = load_preference("preference_policies", keys)
-    start = Keys(keys.dataset, experiment.start_from)
+    start = start_of(keys, experiment)
 
     def train(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         output = staged["preference_policies"]
@@ -118,14 +122,15 @@ def preference_policies(
             experiment=experiment,
             histories=inputs["histories"].table_path,
             items=inputs["items"].table_path,
-            start_policy=inputs["sft_policies"].path("policy"),
+            start_policy=inputs[start.asset].path("policy"),
             preference_rows=inputs["preference_rows"].table_path,
             reference_logps=inputs["reference_logps"].table_path,
             output=output,
             compute=launcher.compute,
         )
         content = run_tracked(context, launcher, tracker, "preference", spec, keys, inputs)
-        return {"preference_policies": content}
+        link = dg.MetadataValue.md(f"`{start.asset}` of `{partition_text(start.policy)}`, which is also the reference")
+        return {"preference_policies": replace(content, metadata={**content.metadata, "start_from": link})}
 
     yield from publish(
         context,
@@ -135,7 +140,7 @@ def preference_policies(
         inputs=[
             ("histories", (keys.dataset,)),
             ("items", (keys.dataset,)),
-            ("sft_policies", start),
+            start.policy_input,
             ("preference_rows", keys),
             ("reference_logps", keys),
         ],
@@ -209,6 +214,7 @@ def run_tracked(
         **{f"input.{version.asset}": version.data_version for version in inputs.versions},
         **leak_tags(accepted_in(inputs.versions)),
         **study_tags(keys.experiment, context.run.tags),
+        **round_tags(keys.experiment, experiment),
     }
     params = flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset, "device": spec.compute.device})
     started = time.monotonic()
@@ -260,6 +266,13 @@ def study_tags(experiment: str, run_tags: Mapping[str, str]) -> dict[str, str]:
     if study is None or parent is None:
         return {}
     return {"study": study, "mlflow.parentRunId": parent}
+
+
+def round_tags(key: str, experiment: SftExperiment | PreferenceExperiment) -> dict[str, str]:
+    """What a tracked run says of its mining round, so that the rounds of an experiment are found together."""
+    if isinstance(experiment, SftExperiment):
+        return {}
+    return {"round": str(experiment.negatives.rounds - 1), "rounds_of": written_as(key)}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

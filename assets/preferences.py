@@ -8,10 +8,11 @@ from typing import Any
 import dagster as dg
 
 from assets.configuration import load_start
-from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
+from assets.partitions import BY_EXPERIMENT, keys_of, of_start
 from assets.policies import load_preference
-from assets.ports import Lake
+from assets.ports import Lake, partition_text
 from assets.publication import Content, Inputs, check, check_specs, publish
+from assets.rounds import start_of
 from assets.transforms.guarantees import no_train_item_among_negatives
 from assets.transforms.preferences import choose_negatives, negatives_missing
 
@@ -31,21 +32,21 @@ def preference_rows(
     """One chosen item against n rejected ones for each training row.
 
     The negatives of n = 1 are among those of n = 15, and no choice depends on the objective: two experiments with the
-    same `negatives` read the same rows.
+    same `negatives` read the same rows. A later round takes them from the pool that the policy before it mined.
     """
     keys = keys_of(context)
     experiment = load_preference("preference_rows", keys)
-    start = load_start(experiment)
+    seed, pool = load_start(experiment).seed, start_of(keys, experiment).pool
 
     def choose(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         rows = inputs["histories"].table(["row_id", "user_id", "split", "target"])
-        table = choose_negatives(rows, inputs["mined_negatives"].table(), experiment.negatives, start.seed)
+        table = choose_negatives(rows, inputs["mined_negatives"].table(), experiment.negatives, seed)
         found = no_train_item_among_negatives(
             table, rows, inputs["interactions"].table(["user_id", "item_id", "split"])
         )
         metadata = {
             **asdict(negatives_missing(table, experiment.negatives.n)),
-            "start_from": dg.MetadataValue.md(f"`mined_negatives` of `{keys.dataset}|{experiment.start_from}`"),
+            "start_from": dg.MetadataValue.md(f"`mined_negatives` of `{partition_text(pool)}`"),
         }
         return {"preference_rows": Content(table, metadata, [check("no_train_item_among_the_rejected", found)])}
 
@@ -55,10 +56,10 @@ def preference_rows(
         choose,
         partition=keys,
         inputs=[
-            ("mined_negatives", Keys(keys.dataset, experiment.start_from)),
+            ("mined_negatives", pool),
             ("histories", (keys.dataset,)),
             ("interactions", (keys.dataset,)),
         ],
-        config={"negatives": experiment.negatives.model_dump(mode="json"), "seed": start.seed},
+        config={"negatives": experiment.negatives.model_dump(mode="json", exclude={"rounds"}), "seed": seed},
         shared=True,
     )

@@ -7,11 +7,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
+from assets.partitions import BY_EXPERIMENT, keys_of, of_start
 from assets.policies import load_preference
 from assets.ports import Lake, Launcher
 from assets.progress import Follower
 from assets.publication import Content, Inputs, check, check_specs, publish
+from assets.rounds import start_of
 from assets.transforms.guarantees import every_completion_is_covered
 from training.config import ReferenceSpec
 
@@ -31,15 +32,16 @@ def reference_logps(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     """Log-probabilities of every chosen and rejected item under the policy that the experiment starts from.
 
-    They depend on its weights and on the rows alone, so experiments with the same rows share them.
+    They depend on its weights and on the rows alone, so experiments with the same rows share them. The reference of a
+    later round is the policy of the round before.
     """
     keys = keys_of(context)
     experiment = load_preference("reference_logps", keys)
-    dataset = (keys.dataset,)
+    dataset, start = (keys.dataset,), start_of(keys, experiment)
 
     def score(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         spec = ReferenceSpec(
-            policy=inputs["sft_policies"].path("policy"),
+            policy=inputs[start.asset].path("policy"),
             preference_rows=inputs["preference_rows"].table_path,
             histories=inputs["histories"].table_path,
             items=inputs["items"].table_path,
@@ -57,7 +59,7 @@ def reference_logps(
         score,
         partition=keys,
         inputs=[
-            ("sft_policies", Keys(keys.dataset, experiment.start_from)),
+            start.policy_input,
             ("preference_rows", keys),
             ("histories", dataset),
             ("items", dataset),

@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from assets.configuration import ConfigurationError, definition, experiment_keys, load_experiment, study_keys, study_of
+from assets.configuration import (
+    ConfigurationError,
+    definition,
+    experiment_keys,
+    load_experiment,
+    study_keys,
+    study_of,
+    written_as,
+)
 from assets.ports import Lake, Partition, Version, partition_text
 from training.config import BaselineExperiment, PreferenceExperiment
 
@@ -61,13 +69,13 @@ def standing(lake: Lake, dataset: str) -> Standing:
 
 def what_changed(lake: Lake, metrics: Version) -> str | None:
     """What has changed since these metrics were measured, in the files or in any table above; None: nothing has."""
-    experiment = metrics.partition[1]
-    study = study_of(experiment)
+    measured = metrics.partition[1]
+    study, experiment = study_of(measured), written_as(measured)
     file = f"experiments/{experiment}.yaml" if study is None else f"studies/{study}.yaml"
     if (experiment if study is None else study) not in (experiment_keys() if study is None else study_keys()):
         return f"{file} is gone"
     try:
-        now = definition(experiment)
+        now = definition(measured)
     except ConfigurationError:
         return f"{file}, or that of its start, is wrong now"
     if metrics.manifest["metadata"].get("definition", {}).get("value") != now:

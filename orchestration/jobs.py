@@ -37,6 +37,11 @@ train_preference = dg.define_asset_job(
     selection=dg.AssetSelection.assets("preference_rows", "reference_logps", "preference_policies"),
     description="A preference policy from the policy it starts from. For experiments of kind preference.",
 )
+mine = dg.define_asset_job(
+    "mine",
+    selection=dg.AssetSelection.assets("mined_negatives"),
+    description="The pool of a later round, mined by the policy of the round before; or the first one, for kind sft.",
+)
 evaluate = dg.define_asset_job(
     "evaluate",
     selection=dg.AssetSelection.assets("predictions", "metrics"),
@@ -149,4 +154,4 @@ def study() -> None:
     walk_study()
 
 
-LAYERS = [ingest, train_sft, train_preference, evaluate, register, compare, promote, report]
+LAYERS = [ingest, train_sft, mine, train_preference, evaluate, register, compare, promote, report]

@@ -11,7 +11,14 @@ from pathlib import Path
 import dagster as dg
 
 from assets.acceptance import ACCEPT_TAG
-from assets.configuration import ConfigurationError, experiment_keys, load_dataset, load_experiment
+from assets.configuration import (
+    ConfigurationError,
+    experiment_keys,
+    load_dataset,
+    load_experiment,
+    previous_round,
+    rounds_to,
+)
 from assets.ports import PARENT_RUN_TAG
 from evaluation.report import FLOORS
 from orchestration import settings
@@ -99,15 +106,25 @@ class Pipeline:
     def _run(self, dataset: str, ordered: Sequence[str]) -> None:
         self.layer("ingest", dataset)
         for experiment in ordered:
-            kind = load_experiment(experiment).kind
-            if kind != "baseline":
-                self.layer(f"train_{kind}", dataset, experiment)
-            self.layer("evaluate", dataset, experiment)
-            if kind != "baseline":
+            self.measure(dataset, experiment)
+            if load_experiment(experiment).kind != "baseline":
                 self.layer("register", dataset, experiment)
         self.layer("compare", dataset)
         if any(load_experiment(name).kind != "baseline" for name in ordered):
             self.layer("promote", dataset)
+
+    def measure(self, dataset: str, experiment: str) -> None:
+        """Trains and evaluates one experiment, or one round of it; what it starts from is there.
+
+        Raises:
+            LayerFailed: a run failed; what was published before it stays.
+        """
+        kind = load_experiment(experiment).kind
+        if previous_round(experiment) is not None:
+            self.layer("mine", dataset, experiment)
+        if kind != "baseline":
+            self.layer(f"train_{kind}", dataset, experiment)
+        self.layer("evaluate", dataset, experiment)
 
     def study(
         self,
@@ -189,7 +206,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 def in_order(experiments: Sequence[str]) -> list[str]:
-    """The experiments, what they start from before them, and the floors that every leaderboard shows."""
+    """The experiments, what they start from and their rounds before them, and the floors of every leaderboard."""
     missing = [name for name in FLOORS if name not in experiment_keys()]
     if missing:
         raise ConfigurationError(
@@ -201,7 +218,7 @@ def in_order(experiments: Sequence[str]) -> list[str]:
         experiment = load_experiment(name)
         if isinstance(experiment, PreferenceExperiment) and experiment.start_from not in ordered:
             ordered.append(experiment.start_from)
-    for name in experiments:
+    for name in (name for key in experiments for name in rounds_to(key)):
         if name not in ordered:
             ordered.append(name)
     starts = [n for n in ordered if not isinstance(load_experiment(n), BaselineExperiment | PreferenceExperiment)]

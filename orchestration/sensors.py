@@ -2,14 +2,14 @@
 
 import dagster as dg
 
-from assets.configuration import dataset_keys, experiment_keys, study_keys
+from assets.configuration import dataset_keys, experiment_partitions, study_keys
 from assets.partitions import DATASETS, EXPERIMENTS, STUDIES
 
-FILES = {DATASETS: dataset_keys, EXPERIMENTS: experiment_keys, STUDIES: study_keys}
+FILES = {DATASETS: dataset_keys, EXPERIMENTS: experiment_partitions, STUDIES: study_keys}
 
 
 def new_partitions(instance: dg.DagsterInstance) -> dict[str, list[str]]:
-    """Keys whose file exists but whose partition does not, by dimension."""
+    """Keys that a file asks for but whose partition does not exist, by dimension."""
     return {
         definition.name: [key for key in keys() if not instance.has_dynamic_partition(definition.name, key)]
         for definition, keys in FILES.items()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from assets.configuration import ConfigurationError, experiment_keys, load_experiment, load_study
+from assets.configuration import ConfigurationError, experiment_keys, load_experiment, load_study, rounds_to
 from assets.grids import Grid, Point
 from assets.partitions import EXPERIMENTS
 from assets.studies import choice, is_measured
@@ -120,11 +120,10 @@ class StudyWalk:
                 self.say(f"{point.key} failed, the study goes on: {failure}")
 
     def _experiment(self, point: Point) -> None:
-        pipeline, keys = self.pipeline, (self.dataset, point.key)
-        pipeline.instance.add_dynamic_partitions(str(EXPERIMENTS.name), [point.key])
-        kind, before, started = load_experiment(point.key).kind, self._version(point), time.monotonic()
-        pipeline.layer(f"train_{kind}", *keys)
-        pipeline.layer("evaluate", *keys)
+        rounds, before, started = rounds_to(point.key), self._version(point), time.monotonic()
+        self.pipeline.instance.add_dynamic_partitions(str(EXPERIMENTS.name), rounds)
+        for key in rounds:
+            self.pipeline.measure(self.dataset, key)
         self.done[point.key] = self._version(point) != before
         if self.done[point.key]:
             self.seconds.append(time.monotonic() - started)

@@ -483,7 +483,9 @@ class Negatives(Frozen):
     """Share of hard negatives under `mixed`; the others are uniform."""
     min_rank: int = Field(default=1, ge=1)
     """Passes over what the mining policy ranks before this: what it ranks first is often what the user takes next."""
-    rounds: Literal[1] = 1
+    rounds: int = Field(default=1, ge=1, le=10)
+    """Rounds of mining and training: each later one starts from the policy before it, which mines its pool and is its
+    reference, as in SPIN (https://arxiv.org/abs/2401.01335)."""
 
 
 class FullSoftmax(Frozen):

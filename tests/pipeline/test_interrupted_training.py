@@ -1,4 +1,4 @@
-"""A training that dies is continued by the next run, which says so everywhere, and ends as if nothing had happened."""
+"""A training or mining that dies is continued by the next run, which says so, and ends as if nothing had happened."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestration.resources.storage import LakeStorage
-from tests.pipeline.conftest import borderline_in, environment, with_default_signals, write_project
+from tests.pipeline.conftest import SFT, SHOP, borderline_in, environment, with_default_signals, write_project
 
 LONG = """\
 kind: sft
@@ -70,7 +70,7 @@ def test_the_next_run_goes_on_where_an_interrupted_one_stood(
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(training_child(home) if number == signal.SIGKILL else process.pid, number)
+    os.kill(child_of(home, "training.sft") if number == signal.SIGKILL else process.pid, number)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0, said
     left = list((home / "checkpoints" / "shop" / "sft").glob("*/step-*"))
@@ -102,15 +102,55 @@ def telemetry_under(home: Path) -> str:
     return "".join(path.read_text() for path in found)
 
 
-def training_child(home: Path) -> int:
-    """The pid of the command `training.sft` under this home."""
+@pytest.mark.slow
+def test_the_next_run_goes_on_behind_the_last_shard_of_an_interrupted_mining(tmp_path: Path) -> None:
+    project, home = tmp_path / "project", tmp_path / "home"
+    write_project(project)
+    shop = SHOP.replace("users: 300", "users: 6000")  # five shards
+    (project / "datasets" / "shop.yaml").write_text(shop, encoding="utf-8")
+    (project / "experiments" / "sft.yaml").write_text(
+        SFT.replace("epochs: 2, batch_size: 256, validations: 2", "epochs: 1, batch_size: 4096, validations: 1"),
+        encoding="utf-8",
+    )
+    arguments = ("run", "--dataset", "shop", "--experiments", "sft")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestration.cli", *arguments],
+        env=environment(project, home),
+        cwd=project,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=with_default_signals,
+    )
+    deadline = time.monotonic() + 300
+    while not list((home / "shards").rglob("rows-*.parquet")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(child_of(home, "training.mine"), signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode != 0, said
+    left = len(list((home / "shards" / "shop" / "sft").rglob("rows-*.parquet")))
+    assert left
+
+    again = borderline_in(project, home)(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert not (home / "shards" / "shop" / "sft").exists()
+    resumed = lake_of(home).require("mined_negatives", ("shop", "sft"))
+    assert resumed.manifest["metadata"]["shards_of_an_interrupted_mining"]["value"] == left
+    forced = borderline_in(project, home)(*arguments, "--force")
+    assert forced.returncode == 0, forced.stderr
+    whole = lake_of(home).require("mined_negatives", ("shop", "sft"))
+    assert whole.manifest["metadata"]["shards_of_an_interrupted_mining"]["value"] == 0
+    assert whole.data_version == resumed.data_version
+
+
+def child_of(home: Path, command: str) -> int:
+    """The pid of a training command under this home."""
     for comm in Path("/proc").glob("[0-9]*/comm"):
         try:
-            if (
-                comm.read_text().strip() == "training.sft"
-                and str(home).encode() in (comm.parent / "environ").read_bytes()
-            ):
+            if comm.read_text().strip() == command and str(home).encode() in (comm.parent / "environ").read_bytes():
                 return int(comm.parent.name)
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-    raise AssertionError("no training is going on")
+    raise AssertionError(f"no {command} is going on")

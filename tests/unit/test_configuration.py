@@ -9,10 +9,16 @@ import pytest
 from assets.configuration import (
     ConfigurationError,
     default_experiments,
+    definition,
     experiment_keys,
+    experiment_partitions,
     load_dataset,
     load_experiment,
+    previous_round,
     project_folder,
+    rounds_to,
+    source_of,
+    study_of,
 )
 from training.config import BaselineExperiment, identity
 
@@ -238,3 +244,73 @@ def test_more_negatives_than_the_pool_holds_are_refused(project: Path) -> None:
     write(project, GOOD.replace("{n: 15, miner: mixed}", "{n: 21, miner: uniform}"))
     with pytest.raises(ConfigurationError, match=r"at most the 20 uniform negatives .* got 21.*raise pool\.uniform"):
         load_experiment("mine")
+
+
+THREE = GOOD.replace("miner: mixed}", "miner: mixed, rounds: 3}")
+
+
+def test_a_round_is_the_experiment_with_as_many_rounds_as_came_to_pass(project: Path) -> None:
+    write(project, THREE)
+    assert rounds_to("mine") == ["mine.round-0", "mine.round-1", "mine"]
+    assert rounds_to("mine.round-1") == ["mine.round-0", "mine.round-1"]
+    assert [previous_round(key) for key in rounds_to("mine")] == [None, "mine.round-0", "mine.round-1"]
+    write(project, GOOD, key="once")
+    assert (rounds_to("once"), previous_round("once")) == (["once"], None)
+    assert load_experiment("mine.round-0") == load_experiment("once")
+    assert definition("mine.round-0") == definition("once")
+    assert len({definition(key) for key in rounds_to("mine")}) == 3
+    assert previous_round("popularity") is None
+    assert source_of("mine.round-0") == source_of("mine")
+
+
+def test_one_more_round_changes_none_of_those_before(project: Path) -> None:
+    write(project, THREE)
+    before = {key: definition(key) for key in rounds_to("mine")}
+    write(project, THREE.replace("rounds: 3", "rounds: 4"))
+    after = {key: definition(key) for key in rounds_to("mine")}
+    assert after["mine.round-2"] == before["mine"]
+    assert {key: after[key] for key in ("mine.round-0", "mine.round-1")} == {
+        key: before[key] for key in ("mine.round-0", "mine.round-1")
+    }
+
+
+@pytest.mark.parametrize("key", ["mine.round-2", "mine.round-01", "mine.round-7"])
+def test_a_round_that_the_experiment_has_not_is_refused(project: Path, key: str) -> None:
+    write(project, THREE)
+    with pytest.raises(ConfigurationError, match=r"mine.yaml: .*Accepted: mine.round-0, mine.round-1, mine\.$"):
+        load_experiment(key)
+
+
+def test_only_preference_experiments_have_rounds(project: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"'sft.round-0' must be a round of it.*Accepted: sft\.$"):
+        load_experiment("sft.round-0")
+
+
+@pytest.mark.parametrize("rounds", ["0", "11", "one"])
+def test_there_are_one_to_ten_rounds(project: Path, rounds: str) -> None:
+    write(project, THREE.replace("rounds: 3", f"rounds: {rounds}"))
+    with pytest.raises(ConfigurationError, match=r"mine.yaml:4: negatives.rounds must be"):
+        load_experiment("mine")
+
+
+def test_a_file_named_as_a_round_is_refused(project: Path) -> None:
+    write(project, THREE)
+    write(project, GOOD, key="mine.round-0")
+    with pytest.raises(ConfigurationError, match=r"mine.round-0.yaml: no file may be named <name>.round-<number>"):
+        load_experiment("mine.round-0")
+
+
+def test_rounds_are_partitions_and_not_among_all_experiments(project: Path) -> None:
+    write(project, THREE)
+    write(project, "kind: [", key="broken")
+    found = experiment_partitions()
+    assert {"mine", "mine.round-0", "mine.round-1", "broken", "sft"} <= set(found)
+    assert "mine.round-2" not in found
+    (project / "experiments" / "broken.yaml").unlink()
+    assert "mine" not in default_experiments()
+
+
+def test_the_name_of_an_experiment_may_hold_a_dot_and_so_may_that_of_its_round(project: Path) -> None:
+    write(project, THREE, key="beta0.5")
+    assert study_of("beta0.5.round-1") is None
+    assert previous_round("beta0.5.round-1") == "beta0.5.round-0"
