@@ -6,9 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 
+from orchestration.pipeline import LayerFailed, Pipeline, in_order
 from orchestration.resources.storage import LakeStorage
 from tests.pipeline.conftest import PREFERENCE, borderline_in
 
@@ -109,17 +111,19 @@ def test_each_round_has_its_tracked_run(home: Path, walked: object) -> None:
     assert "round" not in runs["sft"].data.tags
 
 
-def test_the_same_again_computes_nothing_and_one_more_round_computes_that_one(
-    project: Path, home: Path, walked: object
-) -> None:
+def test_the_same_again_computes_nothing(project: Path, home: Path, walked: object) -> None:
     again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", "chain")
     steps = [line for line in again.stderr.splitlines() if " of shop" in line]
+    assert any("mined_negatives of shop|chain:" in line for line in steps)
     assert [line for line in steps if not line.endswith("unchanged, reused")] == []
-    alone = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", "chain.round-1")
-    assert alone.returncode == 0, alone.stderr
-    steps = [line for line in alone.stderr.splitlines() if " of shop" in line]
-    assert [line for line in steps if not line.endswith("unchanged, reused")] == []
-    assert not any("shop|chain:" in line for line in steps)
+
+
+def test_a_walk_goes_through_the_rounds_in_order_and_no_further_than_asked(
+    project: Path, walked: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BORDERLINE_PROJECT", str(project))
+    assert in_order(["chain"]) == ["popularity", "random", "sft", *ROUNDS]
+    assert in_order(["chain.round-1", "dmpo"]) == ["popularity", "random", "sft", *ROUNDS[:2], "dmpo"]
 
 
 def test_a_first_round_shares_rows_and_reference_with_the_experiment_of_one_round(
@@ -131,6 +135,20 @@ def test_a_first_round_shares_rows_and_reference_with_the_experiment_of_one_roun
         assert f"{asset} of shop|dmpo: the same as of shop|chain.round-0, shared" in result.stderr
     ours = lake.require("predictions", ("shop", "dmpo"))
     assert ours.data_version == lake.require("predictions", ("shop", "chain.round-0")).data_version
+
+
+def test_an_experiment_of_one_round_has_no_pool_of_its_own(
+    project: Path, home: Path, walked: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BORDERLINE_PROJECT", str(project))
+    monkeypatch.setenv("BORDERLINE_HOME", str(home))
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        for experiment, said in (
+            ("chain.round-0", r"only from its second round on, got round 0, whose pool is that of shop\|sft"),
+            ("popularity", "holds experiments of kind sft or preference, but .*popularity.yaml is of kind baseline"),
+        ):
+            with pytest.raises(LayerFailed, match=said):
+                Pipeline(instance).layer("mine", "shop", experiment)
 
 
 def test_metrics_of_rounds_can_be_compared_row_by_row(lake: LakeStorage) -> None:
