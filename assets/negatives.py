@@ -93,6 +93,7 @@ def mined_negatives(
             "policy": mining.policy.experiment,
             "round": mining.round,
         },
+        shared=True,  # a later round of three is one of four
     )
     shutil.rmtree(shards, ignore_errors=True)
 

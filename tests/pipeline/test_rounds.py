@@ -154,3 +154,12 @@ def test_an_experiment_of_one_round_has_no_pool_of_its_own(
 def test_metrics_of_rounds_can_be_compared_row_by_row(lake: LakeStorage) -> None:
     tables = [lake.require("metrics", ("shop", name)).table().select("row_id", "metric") for name in ROUNDS]
     assert all(table.sort(pl.all()).equals(tables[0].sort(pl.all())) for table in tables)
+
+
+def test_another_number_of_rounds_mines_no_round_again(project: Path, home: Path, walked: object) -> None:
+    path = project / "experiments" / "chain.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("rounds: 3", "rounds: 2"), encoding="utf-8")
+    result = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", "chain")
+    assert result.returncode == 0, result.stderr
+    for asset in ("mined_negatives", "preference_rows", "reference_logps"):
+        assert f"{asset} of shop|chain: the same as of shop|chain.round-1, shared" in result.stderr
