@@ -1,6 +1,8 @@
 """The predictions of a floor or baseline, from the experiment's file and the tables of its data set."""
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -31,11 +33,21 @@ from training.config import (
 
 Say = Callable[[str], object]
 
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions, and the seconds that went into fitting and into ranking; a floor has nothing to fit."""
+
+    table: pl.DataFrame
+    fit_seconds: float
+    rank_seconds: float
+
+
 _REPORTS = 10
 """Progress lines of one training."""
 
 
-def baseline_predictions(experiment: BaselineExperiment, inputs: Inputs, *, top_k: int, say: Say) -> pl.DataFrame:
+def baseline_predictions(experiment: BaselineExperiment, inputs: Inputs, *, top_k: int, say: Say) -> Predicted:
     """Fits a baseline on train and ranks every validation and test row, on both protocols.
 
     Args:
@@ -47,23 +59,26 @@ def baseline_predictions(experiment: BaselineExperiment, inputs: Inputs, *, top_
     rows, candidate_sets = inputs["histories"].table(), inputs["candidate_sets"].table()
     interactions = inputs["interactions"].table(["user_id", "item_id", "at", "split"])
     n_items = inputs["items"].table(["item_id"]).height
+    started = fitted_at = time.monotonic()
     match experiment:
         case Popularity():
-            return popularity_predictions(rows, candidate_sets, interactions, n_items=n_items, top_k=top_k)
+            table = popularity_predictions(rows, candidate_sets, interactions, n_items=n_items, top_k=top_k)
         case RecentPopularity():
             share = experiment.share
-            return recent_popularity_predictions(
+            table = recent_popularity_predictions(
                 rows, candidate_sets, interactions, share=share, n_items=n_items, top_k=top_k
             )
         case Chance():
-            return random_predictions(rows, candidate_sets, n_items=n_items, seed=experiment.seed, top_k=top_k)
+            table = random_predictions(rows, candidate_sets, n_items=n_items, seed=experiment.seed, top_k=top_k)
         case ListFloor():
             rule, seed = experiment.baseline, experiment.seed
-            return list_floor_predictions(rows, candidate_sets, rule=rule, n_items=n_items, seed=seed)
+            table = list_floor_predictions(rows, candidate_sets, rule=rule, n_items=n_items, seed=seed)
         case _:
             score_rows = _fitted(experiment, interactions, n_items, say)
+            fitted_at = time.monotonic()
             say(f"{experiment.baseline}: fitted; ranking the rows")
-            return row_predictions(score_rows, rows, candidate_sets, n_items=n_items, top_k=top_k)
+            table = row_predictions(score_rows, rows, candidate_sets, n_items=n_items, top_k=top_k)
+    return Predicted(table, fitted_at - started, time.monotonic() - fitted_at)
 
 
 def _fitted(experiment: BaselineExperiment, interactions: pl.DataFrame, n_items: int, say: Say) -> ScoreRows:

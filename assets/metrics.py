@@ -10,12 +10,14 @@ import polars as pl
 
 from assets.acceptance import accepted_in, leak_tags
 from assets.configuration import definition, load_experiment
+from assets.costs import cost_of
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of
-from assets.policies import flatten, study_tags
+from assets.policies import as_yaml, flatten, study_tags
 from assets.ports import Lake, Tracker, Version, partition_text
 from assets.predictions import POLICY_OF
 from assets.publication import Content, Inputs, check_specs, publish
 from evaluation.beyond_accuracy import Catalogue, beyond_accuracy, catalogue_of
+from evaluation.costs import as_json
 from evaluation.groups import group_metrics, row_groups
 from evaluation.ranking import metrics_of
 from evaluation.significance import Interval, bootstrap_intervals, panel_of
@@ -26,6 +28,8 @@ BOOTSTRAP_SEED = 0
 RESAMPLES = 10_000
 BEYOND_FILE = "beyond_accuracy.json"
 """Beside the table of `metrics`: by split, every number that is not compared on the leaderboard."""
+REPORT_FILE = "report.md"
+"""Beside the table of `metrics`, and with the tracked run: all of them as a page to read."""
 GROUPS_FILE = "groups.parquet"
 """Beside the table of `metrics`: the same metrics for parts of the rows."""
 
@@ -60,9 +64,10 @@ def metrics(
             by_column = bootstrap_intervals(panel, resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
             intervals[split] = {metric: interval for (_, metric), interval in by_column.items()}
         leaks = accepted_in(inputs.versions)
-        run_id, url = _summarise(
-            context, lake, tracker, keys, {**_prefixed(beyond), **tracker_metrics(intervals)}, leak_tags(leaks)
-        )
+        report = staged["metrics"] / REPORT_FILE
+        report.write_text(_report(keys, intervals, beyond, groups), encoding="utf-8")
+        values = {**_prefixed(beyond), **tracker_metrics(intervals)}
+        run_id, url = _summarise(context, lake, tracker, keys, inputs, values, leak_tags(leaks), report)
         metadata = {
             **{name: interval.value for name, interval in intervals["test"].items()},
             **{f"validation_{name}": interval.value for name, interval in intervals["validation"].items()},
@@ -115,8 +120,10 @@ def _summarise(
     lake: Lake,
     tracker: Tracker,
     keys: Keys,
+    inputs: Inputs,
     values: Mapping[str, float],
     tags_of_leaks: Mapping[str, str],
+    report: Path,
 ) -> tuple[str, str]:
     """Adds the metrics to the run that trained the policy; a baseline, or a policy whose run is gone, gets one here."""
     trained = policy_run(lake, keys)
@@ -124,23 +131,26 @@ def _summarise(
     if run is None:
         experiment = load_experiment(keys.experiment)
         params = flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset})
-        tags = {"kind": experiment.kind, "seed": str(experiment.seed), "dagster.partition": partition_text(keys)}
+        tags = {
+            "kind": experiment.kind,
+            "seed": str(experiment.seed),
+            "dagster.run_id": context.run.run_id,
+            "dagster.partition": partition_text(keys),
+        }
         tags |= study_tags(keys.experiment, context.run.tags)
-        with tracker.tracked(keys.dataset, keys.experiment, params=params, tags=tags) as live:
+        config = as_yaml(experiment)
+        with tracker.tracked(
+            keys.dataset, keys.experiment, params=params, tags=tags, config=config, inputs=inputs.versions
+        ) as live:
             run = live.tracked
-    seconds = {"train_seconds": float(trained[1]["train_seconds"])} if trained else _baseline_seconds(lake, keys)
+    cost = {name: float(value) for name, value in as_json(cost_of(lake, keys)).items() if name != "is_partial"}
     tracker.summarise(
         run.run_id,
-        metrics={**values, **seconds},
+        metrics={**values, **cost},
         tags={"dagster.metrics_run_id": context.run.run_id, **tags_of_leaks},
-        artifacts=[],
+        artifacts=[report],
     )
     return run.run_id, run.url
-
-
-def _baseline_seconds(lake: Lake, keys: Keys) -> dict[str, float]:
-    metadata = lake.require("predictions", keys).manifest["metadata"]
-    return {"train_seconds": float(metadata["train_seconds"]["value"])} if "train_seconds" in metadata else {}
 
 
 def beyond_accuracy_of(metrics: Version, split: str) -> dict[str, float]:
@@ -173,6 +183,24 @@ def _prefixed(beyond: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """For the tracker; its names of test and validation are those of `tracker_metrics`."""
     of_test = dict(beyond["test"])
     return {**of_test, **{f"validation_{name}": value for name, value in beyond["validation"].items()}}
+
+
+def _report(
+    keys: Keys,
+    intervals: Mapping[str, Mapping[str, Interval]],
+    beyond: Mapping[str, Mapping[str, float]],
+    groups: pl.DataFrame,
+) -> str:
+    parts = [
+        f"# {keys.experiment} on {keys.dataset}",
+        f"95 % intervals: users resampled {RESAMPLES:,} times, seed {BOOTSTRAP_SEED}.",
+        _intervals_table(intervals),
+        "## Beyond accuracy",
+        _beyond_table(beyond),
+        "## Parts of the rows",
+        _groups_table(groups),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _beyond_table(beyond: Mapping[str, Mapping[str, float]]) -> str:

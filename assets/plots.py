@@ -1,4 +1,4 @@
-"""Small plots as Markdown images, for asset metadata; matplotlib is imported only when one is drawn."""
+"""Small plots, and how asset metadata shows them; matplotlib is imported only when one is drawn."""
 
 import base64
 import io
@@ -31,8 +31,8 @@ PANELS = {
 COLUMNS = 5
 
 
-def curves_plot(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
-    """Loss, validation metrics and diagnostics against the step."""
+def curves_plot(curves: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
+    """Loss, validation metrics and diagnostics against the step, as a PNG."""
     from matplotlib.figure import Figure
 
     panels = {title: [name for name in names if name in curves] for title, names in PANELS.items()}
@@ -77,7 +77,7 @@ def histograms_plot(edges: NDArray[np.float64], shares: Mapping[str, NDArray[np.
 def _drawn(figure: "Figure") -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=70)
-    return image(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def image(png: bytes) -> str:

@@ -3,25 +3,29 @@
 import hashlib
 import json
 import math
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import dagster as dg
+import yaml
 
 from assets.acceptance import accepted_in, leak_tags
 from assets.attempts import next_attempt, remove_attempts
 from assets.collapse import CHECK, StopOnCollapse, collapse_check, judge_training
 from assets.configuration import load_experiment, raw_folder, source_of, study_of, written_as
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
-from assets.plots import curves_plot
+from assets.plots import curves_plot, image
 from assets.ports import PARENT_RUN_TAG, Lake, Launcher, Tracker, partition_text
 from assets.progress import Follower
 from assets.publication import Check, Content, Inputs, check_specs, publish
 from assets.rounds import start_of
 from training.config import (
+    Experiment,
     PreferenceExperiment,
     PreferenceSpec,
     SemanticIds,
@@ -218,7 +222,14 @@ def run_tracked(
     }
     params = flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset, "device": spec.compute.device})
     started = time.monotonic()
-    with tracker.tracked(keys.dataset, keys.experiment, params=params, tags=tags) as live:
+    with tracker.tracked(
+        keys.dataset,
+        keys.experiment,
+        params=params,
+        tags=tags,
+        config=as_yaml(experiment),
+        inputs=inputs.versions,
+    ) as live:
         context.instance.add_run_tags(context.run.run_id, {"mlflow/run_id": live.tracked.run_id})
         context.log.info(f"{keys.experiment}: MLflow run {live.tracked.url}")
         attempt.begin(live.tracked.run_id)
@@ -226,17 +237,26 @@ def run_tracked(
         launcher.run(stage, spec, follower)
     if judge is not None:
         judge.close()
-    seconds = time.monotonic() - started
-    run = {"mlflow_run_id": live.tracked.run_id, "mlflow_url": live.tracked.url, "train_seconds": seconds}
+    measured = {"train_seconds": time.monotonic() - started, **training_cost(follower)}
+    plot = curves_plot(follower.curves)
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "curves.png"
+        picture.write_bytes(plot)
+        tracker.summarise(live.tracked.run_id, metrics={}, tags={}, artifacts=[picture])
+    run = {"mlflow_run_id": live.tracked.run_id, "mlflow_url": live.tracked.url, **measured}
     (spec.output / "run.json").write_text(json.dumps(run), encoding="utf-8")
-    return _described(experiment, follower, live.tracked.url, seconds)
+    return _described(experiment, follower, live.tracked.url, measured, plot)
 
 
 def _described(
-    experiment: SftExperiment | PreferenceExperiment, follower: Follower, url: str, seconds: float
+    experiment: SftExperiment | PreferenceExperiment,
+    follower: Follower,
+    url: str,
+    measured: Mapping[str, float],
+    plot: bytes,
 ) -> Content:
     selected = f"validation/{experiment.budget.select_by}"
-    kept = follower.kept[experiment.budget.select_by]
+    kept = follower.end[experiment.budget.select_by]
     losses = [value for _, value in follower.curves["train/loss"]]
     checks = [Check("loss_is_finite", all(map(math.isfinite, losses)), {"points": len(losses)})]
     if isinstance(experiment, PreferenceExperiment):  # measured before its first step too
@@ -247,14 +267,14 @@ def _described(
     return Content(
         metadata={
             "mlflow_run": dg.MetadataValue.url(url),
-            "train_seconds": seconds,
+            **measured,
             "resumed_from_step": follower.resumed_from_step,
             "first_loss": losses[0],
             "last_loss": losses[-1],
             f"kept_validation_{experiment.budget.select_by}": kept,
-            "kept_step": int(follower.kept["selected_step"]),
+            "kept_step": int(follower.end["selected_step"]),
             **stopped,
-            "curves": dg.MetadataValue.md(curves_plot(follower.curves)),
+            "curves": dg.MetadataValue.md(image(plot)),
         },
         checks=checks,
     )
@@ -273,6 +293,21 @@ def round_tags(key: str, experiment: SftExperiment | PreferenceExperiment) -> di
     if isinstance(experiment, SftExperiment):
         return {}
     return {"round": str(experiment.negatives.rounds - 1), "rounds_of": written_as(key)}
+
+
+def training_cost(follower: Follower) -> dict[str, float]:
+    """What a training command said of itself: memory at its peak, in bytes, and the rows of a middling step per second.
+
+    A resumed command repeats the speeds of the one before it, so that its middle is that of the whole training.
+    """
+    cost = {name: value for name, value in follower.end.items() if name.startswith("peak_")}
+    speeds = [value for _, value in follower.curves.get("train/rows_per_s", [])]
+    return {**cost, **({"examples_per_s": median(speeds)} if speeds else {})}
+
+
+def as_yaml(experiment: Experiment) -> str:
+    """The whole experiment with every default written out, as a file in `experiments/` would hold it."""
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

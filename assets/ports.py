@@ -95,7 +95,7 @@ class Lake(Protocol):
 
 @dataclass(frozen=True)
 class Telemetry:
-    """One line of a command's `telemetry.jsonl`."""
+    """One line of a command's `telemetry.jsonl`; or, of kind `system`, what the launcher saw it use meanwhile."""
 
     step: int
     epoch: float
@@ -181,9 +181,25 @@ class Tracker(Protocol):
     """Records runs, their curves and their models."""
 
     def tracked(
-        self, dataset: str, experiment: str, *, params: Mapping[str, str], tags: Mapping[str, str]
+        self,
+        dataset: str,
+        experiment: str,
+        *,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        config: str = "",
+        inputs: Sequence[Version] = (),
     ) -> AbstractContextManager["LiveRun"]:
-        """A run that ends FINISHED, FAILED or KILLED however the block ends, with every metric logged so far."""
+        """A run that ends FINISHED, FAILED or KILLED however the block ends, with every metric logged so far.
+
+        Args:
+            dataset: its key.
+            experiment: name of the run.
+            params: flat, to search by.
+            tags: `dagster.run_id` among them links the run to Dagster.
+            config: YAML of the whole experiment; kept with the run, as are the installed packages.
+            inputs: what the run reads; shown with their data versions.
+        """
         ...
 
     def study(self, dataset: str, study: str, question: str) -> AbstractContextManager[TrackedRun]:
@@ -200,6 +216,13 @@ class Tracker(Protocol):
         self, run_id: str, *, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: Sequence[Path]
     ) -> None:
         """Adds final metrics, tags and files to a run that has ended."""
+        ...
+
+    def attach(self, dataset: str, name: str, *, note: str, files: Sequence[Path]) -> TrackedRun:
+        """Puts files and a description (Markdown) into the one run of the data set that bears this name.
+
+        For what belongs to a data set and not to an experiment. The run is made at the first call.
+        """
         ...
 
     def register(self, run_id: str, policy: Path, catalogue: Path, card: ModelCard) -> str:

@@ -1,6 +1,5 @@
 """Predictions: for every validation and test row the best items, and the rank of the target, on both protocols."""
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,11 +40,13 @@ def predictions(
     def predict(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         metadata: dict[str, Any] = {}
         if isinstance(experiment, BaselineExperiment):
-            started = time.monotonic()
-            table = baseline_predictions(experiment, inputs, top_k=TOP_K, say=context.log.info)
-            metadata["train_seconds"] = time.monotonic() - started  # fitting is a part of it that is not kept
+            predicted = baseline_predictions(experiment, inputs, top_k=TOP_K, say=context.log.info)
+            table = predicted.table
+            metadata["train_seconds"] = predicted.fit_seconds
+            metadata["score_ms_per_user"] = 1000.0 * predicted.rank_seconds / (table["row_id"].n_unique() or 1)
         else:
-            table = _scored(context, launcher, experiment, inputs, staged["predictions"])
+            table, cost = _scored(context, launcher, experiment, inputs, staged["predictions"])
+            metadata |= cost
         rows = inputs["histories"].table(["row_id", "split"]).filter(pl.col("split") != "train")
         missing = rows.height * table["protocol"].n_unique() - table.height
         check = Check("every_row_is_predicted", missing == 0, {"rows": rows.height, "missing": missing})
@@ -64,7 +65,8 @@ def predictions(
 
 def _scored(
     context: dg.AssetExecutionContext, launcher: Launcher, experiment: Experiment, inputs: Inputs, output: Path
-) -> pl.DataFrame:
+) -> tuple[pl.DataFrame, dict[str, float]]:
+    """The table, and what it cost: milliseconds for each row while rows are scored, and memory at the peak in bytes."""
     spec = ScoreSpec(
         policy=inputs[POLICY_OF[experiment.kind]].path("policy"),
         histories=inputs["histories"].table_path,
@@ -74,5 +76,9 @@ def _scored(
         output=output,
         compute=launcher.compute,
     )
-    launcher.run("score", spec, Follower(context, f"scoring {keys_of(context).experiment}"))
-    return pl.read_parquet(output / "predictions.parquet")
+    follower = Follower(context, f"scoring {keys_of(context).experiment}")
+    launcher.run("score", spec, follower)
+    cost = {name: value for name, value in follower.end.items() if name.startswith("peak_")}
+    if follower.rates.get("rows"):
+        cost["score_ms_per_user"] = 1000.0 / follower.rates["rows"]
+    return pl.read_parquet(output / "predictions.parquet"), cost

@@ -38,13 +38,16 @@ class Follower:
         self.what, self.live, self.interrupted = what, live, interrupted
         self.on_validation = on_validation
         self.curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self.rates: dict[str, float] = {}
+        """Of each unit of work, how many a second since work began, as last reported."""
+        self.end: Mapping[str, float] = {}
+        """What the command said at its end: of a training, validation metrics of the weights that it kept, and
+        `selected_step`; of any, its peaks of memory."""
         self.said_at = -EVERY_S
         self.resumed_from_step = 0
         """Where the command went on from; 0 when it began at the beginning."""
         self.stopped_at: int | None = None
         """The step at which a collapse ended the training before its last one."""
-        self.kept: Mapping[str, float] = {}
-        """What the command says at its end of the weights that it kept: validation metrics, `selected_step`."""
 
     def __call__(self, event: Telemetry) -> None:
         """Takes one telemetry line."""
@@ -54,8 +57,12 @@ class Follower:
                 self.curves[name].append((event.step, value))
             if self.live is not None:
                 self.live.log(named, event.step)
+        if event.kind == "system" and self.live is not None:
+            self.live.log({f"system/{name}": value for name, value in event.metrics.items()}, event.step)
+        if event.kind == "progress":
+            self.rates |= {k.removesuffix("_per_s"): v for k, v in event.metrics.items() if k.endswith("_per_s")}
         if event.kind == "end":
-            self.kept = event.metrics
+            self.end = event.metrics
         if "resumed_from_step" in event.metrics:
             self._resumed(int(event.metrics["resumed_from_step"]))
         elif "stopped_on_collapse" in event.metrics:

@@ -172,9 +172,8 @@ def publish(
         context.log.info(_summary(written, partition, seconds))
         yield from _refuse_broken({name: outcome.checks for name, outcome in written.items()}, partition)
         for name in outputs:
-            yield from _published(
-                context, lake, name, written[name], staged[name], versions, partition, fingerprint, seconds
-            )
+            made = _Made(context.run.run_id, seconds, versions, fingerprint)
+            yield from _published(context, lake, name, written[name], staged[name], partition, made)
 
 
 def _accepting(contents: Mapping[str, Content], accepts: bool) -> Mapping[str, Content]:
@@ -245,7 +244,7 @@ def _take_over(lake: Lake, twin: Version, partition: Partition, stack: ExitStack
         target = staged / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.hardlink_to(twin.path(name))
-    kept = ("seconds", "code_version", "inputs", "metadata", "checks", "accepted_leaks", "run_id")
+    kept = ("code_version", "inputs", "metadata", "checks", "accepted_leaks", "run_id", "seconds")
     carried = {key: twin.manifest[key] for key in kept if key in twin.manifest}
     return lake.publish(twin.asset, partition, staged, fingerprint=twin.fingerprint, manifest=carried)
 
@@ -264,31 +263,41 @@ def _refuse_broken(judged: Mapping[str, Sequence[Check]], partition: Partition) 
     )
 
 
+@dataclass(frozen=True)
+class _Made:
+    """How the outputs of one step came into being."""
+
+    run_id: str
+    seconds: float
+    """Of the whole step, for all its outputs."""
+    inputs: Inputs
+    fingerprint: str
+
+
 def _published(
     context: dg.AssetExecutionContext,
     lake: Lake,
     name: str,
     written: _Written,
     staged: Path,
-    inputs: Inputs,
     partition: Partition,
-    fingerprint: str,
-    seconds: float,
+    made: _Made,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     manifest = {
-        "seconds": seconds,
         "code_version": _code_version(context, name),
         "inputs": [
-            {"asset": v.asset, "partition": list(v.partition), "data_version": v.data_version} for v in inputs.versions
+            {"asset": v.asset, "partition": list(v.partition), "data_version": v.data_version}
+            for v in made.inputs.versions
         ],
         "metadata": {key: _to_json(value) for key, value in written.metadata.items()},
         "checks": [
             {"name": c.name, "passed": c.passed, "detail": dict(c.detail), "blocks": c.blocks} for c in written.checks
         ],
-        "accepted_leaks": recorded(accepted_in(inputs.versions), _leaks(name, written.checks, context.run.run_id)),
-        "run_id": context.run.run_id,
+        "accepted_leaks": recorded(accepted_in(made.inputs.versions), _leaks(name, written.checks, made.run_id)),
+        "run_id": made.run_id,
+        "seconds": made.seconds,
     }
-    version = lake.publish(name, partition, staged, fingerprint=fingerprint, manifest=manifest)
+    version = lake.publish(name, partition, staged, fingerprint=made.fingerprint, manifest=manifest)
     yield from _results(version, reused=None)
 
 
@@ -311,6 +320,8 @@ def _results(version: Version, *, reused: str | None) -> Iterator[dg.AssetCheckR
         metadata["accepted_leaks"] = dg.MetadataValue.md("\n".join(f"- {leak.name}: {leak.reasons}" for leak in leaks))
     metadata["reused"] = reused or "no"
     metadata["published_at"] = manifest["published_at"]
+    if "seconds" in manifest:  # versions published before it was recorded have none
+        metadata["seconds"] = manifest["seconds"]
     metadata["made_by_run"] = dg.MetadataValue.dagster_run(manifest["run_id"])
     metadata["folder"] = dg.MetadataValue.path(version.folder)
     metadata["bytes"] = sum(entry["bytes"] for entry in manifest["files"].values())

@@ -6,6 +6,9 @@ from pathlib import Path
 MLFLOW_URL = os.environ.get("BORDERLINE_MLFLOW_URL", "http://127.0.0.1:5000")
 """Where people open MLflow; links point there."""
 
+DAGSTER_URL = os.environ.get("BORDERLINE_DAGSTER_URL", "http://127.0.0.1:3000")
+"""Where people open Dagster; MLflow's runs and versions link there."""
+
 
 def home() -> Path:
     """The folder that holds everything a run writes."""

@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 from pydantic import ValidationError
 
 from training.config import Spec
+from training.memory import peak_memory
 from training.telemetry import Telemetry
 
 TELEMETRY = "telemetry.jsonl"
@@ -101,7 +102,7 @@ def run_command(
             try:
                 metrics = {**work(spec, telemetry), "success": 1}
             finally:  # an unforeseen error too is followed by an end line, then by its traceback
-                telemetry.write("end", metrics)
+                telemetry.write("end", {**metrics, **peak_memory()})
     except (ValueError, OSError, FloatingPointError) as error:
         if not str(error):
             raise

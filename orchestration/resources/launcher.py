@@ -22,6 +22,7 @@ from assets.ports import Telemetry, TrainingFailed
 from orchestration import settings
 from orchestration.compute import compute_from_environment
 from orchestration.resources.interrupts import DeferredInterrupts
+from orchestration.resources.usage import Usage
 from training.config import ComputeConfig, Spec, TrainingSpec
 
 POLL_S = 0.2
@@ -88,10 +89,14 @@ class SubprocessLauncher(dg.ConfigurableResource):
         if spec.compute.processes > 1 and isinstance(spec, TrainingSpec):
             module, arguments = "training.launch", [str(spec.compute.processes), module, *arguments]
         command = _nursery().start(module, arguments, log_path)
+        usage = Usage(command.pid)
         try:
             with DeferredInterrupts() as interrupts, _Tail(output / "telemetry.jsonl", on_telemetry) as tail:
                 while command.poll() is None:
                     tail.read()  # writes to two databases
+                    sample = usage.telemetry()
+                    if sample is not None:
+                        on_telemetry(sample)
                     interrupts.deliver()
                     time.sleep(POLL_S)
                 tail.read()

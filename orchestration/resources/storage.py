@@ -27,6 +27,8 @@ from orchestration.resources.warehouse import write_warehouse
 
 VOLATILE = {"telemetry.jsonl", "train.log", "spec.json", "run.json"}
 """Files that say how a version was made, not what it is: clocks and paths keep them out of its data version."""
+MEASURED = {"costs.json", "test.html", "validation.html"}
+"""Files with what something cost, beside what it is: no two runs cost the same, so they are out of the version too."""
 
 KEPT_VERSIONS = 3
 PART = re.compile(r"[a-z0-9_][a-z0-9._-]{0,63}")
@@ -119,7 +121,7 @@ class LakeStorage(dg.ConfigurableResource):
             for path in sorted(staged.rglob("*"))
             if path.is_file()
         }
-        content = {name: entry["sha256"] for name, entry in files.items() if name not in VOLATILE}
+        content = {name: entry["sha256"] for name, entry in files.items() if name not in VOLATILE | MEASURED}
         data_version = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         now = datetime.now(UTC)
         whole = {

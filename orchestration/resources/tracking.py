@@ -1,10 +1,15 @@
 """The Tracker and registry on MLflow. The parent owns the run: however a command ends, it ends with its metrics."""
 
+import json
 import os
+import platform
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -12,11 +17,13 @@ from urllib.parse import unquote, urlparse
 import dagster as dg
 from pydantic import PrivateAttr
 
-from assets.ports import ModelCard, RegisteredVersion, RunStatus, TrackedRun, VersionGone
+from assets.ports import ModelCard, RegisteredVersion, RunStatus, TrackedRun, Version, VersionGone
 
 FLUSH_S = 2.0
 BATCH = 500
 ATTEMPTS = 5
+NOTE_LENGTH = 8000
+"""What the value of a tag holds; a description is one."""
 
 
 class MovedHome(RuntimeError):
@@ -32,22 +39,35 @@ class MlflowTracker(dg.ConfigurableResource):
     ui_url: str = "http://127.0.0.1:5000"
     """Where people open MLflow; links point there."""
 
+    dagster_url: str = "http://127.0.0.1:3000"
+    """Where people open Dagster; runs and model versions link to what made them there."""
+
     _ready: Any = PrivateAttr(default=None)
 
     @contextmanager
     def tracked(
-        self, dataset: str, experiment: str, *, params: Mapping[str, str], tags: Mapping[str, str]
+        self,
+        dataset: str,
+        experiment: str,
+        *,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        config: str = "",
+        inputs: Sequence[Version] = (),
     ) -> Iterator["MlflowRun"]:
         """See `assets.ports.Tracker`."""
         client = self._client()
         experiment_id = self._experiment_id(dataset)
-        run = client.create_run(
-            experiment_id, run_name=experiment, tags={**tags, "dataset": dataset, "experiment": experiment}
-        )
+        named = {**tags, **self._links(tags), "dataset": dataset, "experiment": experiment}
+        run = client.create_run(experiment_id, run_name=experiment, tags=named)
         live = MlflowRun(client, TrackedRun(run.info.run_id, self._run_url(experiment_id, run.info.run_id)))
         status: RunStatus = "KILLED"
         try:
             client.log_batch(run.info.run_id, params=[_entities().Param(k, v[:6000]) for k, v in params.items()])
+            if inputs:
+                client.log_inputs(run.info.run_id, datasets=list(map(_dataset_input, inputs)))
+            files = {"experiment.yaml": config, "environment.txt": installed_packages()}
+            _log_texts(client, run.info.run_id, {name: text for name, text in files.items() if text})
             yield live
             status = "FINISHED"
         except Exception as error:
@@ -125,6 +145,21 @@ class MlflowTracker(dg.ConfigurableResource):
         for path in artifacts:
             client.log_artifact(run_id, str(path))
 
+    def attach(self, dataset: str, name: str, *, note: str, files: Sequence[Path]) -> TrackedRun:
+        """See `assets.ports.Tracker`."""
+        client, experiment_id = self._client(), self._experiment_id(dataset)
+        found = client.search_runs([experiment_id], f"tags.`borderline.page` = '{name}'", max_results=1)
+        if found:
+            run_id = found[0].info.run_id
+        else:
+            tags = {"borderline.page": name, "dataset": dataset}
+            run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+            client.set_terminated(run_id, "FINISHED")
+        client.set_tag(run_id, "mlflow.note.content", note[:NOTE_LENGTH])
+        for path in files:
+            client.log_artifact(run_id, str(path))
+        return TrackedRun(run_id, self._run_url(experiment_id, run_id))
+
     def register(self, run_id: str, policy: Path, catalogue: Path, card: ModelCard) -> str:
         """See `assets.ports.Tracker`."""
         client = self._client()
@@ -135,6 +170,9 @@ class MlflowTracker(dg.ConfigurableResource):
 
         mlflow.set_tracking_uri(self.tracking_uri)
         model = log_recommender(run_id, policy, catalogue, card)
+        now = int(time.time() * 1000)
+        measured = [_entities().Metric(k, value, now, 0, model_id=model.model_id) for k, value in card.metrics.items()]
+        client.log_batch(run_id, metrics=measured)  # again, but now they are the model's too
         name = _model_name(card.dataset)
         try:
             client.create_registered_model(name, description=f"Recommenders trained on {card.dataset} by Borderline.")
@@ -146,7 +184,15 @@ class MlflowTracker(dg.ConfigurableResource):
             **card.tags,
             **{f"metric.{key}": f"{value:.6f}" for key, value in card.metrics.items()},
         }
-        version = client.create_model_version(name, model.model_uri, run_id=run_id, tags=tags, model_id=model.model_id)
+        links = self._links(card.tags)
+        version = client.create_model_version(
+            name,
+            model.model_uri,
+            run_id=run_id,
+            tags={**tags, **{key: url for key, url in links.items() if key == "dagster.run_url"}},
+            description=links.get("mlflow.note.content"),
+            model_id=model.model_id,
+        )
         return str(version.version)
 
     def version_exists(self, dataset: str, version: str) -> bool:
@@ -257,6 +303,14 @@ class MlflowTracker(dg.ConfigurableResource):
                 raise
             return client.get_experiment_by_name(name).experiment_id
 
+    def _links(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """The page of the Dagster run that made something: a tag, and a description that can be clicked."""
+        if "dagster.run_id" not in tags:
+            return {}
+        url = f"{self.dagster_url}/runs/{tags['dagster.run_id']}"
+        what = tags.get("dagster.partition", "")
+        return {"dagster.run_url": url, "mlflow.note.content": f"Made by [Dagster's run]({url}) of {what}"}
+
     def _run_url(self, experiment_id: str, run_id: str) -> str:
         return f"{self.ui_url}/#/experiments/{experiment_id}/runs/{run_id}"
 
@@ -304,6 +358,37 @@ def _entities() -> Any:
     from mlflow import entities
 
     return entities
+
+
+def _dataset_input(version: Version) -> Any:
+    entities = _entities()
+    rows = version.manifest["metadata"].get("dagster/row_count")
+    profile = {"num_rows": rows["value"]} if rows else {}
+    dataset = entities.Dataset(
+        name=version.asset,
+        digest=version.data_version,
+        source_type="local",
+        source=json.dumps({"uri": str(version.folder), "partition": "|".join(version.partition)}),
+        profile=json.dumps(profile),
+    )
+    return entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", "training")])
+
+
+@cache
+def installed_packages() -> str:
+    """Python and every installed package with its version, as a requirements file."""
+    found = {f"{each.name}=={each.version}" for each in distributions() if each.name}
+    return (
+        "\n".join([f"# Python {platform.python_version()}, {platform.platform()}", *sorted(found, key=str.lower)])
+        + "\n"
+    )
+
+
+def _log_texts(client: Any, run_id: str, files: Mapping[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        client.log_artifacts(run_id, folder)
 
 
 def _gone(dataset: str, version: str, reason: str) -> VersionGone:

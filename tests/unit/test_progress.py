@@ -49,4 +49,4 @@ def test_curves_are_read_back_as_they_were_followed(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(asdict(event)) + "\n" for event in events), encoding="utf-8")
     assert read_curves(path) == follower.curves
     assert follower.curves["train/loss"] == [(1, 0.7), (4, 0.6)]
-    assert follower.kept["selected_step"] == 0
+    assert follower.end["selected_step"] == 0
