@@ -10,15 +10,21 @@ import dagster as dg
 import polars as pl
 
 from assets.acceptance import accepted_leaks
+from assets.costs import cost_of
 from assets.metrics import BOOTSTRAP_SEED, RESAMPLES, beyond_accuracy_of
 from assets.partitions import DATASETS
 from assets.plots import image
-from assets.ports import Lake, Version
+from assets.ports import Lake, Tracker, Version
 from assets.publication import Check, Content, Inputs, check_specs, publish
 from assets.standing import Standing, standing
 from evaluation import report
+from evaluation.report_json import as_json, from_json
+from evaluation.report_page import as_html, as_png, cost_png
+from evaluation.report_text import as_markdown
 
 SPLITS = ("test", "validation")
+COSTS_FILE = "costs.json"
+"""Beside the results of each split: by experiment, what it cost."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Foreign:
 
 
 def compared(
+    lake: Lake,
     dataset: str,
     split: str,
     now: Standing,
@@ -41,6 +48,7 @@ def compared(
     """The experiments that stand side by side on one split; with a foreign model, that one among them.
 
     Args:
+        lake: where the policies and predictions say what they cost.
         dataset: its key.
         split: validation or test.
         now: which experiments may be compared, and with what.
@@ -69,6 +77,8 @@ def compared(
         beyond=beyond,
         leaks={name: {leak.name: leak.reasons for leak in accepted_leaks(v)} for name, v in measured.items()},
         shortcuts=[rule for rule in rules if rule["split"] == split],
+        choices=now.choices,
+        costs={name: cost_of(lake, version.partition) for name, version in measured.items()},
         resamples=RESAMPLES,
         seed=BOOTSTRAP_SEED,
     )
@@ -78,15 +88,18 @@ def compared(
     deps=["metrics", "histories", "candidate_sets"],
     partitions_def=DATASETS,
     group_name="evaluation",
-    kinds={"polars"},
+    kinds={"polars", "mlflow"},
     owners=["team:evaluation"],
-    code_version="5",
+    code_version="6",
     check_specs=check_specs("leaderboard", "every_entry_is_current"),
 )
 def leaderboard(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracker: dg.ResourceParam[Tracker]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
-    """Every measured experiment that is still what its file says, on the current tables; the others are named."""
+    """Every measured experiment that is still what its file says, on the current tables; the others are named.
+
+    Costs are measured anew with every run: they are kept beside the results, and are no part of their data version.
+    """
     dataset = context.partition_key
     now = standing(lake, dataset)
 
@@ -95,18 +108,20 @@ def leaderboard(
         metadata: dict[str, Any] = {"experiments": len(now.current)}
         measured = {version.partition[1]: version for version in inputs.all("metrics")}
         measured_on = {split for version in measured.values() for split in version.table(["split"])["split"].unique()}
-        for split in SPLITS:
-            if split not in measured_on:
-                continue
-            board = compared(dataset, split, now, measured, inputs["candidate_sets"])
-            (folder / f"{split}.json").write_text(json.dumps(report.as_json(board), indent=1), encoding="utf-8")
-            (folder / f"{split}.txt").write_text(report.as_text(board), encoding="utf-8")
-            (folder / f"{split}.md").write_text(report.as_markdown(board), encoding="utf-8")
-            metadata[split] = dg.MetadataValue.md(report.as_markdown(board))
-            if "plot" not in metadata:
-                metadata["plot"] = dg.MetadataValue.md(image(report.as_png(board)))
-        if "test" not in measured_on:
-            _say_that_test_is_missing(folder, dataset)
+        boards = {
+            split: compared(lake, dataset, split, now, measured, inputs["candidate_sets"])
+            for split in SPLITS
+            if split in measured_on
+        }
+        for split, board in boards.items():
+            _write_down(board, folder)
+            metadata[split] = dg.MetadataValue.md(as_markdown(board))
+        first = next(iter(boards.values()))
+        metadata["plot"] = dg.MetadataValue.md(image(as_png(first)))
+        metadata["quality_against_cost"] = dg.MetadataValue.md(image(cost_png(first)))
+        pages = [folder / page_of(split) for split in boards]
+        page = tracker.attach(dataset, "leaderboard", note=as_markdown(first), files=pages)
+        metadata |= {"mlflow_run": dg.MetadataValue.url(page.url), "mlflow_run_id": page.run_id}
         check = Check(
             "every_entry_is_current",
             not now.left_out,
@@ -121,14 +136,39 @@ def leaderboard(
         compare,
         partition=(dataset,),
         inputs=[*now.inputs(dataset), ("candidate_sets", (dataset,))],
-        config={"resamples": RESAMPLES, "bootstrap_seed": BOOTSTRAP_SEED, "bases": now.bases, "left_out": now.left_out},
+        config={
+            "resamples": RESAMPLES,
+            "bootstrap_seed": BOOTSTRAP_SEED,
+            "bases": now.bases,
+            "left_out": now.left_out,
+            "choices": now.choices,
+        },
+        still_valid=lambda version: tracker.find(version.manifest["metadata"]["mlflow_run_id"]["value"]) is not None,
     )
 
 
-def _say_that_test_is_missing(folder: Path, dataset: str) -> None:
-    """Writes the test leaderboard of a benchmark whose test part is not here: no rows, and validation below."""
-    note = f"{dataset}, test: no rows; the publisher's test part is not in the raw folder. On validation:"
-    (folder / "test.json").write_text(json.dumps({"dataset": dataset, "split": "test", "rows": []}), encoding="utf-8")
-    for ending in ("txt", "md"):
-        board = (folder / f"validation.{ending}").read_text(encoding="utf-8")
-        (folder / f"test.{ending}").write_text(f"{note}\n\n{board}", encoding="utf-8")
+def stored(version: Version, split: str) -> report.Leaderboard | None:
+    """The leaderboard of a published version, with what its experiments cost; None where the split has no rows."""
+    if not (version.folder / _results_of(split)).exists():
+        return None
+    plain = json.loads(version.path(_results_of(split)).read_text(encoding="utf-8"))
+    costs = json.loads(version.path(COSTS_FILE).read_text(encoding="utf-8"))
+    return from_json({**plain, "costs": costs})
+
+
+def page_of(split: str) -> str:
+    """The name of the HTML page of a split."""
+    return f"{split}.html"
+
+
+def _results_of(split: str) -> str:
+    return f"{split}.json"
+
+
+def _write_down(board: report.Leaderboard, folder: Path) -> None:
+    whole = as_json(board)
+    costs = whole.pop("costs", {})
+    whole.pop("pareto_front", None)  # costs decide it
+    (folder / _results_of(board.split)).write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    (folder / COSTS_FILE).write_text(json.dumps(costs, indent=1), encoding="utf-8")
+    (folder / page_of(board.split)).write_text(as_html(board), encoding="utf-8")

@@ -1,6 +1,6 @@
 """Which measurements still speak of what is there: of the experiment's file as it is, and of every table above them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from assets.configuration import (
     ConfigurationError,
@@ -29,6 +29,8 @@ class Standing:
     """All others, and what has changed since they were measured."""
     floors: tuple[str, ...] = ()
     """Of the current ones, those that ignore the user."""
+    choices: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    """What the file of each current one chose: objective, representation, seed, as far as its kind has them."""
 
     def inputs(self, dataset: str) -> list[tuple[str, Partition]]:
         """The metrics of the current ones, as `publish` wants its inputs."""
@@ -64,7 +66,21 @@ def standing(lake: Lake, dataset: str) -> Standing:
         bases={experiment: base for experiment, base in bases.items() if base in kinds},
         left_out=left_out,
         floors=tuple(floors),
+        choices={experiment: _choices(experiment) for experiment in kinds},
     )
+
+
+def _choices(experiment: str) -> dict[str, str]:
+    config = load_experiment(experiment)
+    match config:
+        case BaselineExperiment():
+            return {"seed": str(config.seed)}
+        case PreferenceExperiment():
+            start = _choices(config.start_from)
+            return {**start, "objective": config.objective.kind, "seed": str(config.seed)}
+        case _:
+            representation = config.representation.kind
+            return {"objective": "next-item", "representation": representation, "seed": str(config.seed)}
 
 
 def what_changed(lake: Lake, metrics: Version) -> str | None:

@@ -42,7 +42,7 @@ def evaluate_file(lake: Lake, file: Path, dataset: str, split: str) -> tuple[rep
     now = standing(lake, dataset)
     measured = {name: lake.require("metrics", (dataset, name)) for name in now.current}
     name = file.stem if file.stem not in measured else file.name
-    board = compared(dataset, split, now, measured, inputs["candidate_sets"], Foreign(name, metrics, beyond))
+    board = compared(lake, dataset, split, now, measured, inputs["candidate_sets"], Foreign(name, metrics, beyond))
     return board, found.notes
 
 

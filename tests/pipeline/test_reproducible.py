@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.resources.storage import LakeStorage
 from tests.pipeline.conftest import borderline_in, write_project
 
 GENRES = 19
@@ -35,7 +36,7 @@ def write_movielens(path: Path, seed: int) -> None:
 
 @pytest.mark.slow
 def test_the_order_of_the_raw_rows_changes_no_digit(tmp_path: Path) -> None:
-    boards = []
+    boards, versions = [], []
     for seed in (1, 2):
         project, home = tmp_path / f"project{seed}", tmp_path / f"home{seed}"
         write_project(project)
@@ -49,6 +50,13 @@ def test_the_order_of_the_raw_rows_changes_no_digit(tmp_path: Path) -> None:
         borderline = borderline_in(project, home)
         result = borderline("run", "--dataset", "ml-100k", "--experiments", "dynamic")
         assert result.returncode == 0, result.stderr
-        boards.append(json.loads(borderline("leaderboard", "--dataset", "ml-100k", "--format", "json").stdout))
+        board = json.loads(borderline("leaderboard", "--dataset", "ml-100k", "--format", "json").stdout)
+        costs = board.pop("costs")  # measured on a clock
+        board.pop("pareto_front")
+        assert costs["dynamic"]["total_seconds"] > costs["dynamic"]["train_seconds"] > 0
+        boards.append(board)
+        lake = LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
+        versions.append(lake.require("leaderboard", ("ml-100k",)).data_version)
     assert boards[0] == boards[1]
+    assert versions[0] == versions[1], "what a run cost is no part of what it found"
     assert {row["experiment"] for row in boards[0]["rows"]} == {"sft", "dynamic", "popularity", "random"}

@@ -4,8 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from evaluation.costs import Cost
 from evaluation.ranking import METRICS_SCHEMA
-from evaluation.report import Leaderboard, as_json, as_markdown, as_png, as_text, leaderboard
+from evaluation.report import Leaderboard, leaderboard, of_protocol
+from evaluation.report_json import as_json, from_json
+from evaluation.report_page import as_html, as_png
+from evaluation.report_text import as_markdown, as_text
 
 NAMES = ("hit_ratio_at_1_of_20", "mrr_of_20", "recall_at_10_full", "ndcg_at_10_full")
 
@@ -317,3 +321,95 @@ def test_baselines_and_models_from_elsewhere_do_not_blunt_the_smallest_detectabl
             resamples=3000,
         )  # fmt: skip
         assert found.smallest_detectable == board().smallest_detectable
+
+
+COSTS = {
+    "sft": Cost(train_seconds=40.0, total_seconds=40.0, examples_per_s=900.0, train_peak_bytes=700_000_000),
+    "dmpo": Cost(train_seconds=10.0, total_seconds=55.5, score_ms_per_user=0.25, is_partial=True),
+    "sdpo": Cost(train_seconds=12.0, total_seconds=57.5),
+    "popularity": Cost(train_seconds=0.0, total_seconds=0.0),
+}
+COVERED = {name: {"coverage_at_10_full": 0.4} for name in COSTS}
+CHOICES = {"dmpo": {"objective": "dmpo", "representation": "items", "seed": "0"}}
+
+
+def test_what_was_written_reads_back_whole() -> None:
+    several = {"sft": table(0.3, users=50, rows_per_user=3), "sdpo-s0": table(0.3, users=50, rows_per_user=3, noise=1)}
+    several |= {"sdpo-s1": table(0.34, users=50, rows_per_user=3, noise=2)}
+    whole = leaderboard(
+        several,
+        {"sft": "sft", "sdpo-s0": "preference", "sdpo-s1": "preference"},
+        dataset="demo",
+        split="test",
+        bases=dict.fromkeys(several, "sft"),
+        leaks={"sft": LEAKS},
+        left_out={"dpo": "gone"},
+        shortcuts=[{"split": "test", "rule": "next_id", "recall_at_10_full": 0.02}],
+        costs=COSTS,
+        choices=CHOICES,
+        beyond=COVERED,
+        resamples=500,
+    )
+    for given in (whole, board(costs=COSTS, choices=CHOICES)):
+        read = from_json(json.loads(json.dumps(as_json(given))))
+        assert as_json(read) == as_json(given)
+        assert as_text(read) == as_text(given)
+        assert as_markdown(read) == as_markdown(given)
+
+
+def test_costs_stand_beside_the_results_and_change_none_of_them() -> None:
+    with_costs, without = as_json(board(costs=COSTS, beyond=COVERED)), as_json(board(beyond=COVERED))
+    assert with_costs.pop("costs")["dmpo"] == {
+        "train_seconds": 10.0,
+        "total_seconds": 55.5,
+        "score_ms_per_user": 0.25,
+        "is_partial": True,
+    }
+    assert with_costs.pop("pareto_front") == ["dmpo", "sft"]
+    assert with_costs == without
+    assert "costs" not in without
+
+
+@pytest.mark.parametrize("width", [60, 100, 140])
+def test_the_table_of_costs_has_every_experiment_and_fits_the_terminal(width: int) -> None:
+    text = as_text(board(costs=COSTS, beyond=COVERED, choices=CHOICES), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    below = text.partition("\ncost ")[2]
+    line = next(line for line in below.splitlines() if line.strip().startswith("dmpo"))
+    if width == 140:
+        assert line.split() == ["dmpo", "dmpo", "items", "0", "≥", "10.0", "≥", "55.5", "-", "-", "0.25", "0.400", "◆"]
+    assert "◆ none is as good in ndcg_at_10_full" in text
+    assert "* popularity" in below
+
+
+def test_floors_are_never_on_the_front_however_cheap() -> None:
+    assert board(costs=COSTS, beyond=COVERED).pareto_front == ("dmpo", "sft")
+    assert board(beyond=COVERED).pareto_front == ()
+
+
+def test_one_protocol_alone_keeps_the_verdicts_of_the_whole() -> None:
+    whole = board(costs=COSTS)
+    part = of_protocol(whole, "of_20")
+    assert part.metrics == NAMES[:2]
+    assert part.sorted_by == "mrr_of_20"
+    assert "full" not in "".join(part.smallest_detectable)
+    for row in part.rows:
+        (same,) = [other for other in whole.rows if other.experiment == row.experiment]
+        assert row.comparisons == {name: same.comparisons[name] for name in row.comparisons}
+        assert tuple(row.metrics) == NAMES[:2]
+    assert "recall_at_10_full" not in as_text(part)
+    with pytest.raises(ValueError, match="protocol must be one of of_20, full, got of_100"):
+        of_protocol(whole, "of_100")
+
+
+def test_the_page_needs_nothing_else_and_holds_what_the_table_holds() -> None:
+    given = board(costs=COSTS, beyond=COVERED, leaks={"sft": {"a<b": "late <rows>"}}, left_out={"dpo": "gone"})
+    page = as_html(given)
+    for outside in ("http://", "https://", "src='/", "<link"):
+        assert outside not in page
+    for text in ("LEAKS ACCEPTED", "late &lt;rows&gt;", "left out: dpo, gone", "◆", "* popularity"):
+        assert text in page
+    assert page.count("data:image/png;base64,") == 2
+    plain = page.partition("id='leaderboard'>")[2].partition("</script>")[0]
+    assert json.loads(plain) == json.loads(json.dumps(as_json(given)))
+    assert page == as_html(given)
