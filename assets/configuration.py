@@ -9,13 +9,15 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from assets.datasets import DatasetConfig
-from assets.grids import Grid, Place, Point, Study, grid, mistakes
+from assets.grids import Grid, GridStudy, Place, Point, grid, mistakes
+from assets.published_files import PublishedStudy
+from assets.published_files import mistakes as published_mistakes
 from training.config import (
     EXPERIMENT,
     BaselineExperiment,
@@ -27,9 +29,9 @@ from training.config import (
     identity,
 )
 
+Study = Annotated[GridStudy | PublishedStudy, Field(discriminator="kind")]
 _TAGGED_BY = ("kind", "baseline")
 """Fields by which the members of a union are told apart."""
-STUDY: TypeAdapter[Study] = TypeAdapter(Study)
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 ROUND = re.compile(r"(.+)\.round-(\d+)")
 """The key of a round of an experiment, but for its last, which is the experiment itself."""
@@ -162,12 +164,47 @@ def load_study(key: str) -> Grid:
     return found
 
 
+def load_published(key: str) -> PublishedStudy:
+    """The study of published benchmarks whose file is `studies/<key>.yaml`; all that it names exists.
+
+    Raises:
+        ConfigurationError: no such file, something wrong in it, or a study of another kind.
+    """
+    study = _load_study_file(key)
+    path = _path("studies", key)
+    if not isinstance(study, PublishedStudy):
+        raise ConfigurationError(f"{path}: kind must be published here, got {study.kind}.")
+    wrong = published_mistakes(study)
+    if wrong:
+        raise ConfigurationError("; ".join(f"{path}: {said}" for said in wrong))
+    for dataset, benchmark in study.benchmarks.items():
+        load_dataset(dataset)
+        for experiment in benchmark.experiments:
+            load_experiment(experiment)
+    return study
+
+
+def is_published(key: str) -> bool:
+    """Whether the study whose file is `studies/<key>.yaml` is one of published benchmarks.
+
+    Raises:
+        ConfigurationError: no such file, or something wrong in it.
+    """
+    return isinstance(_load_study_file(key), PublishedStudy)
+
+
+def _load_study_file(key: str) -> Study:
+    return _load("studies", "study", key, TypeAdapter(Study))
+
+
 def _load_grid(key: str) -> tuple[Grid, dict[Place, int]]:
     if "." in key or key in experiment_keys():
         raise ConfigurationError(
             f"{_path('studies', key)}: the name of a study must have no dot and be no experiment's. Rename the file."
         )
-    study: Study = _load("studies", "study", key, STUDY)
+    study = _load_study_file(key)
+    if not isinstance(study, GridStudy):
+        raise ConfigurationError(f"{_path('studies', key)}: kind must be grid here, got {study.kind}.")
     _, lines = read_yaml(_path("studies", key))
     made, wrong = _expanded(key, study.model_dump_json())
     if wrong:
@@ -179,7 +216,7 @@ def _load_grid(key: str) -> tuple[Grid, dict[Place, int]]:
 @functools.lru_cache(maxsize=16)
 def _expanded(key: str, written: str) -> tuple[Grid, list[tuple[Place, str]]]:
     """The experiments of a study, and what is wrong with it; kept, for they are asked for one by one."""
-    study = STUDY.validate_json(written)
+    study = GridStudy.model_validate_json(written)
     return grid(key, study), list(mistakes(key, study))
 
 

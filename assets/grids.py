@@ -50,9 +50,6 @@ class GridStudy(Frozen):
     select: Selection | None = None
 
 
-Study = GridStudy
-
-
 @dataclass(frozen=True)
 class Point:
     """One experiment of a grid."""

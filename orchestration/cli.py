@@ -2,8 +2,10 @@
 
 borderline run --dataset demo --experiments sft,dmpo-k15     materialise what is missing, print the leaderboard
 borderline study collapse --dataset demo                     every experiment of a study, and one report
+borderline study published --accept-leaks                    our results beside published ones, on every split at hand
 borderline ingest --dataset demo                             raw files to clean tables and candidate sets, no training
-borderline leaderboard --dataset demo --format json          the last leaderboard
+borderline leaderboard --dataset demo --format json          the last leaderboard; also text, markdown, html
+borderline leaderboard --dataset demo --protocol full        of one protocol alone
 borderline evaluate FILE --dataset demo                      predictions of any model, beside the leaderboard
 borderline ui                                                Dagster and MLflow on loopback
 borderline promote --dataset demo --version 3 --reason …     serve this version, whatever the gates say
@@ -35,6 +37,7 @@ import typer
 from assets.configuration import (
     ConfigurationError,
     default_experiments,
+    is_published,
     load_dataset,
     load_experiment,
     load_study,
@@ -45,6 +48,7 @@ from orchestration.compute import compute_from_environment
 if TYPE_CHECKING:
     import dagster as dg
 
+    from evaluation.report import Leaderboard
     from orchestration.resources.storage import LakeStorage
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -60,6 +64,7 @@ class Format(StrEnum):
     text = "text"
     json = "json"
     markdown = "markdown"
+    html = "html"
 
 
 class Split(StrEnum):
@@ -143,7 +148,10 @@ def ingest(
 @app.command()
 def study(
     name: Annotated[str, typer.Argument(help="A file in studies/, without .yaml.")],
-    dataset: Dataset,
+    dataset: Annotated[
+        str,
+        typer.Option("--dataset", "-d", help="A file in datasets/, without .yaml; of published benchmarks, all."),
+    ] = "",
     seeds: Annotated[str, typer.Option(help="Some of the study's seeds, separated by commas.")] = "",
     only: Annotated[
         list[str] | None, typer.Option("--only", "-o", help="AXIS=LABEL,LABEL: run no others. Once for each axis.")
@@ -155,6 +163,16 @@ def study(
     device: Annotated[str, typer.Option(envvar="BORDERLINE_DEVICE", help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Run every experiment of a study and print its report. What is finished is reused: run it again to go on."""
+    if is_published(name):
+        if seeds or only:
+            raise ConfigurationError(
+                f"{name} has no axes or seeds to choose from. Write: --dataset NAME for a part of it"
+            )
+        _choose_device(device)
+        _study_published(name, [dataset] if dataset else None, force=force, accept_leaks=accept_leaks)
+        return
+    if not dataset:
+        raise ConfigurationError(f"--dataset must name the data set of the study {name}. Write: --dataset demo")
     from orchestration.studies import wanted
 
     asked = dict(_axis(text) for text in [*(only or []), *([f"seed={seeds}"] if seeds else [])])
@@ -175,6 +193,19 @@ def study(
     typer.echo(f"\n{time.monotonic() - started:.0f} s. The report with its figures: {report.path('report.html')}")
 
 
+def _study_published(name: str, datasets: list[str] | None, *, force: bool, accept_leaks: bool) -> None:
+    started = time.monotonic()
+    with _instance() as instance:
+        from orchestration.pipeline import Pipeline
+
+        pipeline = Pipeline(instance, force=force, accept_leaks=accept_leaks)
+        pipeline.published(name, datasets=datasets)
+        report = pipeline.lake.require("published_benchmarks", (name,))
+    typer.echo()
+    typer.echo(report.path("report.md").read_text(encoding="utf-8").rstrip())
+    typer.echo(f"\n{time.monotonic() - started:.0f} s. The report: {report.path('report.html')}")
+
+
 def _axis(text: str) -> tuple[str, list[str]]:
     axis, is_given, labels = text.partition("=")
     if not is_given:
@@ -188,11 +219,14 @@ def leaderboard(
     split: Annotated[
         Split, typer.Option(help="test is reported; validation is what models are selected on.")
     ] = Split.test,
+    protocol: Annotated[
+        str | None, typer.Option(help="full, or of_20 and the like: only metrics of this one; all, when absent.")
+    ] = None,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.text,
 ) -> None:
     """Print the last leaderboard of a data set."""
     load_dataset(dataset)
-    typer.echo(_leaderboard(dataset, split, format))
+    typer.echo(_leaderboard(dataset, split, format, protocol))
 
 
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it stays in the promotion history.")]
@@ -258,17 +292,13 @@ def evaluate(
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.text,
 ) -> None:
     """Measure the predictions of any model on the rows of a data set, beside its leaderboard. Writes nothing."""
-    from evaluation import report
     from orchestration.foreign import evaluate_file
 
     load_dataset(dataset)
     board, notes = evaluate_file(_lake(), file, dataset, split.value)
     for note in notes:
         typer.echo(f"{file.name}: {note}", err=True)
-    if format is Format.json:
-        typer.echo(json.dumps(report.as_json(board), indent=1))
-    else:
-        typer.echo((report.as_markdown if format is Format.markdown else report.as_text)(board).rstrip())
+    typer.echo(_written(board, format))
 
 
 @app.command()
@@ -284,6 +314,7 @@ def ui(
     environment = {
         **os.environ,
         "BORDERLINE_MLFLOW_URL": mlflow_url,
+        "BORDERLINE_DAGSTER_URL": dagster_url,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a job runner nobody uses, a gigabyte, and a past hole
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
@@ -376,9 +407,43 @@ def _lake() -> "LakeStorage":
     return LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
 
 
-def _leaderboard(dataset: str, split: Split, format: Format) -> str:
-    suffix = {Format.text: "txt", Format.json: "json", Format.markdown: "md"}[format]
-    return _lake().require("leaderboard", (dataset,)).path(f"{split}.{suffix}").read_text(encoding="utf-8").rstrip()
+def _leaderboard(dataset: str, split: Split, format: Format, protocol: str | None = None) -> str:
+    from assets.leaderboard import SPLITS, stored
+    from evaluation.report import of_protocol
+
+    version = _lake().require("leaderboard", (dataset,))
+    board = stored(version, split.value)
+    if board is None and format is Format.json:
+        return json.dumps({"dataset": dataset, "split": split.value, "rows": []})
+    note = ""
+    if board is None:  # a benchmark whose publisher keeps the test part apart
+        other = next(other for other in SPLITS if other != split.value)
+        note = f"{dataset}, {split.value}: no rows; the publisher's {split.value} part is not in the raw folder. "
+        note += f"On {other}:\n\n"
+        board = stored(version, other)
+        assert board is not None  # a leaderboard without any row is not published
+    if protocol is not None:
+        try:
+            board = of_protocol(board, protocol)
+        except ValueError as error:
+            raise ConfigurationError(f"--{error}") from error
+    return ("" if format is Format.html else note) + _written(board, format)
+
+
+def _written(board: "Leaderboard", format: Format) -> str:
+    from evaluation.report_json import as_json
+    from evaluation.report_page import as_html
+    from evaluation.report_text import as_markdown, as_text
+
+    match format:
+        case Format.json:
+            return json.dumps(as_json(board), indent=1)
+        case Format.html:
+            return as_html(board).rstrip()
+        case Format.markdown:
+            return as_markdown(board).rstrip()
+        case Format.text:
+            return as_text(board).rstrip()
 
 
 def _end_quietly() -> None:

@@ -13,6 +13,7 @@ from assets import (
     predictions,
     preferences,
     promotion,
+    published,
     raw,
     reference,
     registry,
@@ -44,6 +45,7 @@ ASSET_MODULES = [
     registry,
     promotion,
     studies,
+    published,
 ]
 
 
@@ -74,7 +76,10 @@ def lake() -> LakeStorage:
 def tracker() -> MlflowTracker:
     """The tracker of this machine."""
     return MlflowTracker(
-        tracking_uri=settings.tracking_uri(), artifact_root=settings.artifact_root(), ui_url=settings.MLFLOW_URL
+        tracking_uri=settings.tracking_uri(),
+        artifact_root=settings.artifact_root(),
+        ui_url=settings.MLFLOW_URL,
+        dagster_url=settings.DAGSTER_URL,
     )
 
 

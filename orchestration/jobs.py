@@ -69,6 +69,11 @@ report = dg.define_asset_job(
     selection=dg.AssetSelection.assets("study_reports"),
     description="The report of a study on one data set, about the experiments that are measured.",
 )
+report_published = dg.define_asset_job(
+    "report_published",
+    selection=dg.AssetSelection.assets("published_benchmarks"),
+    description="Our results beside published ones, over all data sets of a study of kind published.",
+)
 
 
 class RetrainConfig(dg.Config):
@@ -154,4 +159,4 @@ def study() -> None:
     walk_study()
 
 
-LAYERS = [ingest, train_sft, mine, train_preference, evaluate, register, compare, promote, report]
+LAYERS = [ingest, train_sft, mine, train_preference, evaluate, register, compare, promote, report, report_published]

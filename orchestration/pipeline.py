@@ -174,8 +174,33 @@ class Pipeline:
         """A line beside those of the steps, which come through Dagster."""
         print(f"{datetime.now():%H:%M:%S}  {text}", file=sys.stderr, flush=True)
 
+    def published(
+        self, name: str, *, datasets: Sequence[str] | None = None, say: Callable[[str], None] | None = None
+    ) -> None:
+        """From raw files to the report of a study of published benchmarks; what is finished is reused.
+
+        Data sets whose raw files are not here, and leaky ones without `accept_leaks`, are named and passed over.
+
+        Args:
+            name: a file in studies/, of kind published.
+            datasets: some of the study's; all, when absent.
+            say: for progress; a line on stderr, when absent.
+
+        Raises:
+            ConfigurationError: an unknown name or a wrong file, before anything is computed.
+            LayerFailed: a run failed; what was published before it stays.
+        """
+        from orchestration.benchmarks import PublishedWalk
+
+        walk = PublishedWalk(self, name, datasets, say or self.say)
+        with self._alone_and_tidy():
+            self.tags |= {"borderline/study": name}
+            walk.run()
+
     def layer(self, job: str, dataset: str, experiment: str | None = None, *, study: str | None = None) -> None:
         """Runs one job for a data set, for an experiment on it, or for a study.
+
+        The report of published benchmarks is about many data sets; its study takes the place of the one.
 
         Raises:
             LayerFailed: the run failed.

@@ -34,6 +34,7 @@ GRAPH = {
     "leaderboard": {"metrics", "histories", "candidate_sets"},
     "registered_models": {"sft_policies", "preference_policies", "metrics", "items", "histories", "interactions"},
     "study_reports": {"metrics", "preference_policies", "sft_policies"},
+    "published_benchmarks": {"metrics"},
     "promotion": {"registered_models", "leaderboard", "metrics", "histories", "items", "interactions"},
 }
 

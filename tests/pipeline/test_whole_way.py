@@ -4,9 +4,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,11 @@ import dagster as dg
 import duckdb
 import polars as pl
 import pytest
+import yaml
 
 from orchestration.resources.storage import LakeStorage
 from tests.pipeline.conftest import borderline_in, environment, with_default_signals
+from training.config import EXPERIMENT
 
 EXPERIMENTS = "dmpo,dynamic"
 METRICS = {"hit_ratio_at_1_of_20", "mrr_of_20", "recall_at_10_full", "ndcg_at_10_full"}
@@ -126,6 +132,9 @@ def test_the_lake_has_a_sql_face(home: Path, lake: LakeStorage) -> None:
 def test_mlflow_has_each_run_with_curves_and_the_same_metric_names(client: Any) -> None:
     experiment = client.get_experiment_by_name("borderline/shop")
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    page = runs.pop("leaderboard")
+    assert {file.path for file in client.list_artifacts(page.info.run_id)} == {"test.html", "validation.html"}
+    assert "| experiment | kind |" in page.data.tags["mlflow.note.content"]
     assert set(runs) == {"sft", "dmpo", "dynamic", "popularity", "random"}
     for run in runs.values():
         assert run.info.status == "FINISHED"
@@ -138,6 +147,37 @@ def test_mlflow_has_each_run_with_curves_and_the_same_metric_names(client: Any) 
         assert any(part in name for name in drawn), part
 
 
+def test_a_run_says_what_it_read_what_it_was_told_and_where_it_ran(
+    project: Path, client: Any, lake: LakeStorage
+) -> None:
+    experiment = client.get_experiment_by_name("borderline/shop")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    read = {entry.dataset.name: entry.dataset.digest for entry in runs["dmpo"].inputs.dataset_inputs}
+    policy = lake.require("preference_policies", ("shop", "dmpo"))
+    assert read == {entry["asset"]: entry["data_version"] for entry in policy.manifest["inputs"]}
+    assert json.loads(runs["dmpo"].inputs.dataset_inputs[0].dataset.profile)["num_rows"] > 0
+    assert "predictions" in {entry.dataset.name for entry in runs["popularity"].inputs.dataset_inputs}
+    searched = client.search_runs([experiment.experiment_id], f"dataset.digest = '{read['preference_rows']}'")
+    assert {run.info.run_name for run in searched} == {"dmpo", "dynamic"}
+
+    for name in ("dmpo", "popularity"):
+        run_id = runs[name].info.run_id
+        files = {file.path for file in client.list_artifacts(run_id)}
+        assert files >= {"experiment.yaml", "environment.txt", "report.md"}
+        logged = yaml.safe_load(mlflow_text(client, run_id, "experiment.yaml"))
+        written = yaml.safe_load((project / "experiments" / f"{name}.yaml").read_text())
+        assert EXPERIMENT.validate_python(logged) == EXPERIMENT.validate_python(written)
+        assert f"mlflow=={version('mlflow')}" in mlflow_text(client, run_id, "environment.txt").splitlines()
+    assert "curves.png" in {file.path for file in client.list_artifacts(runs["dmpo"].info.run_id)}
+    for measured in ("train_seconds", "total_seconds", "examples_per_s", "train_peak_bytes", "score_ms_per_user"):
+        assert runs["dmpo"].data.metrics[measured] > 0, measured
+    assert runs["dmpo"].data.metrics["total_seconds"] > runs["dmpo"].data.metrics["train_seconds"]
+
+
+def mlflow_text(client: Any, run_id: str, name: str) -> str:
+    return Path(client.download_artifacts(run_id, name)).read_text(encoding="utf-8")
+
+
 def test_dagster_and_mlflow_link_to_each_other(client: Any, home: Path, lake: LakeStorage) -> None:
     trained = json.loads(lake.require("preference_policies", ("shop", "dmpo")).path("run.json").read_text())
     run = client.get_run(trained["mlflow_run_id"])
@@ -145,6 +185,11 @@ def test_dagster_and_mlflow_link_to_each_other(client: Any, home: Path, lake: La
         dagster_run = instance.get_run_by_id(run.data.tags["dagster.run_id"])
         assert dagster_run is not None
         assert dagster_run.tags["mlflow/run_id"] == run.info.run_id
+    page = run.data.tags["dagster.run_url"]
+    assert page == f"http://127.0.0.1:3000/runs/{dagster_run.run_id}"
+    assert f"]({page})" in run.data.tags["mlflow.note.content"], "a description can be clicked, a tag cannot"
+    champion = client.get_model_version_by_alias("borderline-shop", "champion")
+    assert f"/runs/{champion.tags['dagster.run_id']})" in champion.description
 
 
 def test_the_champion_is_the_best_on_validation_and_carries_its_lineage(client: Any, lake: LakeStorage) -> None:
@@ -256,8 +301,89 @@ def test_a_person_overrules_and_goes_back_and_the_history_says_why(
     assert "the champion" in last["gates"]["values"]
 
 
+def test_the_logged_model_has_a_signature_an_example_and_its_metrics(client: Any, lake: LakeStorage) -> None:
+    champion = client.get_model_version_by_alias("borderline-shop", "champion")
+    model = client.get_logged_model(champion.model_id)
+    measured = lake.require("metrics", ("shop", champion.tags["experiment"])).manifest["metadata"]
+    of_model = {metric.key: metric.value for metric in model.metrics}
+    for name in METRICS:
+        assert of_model[name] == measured[name]["value"]
+    assert model.params["optimizer.kind"] == "adamw"
+    described = yaml.safe_load(mlflow_model_text(champion.source, "MLmodel"))
+    assert json.loads(described["signature"]["inputs"])[0]["name"] == "history"
+    assert described["saved_input_example_info"]["artifact_path"] == "input_example.json"
+
+
+def mlflow_model_text(uri: str, name: str) -> str:
+    from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(f"{uri}/{name}")).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_champion_answers_over_http(home: Path, lake: LakeStorage, tmp_path: Path) -> None:
+    """`mlflow models serve` as people use it; unknown items and empty histories get what most users took."""
+    known = lake.require("items", ("shop",)).table()["item"].head(3).to_list()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/borderline-shop@champion"]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    bare = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DAGSTER_HOME")}
+    settings = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    }
+    settings |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # it calls uvicorn by name
+    with (tmp_path / "serve.log").open("wb") as log:
+        server = subprocess.Popen(
+            command,
+            env={**bare, **settings},
+            cwd=tmp_path,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 240
+        while not is_up(f"http://127.0.0.1:{port}/ping"):
+            assert server.poll() is None, (tmp_path / "serve.log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "serve.log").read_text()
+            time.sleep(0.5)
+        histories = [known, [], ["no such item"], [*known, "no such item"], None]
+        answers = asked(
+            port, {"dataframe_split": {"columns": ["history"], "data": [[h] for h in histories]}, "params": {"k": 5}}
+        )
+        assert [len(answer["items"]) for answer in answers] == [5] * 5
+        assert answers[1] == answers[2] == answers[4]
+        assert answers[0] == answers[3], "what is unknown is passed over"
+        assert not set(answers[0]["items"]) & set(known)
+        assert len(asked(port, {"dataframe_records": [{"history": known}]})[0]["items"]) == 10
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            asked(port, {"dataframe_split": {"columns": ["history"], "data": [[known]]}, "params": {"k": -1}})
+        assert 400 <= refused.value.code < 500
+        assert "k must be 0 or more" in refused.value.read().decode()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+
+
+def is_up(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+def asked(port: int, body: dict[str, Any]) -> list[dict[str, Any]]:
+    url, header = f"http://127.0.0.1:{port}/invocations", {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), header), timeout=60) as response:
+        return json.load(response)["predictions"]
+
+
 def test_a_changed_leaderboard_file_is_refused_in_one_line(project: Path, home: Path, lake: LakeStorage) -> None:
-    path = lake.require("leaderboard", ("shop",)).path("test.txt")
+    path = lake.require("leaderboard", ("shop",)).path("test.json")
     before = path.read_bytes()
     try:
         path.write_bytes(before.replace(b"0.", b"1.", 1))
@@ -424,3 +550,28 @@ def test_lineage_goes_up_to_the_raw_tables_and_down_to_the_versions(
     down = borderline("lineage", "--dataset", "shop", "mined_negatives/sft").stdout
     assert "registered versions made from it:" in down
     assert "dmpo" in down
+
+
+def test_our_results_stand_beside_published_ones_and_what_is_not_here_is_named(
+    project: Path, home: Path, lake: LakeStorage
+) -> None:
+    (project / "studies").mkdir(exist_ok=True)
+    (project / "datasets" / "absent.yaml").write_text("source: {kind: movielens, release: 100k}\n")
+    (project / "studies" / "papers.yaml").write_text(
+        "kind: published\nquestion: How good?\nsources: {Paper: somewhere}\nbenchmarks:\n"
+        "  absent: {experiments: [sft]}\n"
+        "  shop: {experiments: [dmpo, popularity], published: "
+        "[{model: Theirs, source: Paper, metrics: {ndcg_at_10_full: 0.1}}]}\n"
+    )
+    result = borderline_in(project, home)("study", "papers")
+    assert result.returncode == 0, result.stderr
+    assert "data set 1 of 2 (absent) is passed over: " in result.stderr
+    for text in ("## shop, test", "| dmpo | ours |", "| Theirs | Paper | 0.1000 |", "not here: sft on absent"):
+        assert text in result.stdout, text
+    report = lake.require("published_benchmarks", ("papers",))
+    assert "Theirs" in report.path("report.html").read_text()
+    plain = json.loads(report.path("report.json").read_text())
+    assert [part["split"] for part in plain["benchmarks"]] == ["test", "validation"]
+    refused = borderline_in(project, home)("study", "papers", "--dataset", "elsewhere")
+    assert refused.returncode == 2
+    assert "--dataset must be one of the study papers, got 'elsewhere'. Accepted: absent, shop." in refused.stderr

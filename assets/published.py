@@ -1,0 +1,130 @@
+"""Our results beside published ones, over all data sets that a study names: one table for each, source by source."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.acceptance import accepted_leaks
+from assets.configuration import load_published
+from assets.metrics import BOOTSTRAP_SEED, RESAMPLES
+from assets.partitions import STUDIES
+from assets.ports import Lake, Version
+from assets.publication import Check, Content, Inputs, check_specs, publish
+from assets.published_files import Benchmark
+from assets.standing import what_changed
+from evaluation.published import Claim, Part, as_html, as_json, as_markdown, part_of
+
+SPLITS = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the lake holds of a study of published benchmarks."""
+
+    found: Mapping[str, tuple[str, ...]]
+    """Data set → experiments whose metrics are those of the files and tables as they are."""
+    missing: tuple[str, ...]
+    """What was asked for and is not there, and why."""
+
+
+def measured(lake: Lake, name: str) -> Measured:
+    """Which experiments of the study can be shown."""
+    found: dict[str, tuple[str, ...]] = {}
+    missing: list[str] = []
+    for dataset, benchmark in load_published(name).benchmarks.items():
+        there: list[str] = []
+        for experiment in benchmark.experiments:
+            version = lake.current("metrics", (dataset, experiment))
+            why = "not measured" if version is None else what_changed(lake, version)
+            if why is None:
+                there.append(experiment)
+            else:
+                missing.append(f"{experiment} on {dataset}: {why}")
+        if there:
+            found[dataset] = tuple(there)
+    return Measured(found, tuple(missing))
+
+
+@dg.asset(
+    deps=[dg.AssetDep("metrics", partition_mapping=dg.AllPartitionMapping())],
+    partitions_def=STUDIES,
+    group_name="evaluation",
+    kinds={"polars"},
+    owners=["team:evaluation"],
+    code_version="1",
+    check_specs=check_specs("published_benchmarks", "every_experiment_is_measured"),
+)
+def published_benchmarks(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """What we get on published splits beside what others got; validation always, test where its rows are here."""
+    name = context.partition_key
+    study, now = load_published(name), measured(lake, name)
+    if not now.found:
+        raise dg.Failure(
+            f"published_benchmarks of {name} must have at least one measured experiment, got none. "
+            f"Run: borderline study {name}",
+            allow_retries=False,
+        )
+
+    def compare(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        by_partition = {version.partition: version for version in inputs.all("metrics")}
+        parts = [
+            part
+            for dataset, experiments in now.found.items()
+            for part in _parts(dataset, study.benchmarks[dataset], experiments, by_partition)
+        ]
+        folder = staged["published_benchmarks"]
+        text = as_markdown(study.question, parts, study.sources, now.missing)
+        page = as_html(study.question, parts, study.sources, now.missing)
+        (folder / "report.md").write_text(text, encoding="utf-8")
+        (folder / "report.html").write_text(page, encoding="utf-8")
+        (folder / "report.json").write_text(json.dumps(as_json(parts, study.sources), indent=1), encoding="utf-8")
+        detail = {"missing": "; ".join(now.missing) or "none"}
+        check = Check("every_experiment_is_measured", not now.missing, detail, blocks=False)
+        return {"published_benchmarks": Content(metadata={"report": dg.MetadataValue.md(text)}, checks=[check])}
+
+    yield from publish(
+        context,
+        lake,
+        compare,
+        partition=(name,),
+        inputs=[("metrics", (dataset, name)) for dataset, names in now.found.items() for name in names],
+        config={
+            "study": study.model_dump(mode="json"),
+            "missing": now.missing,
+            "resamples": RESAMPLES,
+            "bootstrap_seed": BOOTSTRAP_SEED,
+        },
+    )
+
+
+def _parts(
+    dataset: str, benchmark: Benchmark, experiments: tuple[str, ...], metrics: Mapping[tuple[str, ...], Version]
+) -> Iterator[Part]:
+    """One for each split that the data set has rows of."""
+    versions = {experiment: metrics[dataset, experiment] for experiment in experiments}
+    tables = {experiment: version.table() for experiment, version in versions.items()}
+    other = benchmark.same_rows_as
+    elsewhere = {name: metrics[other, name].table() for name in experiments if other and (other, name) in metrics}
+    claims = [
+        Claim(each.model, each.source, {str(metric): value for metric, value in each.metrics.items()})
+        for each in benchmark.published
+    ]
+    for split in SPLITS:
+        if split in next(iter(tables.values()))["split"]:
+            yield part_of(
+                tables,
+                claims,
+                dataset=dataset,
+                split=split,
+                leaks={name: [leak.name for leak in accepted_leaks(version)] for name, version in versions.items()},
+                elsewhere=elsewhere,
+                same_rows_as=other,
+                resamples=RESAMPLES,
+                seed=BOOTSTRAP_SEED,
+            )

@@ -1,0 +1,65 @@
+"""Walks a study of published benchmarks: data set after data set, ordinary experiments, then one report over all."""
+
+from collections.abc import Callable, Sequence
+
+from assets.acceptance import ACCEPT_TAG
+from assets.configuration import ConfigurationError, load_dataset, load_experiment, load_published, raw_folder
+from assets.published_files import Benchmark
+from assets.sources import MissingRawFile, located
+from orchestration.pipeline import Pipeline, in_order
+
+
+class PublishedWalk:
+    """One walk; experiments that are finished are reused, data sets that cannot be had are named."""
+
+    def __init__(
+        self, pipeline: Pipeline, name: str, datasets: Sequence[str] | None, say: Callable[[str], None]
+    ) -> None:
+        self.pipeline, self.name, self.say = pipeline, name, say
+        benchmarks = load_published(name).benchmarks
+        unknown = sorted(set(datasets or ()) - benchmarks.keys())
+        if unknown:
+            raise ConfigurationError(
+                f"--dataset must be one of the study {name}, got '{unknown[0]}'. Accepted: {', '.join(benchmarks)}."
+            )
+        self.benchmarks = {key: each for key, each in benchmarks.items() if datasets is None or key in datasets}
+        self.accepts_leaks = ACCEPT_TAG in pipeline.tags
+
+    def run(self) -> None:
+        """From the raw files of each data set to the report.
+
+        Raises:
+            LayerFailed: an experiment failed; what was measured before stays.
+        """
+        for place, (dataset, benchmark) in enumerate(self.benchmarks.items(), start=1):
+            why = self._cannot_run(dataset, benchmark)
+            where = f"{self.name}: data set {place} of {len(self.benchmarks)} ({dataset})"
+            if why is not None:
+                self.say(f"{where} is passed over: {why}")
+                continue
+            self.say(f"{where}: {', '.join(benchmark.experiments)}")
+            self._walk(dataset, benchmark)
+        self.pipeline.layer("report_published", self.name)
+
+    def _cannot_run(self, dataset: str, benchmark: Benchmark) -> str | None:
+        if benchmark.leaky and not self.accepts_leaks:
+            return "its tables leak their answers; --accept-leaks measures on them and marks every number"
+        try:
+            located(load_dataset(dataset).source, raw_folder(dataset))
+        except MissingRawFile as missing:
+            return str(missing)
+        return None
+
+    def _walk(self, dataset: str, benchmark: Benchmark) -> None:
+        pipeline = self.pipeline
+        pipeline.tracker.prepare(dataset)
+        # Leaks are accepted where the study's file says that there are some, and nowhere else.
+        pipeline.tags.pop(ACCEPT_TAG, None)
+        if benchmark.leaky:
+            pipeline.tags[ACCEPT_TAG] = "true"
+        pipeline.layer("ingest", dataset)
+        for experiment in in_order(benchmark.experiments):
+            kind = load_experiment(experiment).kind
+            if kind != "baseline":
+                pipeline.layer(f"train_{kind}", dataset, experiment)
+            pipeline.layer("evaluate", dataset, experiment)
