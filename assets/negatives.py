@@ -11,7 +11,7 @@ import polars as pl
 
 from assets.configuration import load_experiment, load_start, source_of
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of
-from assets.plots import histograms_plot
+from assets.plots import histograms_plot, image
 from assets.policies import wrong_kind
 from assets.ports import Lake, Launcher, Partition, partition_text
 from assets.progress import Follower
@@ -165,6 +165,6 @@ def _since(before: pl.DataFrame, after: pl.DataFrame, mining: _Mining) -> Metada
         "hard_violation_share_before": found.violation_share_before,
         "hard_violation_share_after": found.violation_share_after,
         "hardness": dg.MetadataValue.md(
-            histograms_plot(found.edges, rounds, label="margin of the hard negatives to the chosen item (nats)")
+            image(histograms_plot(found.edges, rounds, label="margin of the hard negatives to the chosen item (nats)"))
         ),
     }

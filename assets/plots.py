@@ -58,8 +58,8 @@ def curves_plot(curves: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
     return _drawn(figure)
 
 
-def histograms_plot(edges: NDArray[np.float64], shares: Mapping[str, NDArray[np.float64]], *, label: str) -> str:
-    """Histograms over the same bins as steps on one another, by name; `label` says what the bins are of."""
+def histograms_plot(edges: NDArray[np.float64], shares: Mapping[str, NDArray[np.float64]], *, label: str) -> bytes:
+    """Histograms over the same bins as steps on one another, by name, as a PNG; `label` says what the bins are of."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.4, 2.7), layout="constrained")
@@ -74,7 +74,7 @@ def histograms_plot(edges: NDArray[np.float64], shares: Mapping[str, NDArray[np.
     return _drawn(figure)
 
 
-def _drawn(figure: "Figure") -> str:
+def _drawn(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=70)
     return buffer.getvalue()
