@@ -1,11 +1,13 @@
-"""Search in the trie of the catalogue: the best items, and the rank of one, without scoring what cannot matter.
+"""Search in the trie of the catalogue: the most likely items, without scoring what cannot be among them.
 
 A prefix bounds what follows: later tokens only lower a log-probability. So when a beam has found k items, a prefix
-less likely than the k-th of them leads to no better one, and one less likely than the target to no item above it. The
-search is exact. Dimensions: w lines (one prompt each), f prefixes, e edges.
+less likely than the k-th of them leads to no better one. Where the beam left out none that is as likely, its k best are
+those of the catalogue; elsewhere a second walk follows every prefix that is. The search is exact.
+Dimensions: w lines (one prompt each), f prefixes, e edges.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +21,10 @@ from training.policy import Policy
 from training.tables import Ragged, Rows
 from training.tree import Nodes, Predictions, grow, lay_branches
 
-LINES = 8
+LINES = 32
 """Prompts searched behind at once."""
+BEAM = 1.5
+"""Prefixes that the first walk follows, for each item that is wanted: with fewer, more lines need a second walk."""
 PASS_NODES = 16_384
 """Most nodes of one pass."""
 SLACK = 1e-3
@@ -66,7 +70,7 @@ def trie_of(completions: Ragged) -> Trie:
 
 @dataclass(frozen=True)
 class Found:
-    """Items found behind some prompts, with every item at least as likely as the bound among them."""
+    """Items found behind some prompts."""
 
     line: Int[np.ndarray, " i"]
     item: Int[np.ndarray, " i"]
@@ -76,54 +80,73 @@ class Found:
         """Some of them."""
         return Found(self.line[chosen], self.item[chosen], self.logp[chosen])
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Found]") -> "Found":
+        """Those of all parts."""
+        return cls(
+            np.concatenate([part.line for part in parts]),
+            np.concatenate([part.item for part in parts]),
+            np.concatenate([part.logp for part in parts]),
+        )
+
 
 @torch.no_grad()
 def search(
-    policy: Policy, trie: Trie, rows: Rows, history: Ragged, target_logp: Float[np.ndarray, " r"], top_k: int
+    policy: Policy, trie: Trie, rows: Rows, history: Ragged, depth: int, *, is_exact: bool = True
 ) -> Iterator[tuple[Int[np.ndarray, " w"], Found]]:
-    """For all rows, a few at a time: their indices, and every item outside the history that matters to their ranking.
+    """For all rows, a few at a time: their indices, and items outside the history, the `depth` most likely among them.
 
-    Found are all items at least as likely as the target, the `top_k` most likely, and the target.
+    Down to the least likely one found none is missing, if the search is exact. It walks through most of the trie for a
+    policy that hardly prefers any item, as one does before it is trained: then a beam alone is a matter of seconds.
 
     Args:
         policy: in evaluation mode.
         trie: of its catalogue.
         rows: histories fit the context.
         history: of each row the items that are left out, unless one is its target.
-        target_logp: of each row's target.
-        top_k: how many of the best are wanted.
+        depth: how many of the best are wanted.
+        is_exact: whether to walk again where the beam may have missed one of them.
     """
     vocabulary = policy.vocabulary
     prompts = vocabulary.prompts(rows.history).followed(vocabulary.bridge)
     widths = -(-prompts.lengths // WIDTH_STEP) * WIDTH_STEP
-    order = np.lexsort((-target_logp, widths))  # rows of similar cost together
+    order = np.argsort(widths, kind="stable")
     start = 0
     while start < len(order):
         at = order[start : start + LINES]
         at = at[widths[at] == widths[at[0]]]
         start += len(at)
-        walk = _Walk(policy, trie, prompts.take(at), int(widths[at[0]]))
         excluded = history.take(at)
-        target = rows.target[at].astype(np.int64)
         hidden = np.setdiff1d(
-            excluded.owners * vocabulary.n_items + excluded.values, np.arange(len(at)) * vocabulary.n_items + target
+            excluded.owners * vocabulary.n_items + excluded.values,
+            np.arange(len(at)) * vocabulary.n_items + rows.target[at].astype(np.int64),
         )
+        walk = _Walk(policy, trie, prompts.take(at), int(widths[at[0]]))
+        beam = math.ceil(BEAM * depth) + int(excluded.lengths.max())
+        yield at, _most_likely(walk, hidden, vocabulary.n_items, depth, beam, is_exact)
 
-        def outside(found: Found, hidden: np.ndarray = hidden) -> Found:
-            return found.where(~np.isin(found.line * vocabulary.n_items + found.item, hidden))
 
-        bound = target_logp[at].astype(np.float64)
-        if top_k:
-            beam = max(2 * top_k, 32)
-            found = outside(walk.to_the_end(lambda line, logp, beam=beam: _best(line, logp, beam)))
-            best = found.where(_best(found.line, found.logp, top_k))
-            counts = np.bincount(best.line, minlength=len(at))
-            lowest = np.full(len(at), np.inf)
-            np.minimum.at(lowest, best.line, best.logp)
-            bound = np.minimum(bound, np.where(counts < top_k, -np.inf, lowest))
-        bound = bound - SLACK
-        found = outside(walk.to_the_end(lambda line, logp, bound=bound: logp >= bound[line]))
-        yield at, found.where(found.logp >= bound[found.line])
+def _most_likely(
+    walk: "_Walk", hidden: Int[np.ndarray, " _"], n_items: int, depth: int, beam: int, is_exact: bool
+) -> Found:
+    """`search` behind the prompts of a walk; `hidden` are line × n_items + item."""
+
+    def outside(found: Found) -> Found:
+        return found.where(~np.isin(found.line * n_items + found.item, hidden))
+
+    lines = np.arange(len(walk.lengths))
+    found, left_out = walk.to_the_end(lines, lambda line, logp: _best(line, logp, beam))
+    found = outside(found)
+    best = found.where(_best(found.line, found.logp, depth))
+    bound = np.full(len(lines), np.inf)
+    np.minimum.at(bound, best.line, best.logp)
+    bound[np.bincount(best.line, minlength=len(lines)) < depth] = -np.inf
+    bound -= SLACK
+    again = left_out >= bound
+    if is_exact and again.any():
+        more, _ = walk.to_the_end(lines[again], lambda line, logp: logp >= bound[line])
+        found = Found.joined([found.where(~again[found.line]), outside(more)])
+    return found.where(found.logp >= bound[found.line])
 
 
 class _Walk:
@@ -140,11 +163,14 @@ class _Walk:
         self.trunks = memory.trunks
         self.ends = hidden[policy.tensor(np.arange(n) * width + self.lengths - 1)]
 
-    def to_the_end(self, keep: Keep) -> Found:
-        """All items on the way, level by level, where `keep` says which prefixes to go on with."""
-        n = len(self.lengths)
-        line, node, logp, states = np.arange(n), np.zeros(n, dtype=np.int64), np.zeros(n), self.ends
-        above = np.zeros((n, 0), dtype=np.int64)
+    def to_the_end(self, lines: Int[np.ndarray, " _"], keep: Keep) -> tuple[Found, Float[np.ndarray, " w"]]:
+        """All items on the way behind some lines, level by level, where `keep` says which prefixes to go on with.
+
+        Also, for each line, the log-probability of the likeliest prefix that was left out; minus infinity, if none was.
+        """
+        line, node, logp = lines, np.zeros(len(lines), dtype=np.int64), np.zeros(len(lines))
+        states, left_out = self.ends[self.policy.tensor(lines)], np.full(len(self.lengths), -np.inf)
+        above = np.zeros((len(lines), 0), dtype=np.int64)
         memory, n_earlier = Memory(self.trunks), 0
         found: list[Found] = []
         while len(line):
@@ -155,18 +181,16 @@ class _Walk:
             is_item = self.trie.item[edge] >= 0
             found.append(Found(line[owner[is_item]], self.trie.item[edge[is_item]], of_edges[is_item]))
             going = np.flatnonzero(~is_item)
-            going = going[keep(line[owner[going]], of_edges[going])]
+            is_kept = keep(line[owner[going]], of_edges[going])
+            np.maximum.at(left_out, line[owner[going[~is_kept]]], of_edges[going[~is_kept]])
+            going = going[is_kept]
             owner, edge, logp = owner[going], edge[going], of_edges[going]
             line, node = line[owner], self.trie.child[edge]
             slots = n_earlier + np.arange(len(line))
             above = np.concatenate([slots[:, None], above[owner]], axis=1)
             states = self._states(line, self.trie.token[edge], above, memory, n_earlier)
             n_earlier += len(line)
-        return Found(
-            np.concatenate([part.line for part in found]),
-            np.concatenate([part.item for part in found]),
-            np.concatenate([part.logp for part in found]),
-        )
+        return Found.joined(found), left_out
 
     def _logps(self, states: Tensor, owner: np.ndarray, token: np.ndarray) -> np.ndarray:
         predictions = Predictions(owner, token, np.arange(len(owner)))

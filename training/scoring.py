@@ -26,6 +26,8 @@ PASS_TOKENS = 8192
 """Tokens of one pass: as many lines of the padded width as fit."""
 BLOCK_ROWS = 512
 """Rows of one output block."""
+SEARCH_DEPTH = 100
+"""Where an item is several tokens: a target that is not among so many best items counts as the last of all."""
 TRIE_TOKENS = 8192
 """Tokens of the items whose trie is one pass, counted as if they shared nothing."""
 TRIE_LINES = 16
@@ -197,7 +199,11 @@ def target_ranks(
 def rank_targets(
     policy: Policy, rows: Rows, progress: Callable[[int], None] | None = None
 ) -> tuple[Int[np.ndarray, " r"], Float[np.ndarray, " r"]]:
-    """Full-catalogue rank and log-probability of the target of every row, in the order of the rows."""
+    """Full-catalogue rank and log-probability of the target of every row, in the order of the rows.
+
+    Where an item is several tokens, a beam is searched, and a rank beyond `SEARCH_DEPTH` is the last one: to tell such
+    ranks apart, nearly the whole catalogue would have to be scored after each history.
+    """
     rank, logp = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
     done = 0
     for index, ranks, logps in (_rank_direct if policy.is_direct else _rank_by_search)(policy, rows):
@@ -217,8 +223,8 @@ def _rank_direct(policy: Policy, rows: Rows) -> Iterator[tuple[np.ndarray, np.nd
 
 def _rank_by_search(policy: Policy, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     logps = _asked_scores(policy, rows, rows.target[:, None].astype(np.int64))[:, 0]
-    for index, found in _searched(policy, rows, rows.history, logps, 0):
-        yield index, _ranking_of(found, rows.target[index], 1).target_rank, logps[index]
+    for row, ranking in _searched(policy, rows, rows.history, logps, 1, is_exact=False):
+        yield row, ranking.target_rank, logps[row]
 
 
 @torch.no_grad()
@@ -226,6 +232,9 @@ def rank_rows(
     policy: Policy, rows: Rows, history: Ragged, candidates: Ragged, top_k: int
 ) -> Iterator[tuple[Int[np.ndarray, " r"], "Ranking", "Ranking"]]:
     """For all rows, some at a time: their indices, the ranking of their candidates, and that of the catalogue.
+
+    Both are exact; but where an item is several tokens, a rank in the catalogue beyond `SEARCH_DEPTH` and `top_k` is
+    the last one, so that a mean of reciprocal ranks is a lower bound.
 
     Args:
         policy: ranks.
@@ -243,11 +252,10 @@ def rank_rows(
     table = candidates.padded(-1)
     logps = _asked_scores(policy, rows, np.where(table < 0, rows.target[:, None], table))
     of_target = logps[np.arange(len(rows)), (table == rows.target[:, None]).argmax(axis=1)]
-    for row, found in _searched(policy, rows, history, of_target, top_k):
+    for row, of_catalogue in _searched(policy, rows, history, of_target, top_k, is_exact=True):
         is_candidate = table[row] >= 0
         listed = Found(np.nonzero(is_candidate)[0], table[row][is_candidate], logps[row][is_candidate])
-        of_candidates = _ranking_of(listed, rows.target[row], table.shape[1])
-        yield row, of_candidates, _ranking_of(found, rows.target[row], top_k)
+        yield row, _ranking_of(listed, rows.target[row], table.shape[1]), of_catalogue
 
 
 def _asked_scores(policy: Policy, rows: Rows, items: Int[np.ndarray, "r c"]) -> Float[np.ndarray, "r c"]:
@@ -261,12 +269,25 @@ def _asked_scores(policy: Policy, rows: Rows, items: Int[np.ndarray, "r c"]) -> 
 
 
 def _searched(
-    policy: Policy, rows: Rows, history: Ragged, target_logp: np.ndarray, top_k: int
-) -> Iterator[tuple[np.ndarray, Found]]:
+    policy: Policy, rows: Rows, history: Ragged, target_logp: Float[np.ndarray, " r"], top_k: int, *, is_exact: bool
+) -> Iterator[tuple[np.ndarray, "Ranking"]]:
+    """Rankings of the catalogue, some rows at a time; a target that the search did not find is last."""
+    n_items, trie = policy.vocabulary.n_items, trie_of(policy.vocabulary.completions)
+    distinct = history.distinct()
+    in_history = np.bincount(distinct.owners, minlength=len(rows))
+    in_history -= np.bincount(distinct.owners[distinct.values == rows.target[distinct.owners]], minlength=len(rows))
     was_training = policy.model.training
     policy.model.eval()
     try:
-        yield from search(policy, trie_of(policy.vocabulary.completions), rows, history, target_logp, top_k)
+        for row, found in search(policy, trie, rows, history, max(top_k, SEARCH_DEPTH), is_exact=is_exact):
+            target = rows.target[row].astype(np.int64)
+            is_missed = np.ones(len(row), dtype=bool)
+            is_missed[found.line[found.item == target[found.line]]] = False
+            missed = np.flatnonzero(is_missed)
+            found = Found.joined([found, Found(missed, target[missed], target_logp[row[missed]].astype(np.float64))])
+            ranking = _ranking_of(found, target, top_k)
+            ranking.target_rank[missed] = n_items - in_history[row[missed]]
+            yield row, ranking
     finally:
         policy.model.train(was_training)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from training import decoding
+from training import decoding, scoring
+from training.attention import Layout
 from training.backbones import scratch_model
 from training.config import ScratchBackbone
 from training.decoding import search, trie_of
@@ -42,17 +43,20 @@ def rows() -> Rows:
     return Rows(np.arange(20), np.arange(20), Ragged.of(histories), random.integers(N_ITEMS, size=20))
 
 
-@pytest.mark.parametrize("top_k", [0, 5, 100])
-def test_the_search_finds_every_item_above_the_target_and_the_best(
-    policy: Policy, rows: Rows, top_k: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("depth", [1, 5, 100])
+@pytest.mark.parametrize("beam", [0.0, 1.5])
+def test_the_search_finds_the_most_likely_items(
+    policy: Policy, rows: Rows, depth: int, beam: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "PASS_NODES", 40)
+    monkeypatch.setattr(
+        decoding, "BEAM", beam
+    )  # 0: as wide as the longest history alone, so that it often is too narrow
     scores = np.zeros((20, N_ITEMS), dtype=np.float32)
     for row, logps in catalogue_scores(policy, find_windows(rows)):
         scores[row] = logps.numpy()
-    target_logp = scores[np.arange(20), rows.target]
     seen = []
-    for at, found in search(policy, trie_of(policy.vocabulary.completions), rows, rows.history, target_logp, top_k):
+    for at, found in search(policy, trie_of(policy.vocabulary.completions), rows, rows.history, depth):
         seen += at.tolist()
         for line, row in enumerate(at):
             is_of_row = found.line == line
@@ -60,22 +64,41 @@ def test_the_search_finds_every_item_above_the_target_and_the_best(
             np.testing.assert_allclose(logps, scores[row, items], atol=1e-4)
             outside = scores[row].copy()
             outside[[item for item in rows.history[row] if item != rows.target[row]]] = -np.inf
-            above = np.flatnonzero(outside >= target_logp[row])
-            best = np.argsort(-outside, kind="stable")[: min(top_k, int(np.isfinite(outside).sum()))]
-            assert set(above.tolist()) | set(best.tolist()) | {int(rows.target[row])} <= set(items.tolist())
+            best = np.argsort(-outside, kind="stable")[: min(depth, int(np.isfinite(outside).sum()))]
+            assert set(best.tolist()) <= set(items.tolist())
             assert len(set(items.tolist())) == len(items)
             assert np.isfinite(outside[items]).all()
     assert sorted(seen) == list(range(20))
 
 
-def test_what_cannot_matter_is_not_computed(policy: Policy, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    trie, fed = trie_of(policy.vocabulary.completions), []
-    run = policy.run
-    monkeypatch.setattr(policy, "run", lambda tokens, *rest: (fed.append(len(tokens)), run(tokens, *rest))[1])
-    list(search(policy, trie, rows, rows.history, np.full(20, -1e9, dtype=np.float32), 0))
+def test_what_cannot_be_among_the_best_is_not_computed(
+    policy: Policy, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trie, fed, run = trie_of(policy.vocabulary.completions), [], policy.run
+
+    def count(tokens: np.ndarray, positions: np.ndarray, layout: Layout) -> torch.Tensor:
+        fed.append(len(tokens) if layout.trunks is None else 0)  # behind the prompts
+        return run(tokens, positions, layout)
+
+    monkeypatch.setattr(policy, "run", count)
+    nothing = Ragged.of([[]] * 20)
+    list(search(policy, trie, rows, nothing, N_ITEMS))
     everything, _ = sum(fed), fed.clear()
-    list(search(policy, trie, rows, rows.history, np.full(20, -1.0, dtype=np.float32), 0))
-    assert sum(fed) < everything / 2
+    list(search(policy, trie, rows, nothing, 1))
+    assert sum(fed) < 0.6 * everything
+
+
+def test_a_target_that_is_not_among_the_best_counts_as_the_last(
+    policy: Policy, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, logps = rank_targets(policy, rows)
+    monkeypatch.setattr(scoring, "SEARCH_DEPTH", 5)
+    cut, same_logps = rank_targets(policy, rows)
+    outside = [N_ITEMS - len(set(rows.history[row].tolist()) - {int(rows.target[row])}) for row in range(20)]
+    assert np.array_equal(cut, np.where(exact <= 5, exact, outside))
+    assert (exact <= 5).any()
+    assert (exact > 5).any()
+    assert np.array_equal(logps, same_logps)
 
 
 def test_rankings_are_those_of_the_scores_of_the_whole_catalogue(policy: Policy, rows: Rows) -> None:
