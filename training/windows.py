@@ -15,6 +15,9 @@ from training.draws import random_bits
 from training.representations import Representation
 from training.tables import Ragged, Rows
 
+SMALL_PASS = 2048
+"""Tokens up to which windows of any length share a pass: smaller ones would cost more in calls than in padding."""
+
 ItemsOf = Callable[[Int[np.ndarray, " r"]], Int[np.ndarray, "r c"]]
 
 
@@ -125,7 +128,7 @@ def cut(
 ) -> Iterator[Int[np.ndarray, " _"]]:
     """Parts of the windows that each fit a forward pass: few tokens and few rows, or a single window.
 
-    Longest first: windows of one pass have similar lengths, which their attention is padded to.
+    Longest first, and in a pass of some size none less than half as long as the longest, which attention pads to.
 
     Args:
         windows: to be cut.
@@ -139,11 +142,13 @@ def cut(
         fed = bridge + (lengths[items_of(windows.members.values)] - 1).sum(axis=1)
         tokens = tokens + np.bincount(windows.members.owners, weights=fed, minlength=len(windows)).astype(np.int64)
     order = np.argsort(-tokens, kind="stable")
+    lengths = tokens[order]
     tokens, rows = np.cumsum(tokens[order]), np.cumsum(windows.members.lengths[order])
     start = 0
     while start < len(order):
         tokens_before, rows_before = (tokens[start - 1], rows[start - 1]) if start else (0, 0)
-        fits = (tokens - tokens_before <= max_tokens) & (rows - rows_before <= max_rows)
+        is_similar = (2 * lengths >= lengths[start]) | (tokens - tokens_before <= SMALL_PASS)
+        fits = is_similar & (tokens - tokens_before <= max_tokens) & (rows - rows_before <= max_rows)
         end = max(start + 1, int(np.flatnonzero(fits)[-1]) + 1 if fits.any() else 0)
         yield order[start:end]
         start = end

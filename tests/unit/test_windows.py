@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from training.representations.items import ItemVocabulary
 from training.tables import Ragged, Rows, read_rows
@@ -121,3 +122,23 @@ def test_a_cut_keeps_every_window_once_within_its_limits(simulate: Callable[...,
         assert len(trunks.row) <= 20
     alone = list(cut(windows, vocabulary, targets, max_tokens=1, max_rows=1))
     assert [len(part) for part in alone] == [1] * len(windows)
+
+
+def test_windows_of_one_pass_have_similar_lengths_unless_it_is_small(
+    simulate: Callable[..., Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = simulate(tmp_path, users=60)
+    windows = find_windows(read_rows(tables.histories, "train", tables.n_items))
+    tokens = windows.rows.history.lengths[windows.trunk_row] + 1
+
+    def parts() -> list[np.ndarray]:
+        def targets(row: Any) -> Any:
+            return windows.rows.target[row, None]
+
+        return list(cut(windows, ItemVocabulary(tables.n_items), targets, max_tokens=10_000, max_rows=10_000))
+
+    assert len(parts()) == 1
+    monkeypatch.setattr("training.windows.SMALL_PASS", 0)
+    assert len(parts()) > 1
+    assert sorted(np.concatenate(parts()).tolist()) == list(range(len(windows)))
+    assert all(2 * tokens[part].min() >= tokens[part].max() for part in parts())
