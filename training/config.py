@@ -424,6 +424,8 @@ class Budget(Frozen):
     """Training rows (history, target) that one optimizer step averages over, at least."""
     validations: int = Field(default=6, ge=1)
     """How often the validation rows are ranked during training, evenly spaced; the last one is at the last step."""
+    validation_rows: int | None = Field(default=None, ge=1)
+    """Validation rows that are ranked during training, drawn once; all, when absent. Predictions are of all rows."""
     select_by: SelectionMetric = "ndcg_at_10_full"
     """The validation metric whose best value decides which weights are kept."""
     keep: Literal["best", "last"] = "best"
@@ -742,7 +744,7 @@ class ScoreSpec(Spec):
     candidate_sets: Path
     """row_id, candidates (list)."""
     top_k: int = Field(default=50, ge=1)
-    """Length of the stored full-catalogue list; the rank of the target is exact whatever it is."""
+    """Length of the stored full-catalogue list; the rank of the target does not depend on it."""
 
 
 def read_spec(model: type[Spec], path: Path) -> Any:

@@ -108,7 +108,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.loop import fit_and_save
     from training.policy import fit_context
     from training.probe import Probe
-    from training.tables import read_preference_rows, read_reference_logps, read_rows
+    from training.tables import read_preference_rows, read_reference_logps, read_rows, sampled_rows
     from training.windows import find_windows
     from training.workers import worker_seed
 
@@ -121,6 +121,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     n_items = policy.catalogue_of(spec.items)
     rows, cut = fit_context(read_rows(spec.histories, "train", n_items), policy.vocabulary, policy.context)
     validation, _ = fit_context(read_rows(spec.histories, "validation", n_items), policy.vocabulary, policy.context)
+    validation = sampled_rows(validation, experiment.budget.validation_rows)
     preferences = read_preference_rows(spec.preference_rows, rows, n_items)
     for name, n_rows in (("validation", len(validation)), ("preference", len(preferences.row))):
         if n_rows == 0:

@@ -57,7 +57,7 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.loop import fit_and_save
     from training.policy import fit_context
     from training.sampled_softmax import SampledNextItem
-    from training.tables import read_rows
+    from training.tables import read_rows, sampled_rows
     from training.windows import find_windows
 
     experiment, backbone = spec.experiment, spec.experiment.backbone
@@ -73,11 +73,13 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
         if len(table) == 0:
             raise ValueError(f"histories must have {split} rows, got none in {spec.histories}.")
     windows = find_windows(rows)
+    validation = sampled_rows(validation, experiment.budget.validation_rows)
     telemetry.write(
         "diagnostic",
         {
             "train_rows": len(rows),
             "train_windows": len(windows),
+            "validation_rows": len(validation),
             "rows_cut_to_context": cut,
             "parameters_trained": sum(weight.numel() for weight in policy.trained_parameters().values()),
             **notes,

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Int
 
+from training.draws import random_bits
+
 Int32Array = Int[np.ndarray, " _"]
 
 
@@ -130,6 +132,14 @@ class Rows:
     def take(self, rows: Int[np.ndarray, " m"]) -> "Rows":
         """The named rows, in that order."""
         return Rows(self.row_id[rows], self.user_id[rows], self.history.take(rows), self.target[rows])
+
+
+def sampled_rows(rows: Rows, n: int | None) -> Rows:
+    """At most n of the rows, in their order; always the same, a smaller sample among those of a larger one."""
+    if n is None or n >= len(rows):
+        return rows
+    order = np.argsort(random_bits(0, "validation rows", rows.row_id), kind="stable")
+    return rows.take(np.sort(order[:n]))
 
 
 def joined_rows(parts: Sequence[Rows]) -> Rows:

@@ -161,6 +161,20 @@ def test_a_sampled_softmax_trains_the_same_however_a_step_is_cut(
     assert measured[-1] < np.log(workshop.tables.n_items) - 0.1
 
 
+def test_validation_can_look_at_a_sample_of_rows_that_is_the_same_each_time(
+    workshop: Workshop, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    def measured(name: str, rows: int | None) -> list[float]:
+        budget = {**SFT["budget"], "validation_rows": rows}
+        lines = telemetry_lines(workshop.sft(name, {**SFT, "budget": budget}).parent)
+        seen = next(line["metrics"]["validation_rows"] for line in lines if "validation_rows" in line["metrics"])
+        assert seen == (len(workshop.tables.rows("validation")) if rows is None else rows)
+        return [line["metrics"]["loss"] for line in lines if line["kind"] == "validation"]
+
+    assert measured("few", 7) == measured("again", 7)
+    assert measured("all", None) != measured("seven", 7)
+
+
 def test_a_checkpoint_goes_the_whole_way_through_adapters_the_same_twice(workshop: Workshop, tmp_path: Path) -> None:
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=40, **sizes)).save_pretrained(tmp_path / "checkpoint")
