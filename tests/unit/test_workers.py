@@ -23,6 +23,10 @@ from training.config import SftSpec
 
 NO_DROPOUT = {**SFT, "backbone": {**SFT["backbone"], "dropout": 0.0}}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.sft"]
+ACCELERATE = [  # --multi_gpu makes it start several on one machine, with or without GPUs: the specification says CPU
+    *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "--module", "training.sft"),
+]
 OURS = ["-m", "training.launch", "2", "training.sft"]
 
 
@@ -52,15 +56,16 @@ def measured(lines: list[dict[str, Any]], kind: str, name: str) -> list[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate launch"])
 def test_two_processes_train_as_one(
-    trainings: Trainings, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
+    trainings: Trainings, telemetry_lines: Callable[[Path], list[dict[str, Any]]], command: list[str]
 ) -> None:
     # 60 tokens a pass: several passes a step, unequally many for the two
     compute = {"log_every": 1, "threads": 1, "micro_batch_tokens": 60}
     fields = {"experiment": NO_DROPOUT, "compute": compute, "checkpoints": None}
     one = trainings.run(sft, **fields)
     two = trainings.spec(**fields)
-    run(two)
+    run(two, command)
     of_one, of_two = telemetry_lines(one), telemetry_lines(two)
     assert [(line["kind"], line["step"]) for line in of_two if line["kind"] != "progress"] == [
         (line["kind"], line["step"]) for line in of_one if line["kind"] != "progress"
