@@ -106,25 +106,13 @@ class Pipeline:
     def _run(self, dataset: str, ordered: Sequence[str]) -> None:
         self.layer("ingest", dataset)
         for experiment in ordered:
-            self.measure(dataset, experiment)
+            for job in jobs_of(experiment):
+                self.layer(job, dataset, experiment)
             if load_experiment(experiment).kind != "baseline":
                 self.layer("register", dataset, experiment)
         self.layer("compare", dataset)
         if any(load_experiment(name).kind != "baseline" for name in ordered):
             self.layer("promote", dataset)
-
-    def measure(self, dataset: str, experiment: str) -> None:
-        """Trains and evaluates one experiment, or one round of it; what it starts from is there.
-
-        Raises:
-            LayerFailed: a run failed; what was published before it stays.
-        """
-        kind = load_experiment(experiment).kind
-        if previous_round(experiment) is not None:
-            self.layer("mine", dataset, experiment)
-        if kind != "baseline":
-            self.layer(f"train_{kind}", dataset, experiment)
-        self.layer("evaluate", dataset, experiment)
 
     def study(
         self,
@@ -249,6 +237,14 @@ def in_order(experiments: Sequence[str]) -> list[str]:
     starts = [n for n in ordered if not isinstance(load_experiment(n), BaselineExperiment | PreferenceExperiment)]
     baselines = [n for n in ordered if isinstance(load_experiment(n), BaselineExperiment)]
     return [*baselines, *starts, *(n for n in ordered if n not in baselines and n not in starts)]
+
+
+def jobs_of(experiment: str) -> list[str]:
+    """The jobs that train and evaluate one experiment, or one round of it, when what it starts from is there."""
+    kind = load_experiment(experiment).kind
+    mining = ["mine"] if previous_round(experiment) is not None else []
+    training = [f"train_{kind}"] if kind != "baseline" else []
+    return [*mining, *training, "evaluate"]
 
 
 def _failure(result: dg.ExecuteInProcessResult, where: str) -> LayerFailed:

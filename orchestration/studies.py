@@ -8,7 +8,7 @@ from assets.grids import Grid, Point
 from assets.partitions import EXPERIMENTS
 from assets.studies import choice, is_measured
 from evaluation.report import FLOORS
-from orchestration.pipeline import LayerFailed, LayerInterrupted, LayerRefused, Pipeline
+from orchestration.pipeline import LayerFailed, LayerInterrupted, LayerRefused, Pipeline, jobs_of
 from training.config import PreferenceExperiment
 
 Only = Mapping[str, Sequence[str]]
@@ -123,7 +123,8 @@ class StudyWalk:
         rounds, before, started = rounds_to(point.key), self._version(point), time.monotonic()
         self.pipeline.instance.add_dynamic_partitions(str(EXPERIMENTS.name), rounds)
         for key in rounds:
-            self.pipeline.measure(self.dataset, key)
+            for job in jobs_of(key):
+                self.pipeline.layer(job, self.dataset, key)
         self.done[point.key] = self._version(point) != before
         if self.done[point.key]:
             self.seconds.append(time.monotonic() - started)
