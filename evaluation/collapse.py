@@ -177,7 +177,7 @@ def judge_sweep(points: Sequence[SweepPoint], *, objective: str) -> Judgement:
         "loss_fall_with_most": most.loss_fall,
     }
     if best is most:
-        return Judgement("healthy", (f"best with the most negatives, {most.negatives:g}",), numbers)
+        return Judgement("healthy", (f"{most.value:.4f} with {most.negatives:g}, the most, is best",), numbers)
     seen = (
         f"{best.value:.4f} with {best.negatives:g}, {most.value:.4f} with {most.negatives:g}: lower by {drop:.4f} "
         f"(± {best.drop_error:.4f} over users, ± {best.seed_error:.4f} over seeds)"

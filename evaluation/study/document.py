@@ -17,8 +17,8 @@ figure { margin: 1.2rem 0; }
 figure img { max-width: 100%; height: auto; }
 figcaption, p.note { color: #5a5a5a; font-size: .88rem; max-width: 62rem; }
 div.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
-th, td { padding: .3rem .8rem .3rem 0; text-align: left; white-space: nowrap; border-bottom: 1px solid #ececec;
+table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
+th, td { padding: .25rem .7rem .25rem 0; text-align: left; white-space: nowrap; border-bottom: 1px solid #ececec;
          vertical-align: top; }
 th { border-bottom: 1.5px solid #9a9a9a; font-weight: 600; }
 td.text { white-space: normal; min-width: 22rem; }

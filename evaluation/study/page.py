@@ -59,7 +59,10 @@ def blocks_of(
 
 def findings(numbers: StudyNumbers) -> list[str]:
     """One sentence for each thing that a reader came for."""
-    found = [f"{_named(sweep.labels)}: {sweep.judgement.verdict}. {_reasons(sweep)}" for sweep in numbers.sweeps]
+    found = [
+        f"{_named(sweep.labels)}: {sweep.judgement.verdict}, by {sweep.metric}. {sweep.judgement.reasons[0]}"
+        for sweep in numbers.sweeps
+    ]
     for table in dict.fromkeys(comparison.pair.table for comparison in numbers.comparisons):
         for metric in numbers.compared:
             of_metric = [c for c in numbers.comparisons if c.pair.table == table and c.metric == metric]
@@ -131,8 +134,8 @@ def _metric(cell: Cell, metric: str) -> str:
     found = cell.metrics.get(metric)
     if found is None:
         return "-"
-    text = f"{found.value:.4f} [{found.low:.4f}, {found.high:.4f}]"
-    return text if found.seed_deviation is None else f"{text} ± {found.seed_deviation:.4f}"
+    text = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return text if found.seed_deviation is None else f"{text} ± {found.seed_deviation:.3f}"
 
 
 def _losses(cell: Cell) -> str:

@@ -122,7 +122,9 @@ def test_the_sweep_that_falls_is_called_collapsed_and_no_other(whole: StudyRepor
         ("sdpo", "plain"): "healthy",
         ("sdpo", "dynamicpo"): "healthy",
     }
-    assert whole.findings[0].startswith("dmpo plain: collapsed. ")
+    assert re.match(
+        r"dmpo plain: collapsed, by hit_ratio_at_1_of_20\. 0\.\d{4} with 1, 0\.\d{4} with 15", whole.findings[0]
+    )
 
 
 def test_comparisons_are_paired_tests_of_seed_means_corrected_by_table(whole: StudyReport) -> None:

@@ -17,10 +17,12 @@ from safetensors.torch import load_file
 
 from assets.ports import Telemetry
 from orchestration.resources.launcher import SubprocessLauncher
-from tests.unit.test_resume import SFT, Trainings
+from tests.unit.test_resume import SFT, Trainings, inputs
 from training import score, sft, workers
 from training.config import SftSpec
+from training.verdicts import Verdicts
 
+__all__ = ["inputs"]  # a fixture
 NO_DROPOUT = {**SFT, "backbone": {**SFT["backbone"], "dropout": 0.0}}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.sft"]
 ACCELERATE = [  # --multi_gpu makes it start several on one machine, with or without GPUs: the specification says CPU
@@ -75,6 +77,23 @@ def test_two_processes_train_as_one(
     of_one, of_two = (load_file(output / "policy" / "model.safetensors") for output in (one, two))
     for name, weight in of_one.items():
         torch.testing.assert_close(of_two[name], weight, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_end_together_where_they_are_told_to(
+    trainings: Trainings, inputs: dict[str, Any], telemetry_lines: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    budget = {"epochs": 3, "batch_size": 64, "validations": 5, "keep": "last", "stop_on_collapse": True}
+    experiment = {**inputs["experiment"], "budget": budget}
+    output = trainings.spec(**{**inputs, "experiment": experiment, "awaits_verdicts": True, "checkpoints": None})
+    verdicts = Verdicts(output)
+    verdicts.promise()
+    for step in range(1, 16):
+        verdicts.give(step, end=step == 9)
+    run(output, ["-m", "training.launch", "2", "training.preference"])
+    lines = telemetry_lines(output)
+    assert [line["step"] for line in lines if line["kind"] == "validation"] == [0, 3, 6, 9]
+    assert lines[-1]["metrics"]["selected_step"] == 9
 
 
 @pytest.mark.slow
