@@ -459,7 +459,7 @@ def main() -> None:
     from evaluation.ranking import InvalidPredictions
     from orchestration.pipeline import LayerFailed
     from orchestration.resources.storage import CorruptVersion
-    from orchestration.resources.tracking import MovedHome
+    from orchestration.resources.tracking import MovedHome, TrackerDown
 
     atexit.register(_end_quietly)  # the first to be registered is the last to be called
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored, and stays so
@@ -479,7 +479,7 @@ def main() -> None:
     except LayerFailed as error:
         typer.echo(f"borderline: {error}", err=True)
         sys.exit(error.exit_code)
-    except CorruptVersion as error:
+    except (CorruptVersion, TrackerDown) as error:
         typer.echo(f"borderline: {error}", err=True)
         sys.exit(1)
     except OSError as error:  # a home that cannot be written, a full disk

@@ -30,6 +30,10 @@ class MovedHome(RuntimeError):
     """The store of runs was made for another folder; the message names both."""
 
 
+class TrackerDown(RuntimeError):
+    """MLflow does not answer; the message says where it was looked for."""
+
+
 class MlflowTracker(dg.ConfigurableResource):
     """Runs, curves and model versions in MLflow; MLflow itself is imported on first use."""
 
@@ -104,8 +108,18 @@ class MlflowTracker(dg.ConfigurableResource):
 
         Raises:
             MovedHome: it writes to another folder.
+            TrackerDown: nobody answers, or not as MLflow does.
         """
-        self._experiment_id(dataset)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._experiment_id(dataset)
+        except MlflowException as error:
+            said = " ".join(str(error).split())[:300]
+            raise TrackerDown(
+                f"MLflow at {self.tracking_uri} must answer, it does not ({said}). Nothing was computed or moved. "
+                "Start it, or unset MLFLOW_TRACKING_URI: then runs and models are kept in the home."
+            ) from error
 
     def find(self, run_id: str) -> TrackedRun | None:
         """See `assets.ports.Tracker`."""

@@ -1,0 +1,41 @@
+"""With an MLflow that does not answer, a command says so in one line, and nothing is computed or moved."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import environment
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--experiments", "popularity"],
+        ["promote", "--version", "1", "--reason", "a test"],
+        ["rollback", "--reason", "a test"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_registry_that_is_down_is_named_before_anything_happens(
+    project: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # held, and nobody listens on it
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        result = subprocess.run(
+            [sys.executable, "-m", "orchestration.cli", arguments[0], "--dataset", "shop", *arguments[1:]],
+            env={**environment(project, tmp_path), "MLFLOW_TRACKING_URI": url, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
+            cwd=project,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert result.returncode == 1, result.stderr
+    last = result.stderr.rstrip().splitlines()[-1]
+    assert last.startswith(f"borderline: MLflow at {url} must answer, it does not (")
+    assert "Traceback" not in result.stderr
+    assert not os.path.exists(tmp_path / "lake"), "nothing was computed"
