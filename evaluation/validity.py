@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from evaluation.ranking import Defect, InvalidPredictions
+
 Rule = Literal["exact", "lenient"]
+RULES: tuple[Rule, ...] = ("exact", "lenient")
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,10 @@ def judge_answers(
             a valid one. A title inside another title makes a right answer invalid there, and a long answer that
             mentions a title in passing valid: use it to compare with papers, not to decide.
 
+    An answer that is the name of two candidates of its row names none of them: it is not valid.
+
     Raises:
-        ValueError: uneven lengths, a row with a name twice, or a target that is not among its candidates.
+        ValueError: uneven lengths, or a target that is not among its candidates.
 
     >>> judge_answers([" Heat\\n", "Heat or Alien"], [["Heat", "Alien"]] * 2, ["Heat"] * 2).is_hit.tolist()
     [True, False]
@@ -62,9 +68,8 @@ def judge_answers(
     valid: list[bool] = []
     hit: list[bool] = []
     for row, (answer, names, target) in enumerate(zip(answers, candidates, targets, strict=True)):
-        if len(set(names)) != len(names) or target not in names:
-            wrong = "a name twice" if len(set(names)) != len(names) else f"no target {target!r} among them"
-            raise ValueError(f"candidates must be distinct and hold the target, got {wrong} in row {row}.")
+        if target not in names:
+            raise ValueError(f"candidates must hold the target, got no target {target!r} among them in row {row}.")
         named = [name for name in names if _names(answer, name, rule)]
         valid.append(len(named) == 1)
         hit.append(named == [target])
@@ -73,3 +78,52 @@ def judge_answers(
 
 def _names(answer: str, name: str, rule: Rule) -> bool:
     return answer.strip() == name.strip() if rule == "exact" else name in answer
+
+
+def answer_metrics(
+    answers: pl.DataFrame, rows: pl.DataFrame, candidate_sets: pl.DataFrame, names: list[str]
+) -> pl.DataFrame:
+    """ValidRatio and HitRatio@1 of generated answers, row by row, under both rules: a table like `metrics`.
+
+    Args:
+        answers: row_id, answer; a missing answer names nothing.
+        rows: row_id, user_id, split, target of the rows that must have been answered, each once.
+        candidate_sets: row_id, candidates.
+        names: of each item, by item id.
+
+    Returns:
+        row_id, user_id, split, metric, value; metrics are named `valid_ratio_of_n` and `hit_ratio_at_1_of_n`, with
+        `lenient_` before those of the published rule.
+
+    Raises:
+        InvalidPredictions: a row is missing, repeated or of another data set, or candidate sets are of several sizes.
+    """
+    given = answers.select(pl.col("row_id").cast(pl.Int32), pl.col("answer").cast(pl.String).fill_null(""))
+    _refuse("duplicate_row", given.filter(given["row_id"].is_duplicated()), "each row must be answered once")
+    _refuse("unknown_row", given.join(rows, on="row_id", how="anti"), "row_id must be of a row of this split")
+    _refuse("missing_row", rows.join(given, on="row_id", how="anti"), "every row of the split must be answered")
+    table = rows.join(given, on="row_id").join(candidate_sets, on="row_id").sort("row_id")
+    sizes = table["candidates"].list.len().unique().sort().to_list()
+    if len(sizes) != 1:
+        raise InvalidPredictions(
+            "protocol", f"candidate sets must be of one size, got sizes {sizes}. Build them again."
+        )
+    candidates: list[list[str]] = [[names[item] for item in items] for items in table["candidates"].to_list()]
+    targets: list[str] = [names[item] for item in table["target"].to_list()]
+    parts: list[pl.DataFrame] = []
+    for rule in RULES:
+        judged = judge_answers(table["answer"].to_list(), candidates, targets, rule=rule)
+        prefix = "" if rule == "exact" else f"{rule}_"
+        for name, values in (("valid_ratio", judged.is_valid), ("hit_ratio_at_1", judged.is_hit)):
+            metric = pl.lit(f"{prefix}{name}_of_{sizes[0]}").alias("metric")
+            value = pl.Series("value", values.astype(np.float64))
+            parts.append(table.select("row_id", "user_id", "split", metric, value))
+    return pl.concat(parts)
+
+
+def _refuse(defect: Defect, offending: pl.DataFrame, rule: str) -> None:
+    if offending.height:
+        first = offending["row_id"].min()
+        raise InvalidPredictions(
+            defect, f"{rule}, got {offending.height} rows that break this, the first row_id {first}."
+        )

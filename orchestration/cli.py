@@ -26,8 +26,9 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from evaluation.report import Leaderboard
+    from evaluation.significance import Interval
     from orchestration.resources.storage import LakeStorage
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -291,10 +293,17 @@ def evaluate(
     split: Annotated[Split, typer.Option(help="The rows that the file must have predicted, all of them.")] = Split.test,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.text,
 ) -> None:
-    """Measure the predictions of any model on the rows of a data set, beside its leaderboard. Writes nothing."""
-    from orchestration.foreign import evaluate_file
+    """Measure the predictions of any model on the rows of a data set, beside its leaderboard. Writes nothing.
+
+    Of generated text (a column `answer`), ValidRatio and HitRatio@1.
+    """
+    from orchestration.foreign import evaluate_answers, evaluate_file, holds_answers
 
     load_dataset(dataset)
+    if holds_answers(file):
+        found = evaluate_answers(_lake(), file, dataset, split.value)
+        typer.echo(_answers_written(found, format))
+        return
     board, notes = evaluate_file(_lake(), file, dataset, split.value)
     for note in notes:
         typer.echo(f"{file.name}: {note}", err=True)
@@ -428,6 +437,18 @@ def _leaderboard(dataset: str, split: Split, format: Format, protocol: str | Non
         except ValueError as error:
             raise ConfigurationError(f"--{error}") from error
     return ("" if format is Format.html else note) + _written(board, format)
+
+
+def _answers_written(found: "Mapping[str, Interval]", format: Format) -> str:
+    if format is Format.json:
+        return json.dumps({metric: asdict(interval) for metric, interval in found.items()}, indent=1)
+    if format is Format.html:
+        raise ConfigurationError(
+            "--format of answers must be text, markdown or json, got html. There is one small table."
+        )
+    lines = ["| metric | value | 95 % interval |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {one.value:.3f} | [{one.low:.3f}, {one.high:.3f}] |" for name, one in found.items()]
+    return "\n".join(lines)
 
 
 def _written(board: "Leaderboard", format: Format) -> str:

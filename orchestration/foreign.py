@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from assets.leaderboard import Foreign, compared
-from assets.metrics import train_catalogue
+from assets.metrics import BOOTSTRAP_SEED, RESAMPLES, train_catalogue
 from assets.ports import Lake
 from assets.publication import Inputs
 from assets.standing import standing
@@ -15,6 +15,8 @@ from evaluation import report
 from evaluation.beyond_accuracy import beyond_accuracy
 from evaluation.foreign import foreign_predictions
 from evaluation.ranking import InvalidPredictions, metrics_of
+from evaluation.significance import Interval, bootstrap_intervals, panel_of
+from evaluation.validity import answer_metrics
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
 _LISTS = {"items": pl.Int64(), "scores": pl.Float64()}
@@ -44,6 +46,39 @@ def evaluate_file(lake: Lake, file: Path, dataset: str, split: str) -> tuple[rep
     name = file.stem if file.stem not in measured else file.name
     board = compared(lake, dataset, split, now, measured, inputs["candidate_sets"], Foreign(name, metrics, beyond))
     return board, found.notes
+
+
+def holds_answers(file: Path) -> bool:
+    """Whether the file holds generated text instead of lists of items.
+
+    Raises:
+        InvalidPredictions: as `read_predictions`.
+    """
+    columns = read_predictions(file).columns
+    return "answer" in columns and "items" not in columns
+
+
+def evaluate_answers(lake: Lake, file: Path, dataset: str, split: str) -> dict[str, Interval]:
+    """ValidRatio and HitRatio@1 of generated answers, each title judged against the row's candidate set.
+
+    Raises:
+        InvalidPredictions: the file cannot be read, or rows are missing, repeated or unknown.
+        NotMaterialised: the data set has no tables yet.
+    """
+    answers = read_predictions(file)
+    if "row_id" not in answers.columns:
+        raise InvalidPredictions("columns", f"{file}: must have the columns row_id and answer, got no row_id.")
+    rows = lake.require("histories", (dataset,)).table(["row_id", "user_id", "split", "target"])
+    titles = lake.require("items", (dataset,)).table(["item_id", "title"]).sort("item_id")["title"].to_list()
+    table = answer_metrics(
+        answers,
+        rows.filter(pl.col("split") == split),
+        lake.require("candidate_sets", (dataset,)).table(["row_id", "candidates"]),
+        titles,
+    )
+    panel = panel_of({file.stem: table}, split=split)
+    found = bootstrap_intervals(panel, resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
+    return {metric: interval for (_, metric), interval in sorted(found.items())}
 
 
 def read_predictions(file: Path) -> pl.DataFrame:

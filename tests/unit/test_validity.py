@@ -1,6 +1,8 @@
+import polars as pl
 import pytest
 
-from evaluation.validity import judge_answers
+from evaluation.ranking import Defect, InvalidPredictions
+from evaluation.validity import Rule, answer_metrics, judge_answers
 
 CANDIDATES = ["Alien", "Aliens", "Heat"]
 
@@ -20,7 +22,8 @@ CANDIDATES = ["Alien", "Aliens", "Heat"]
     ],
 )
 def test_exact_and_lenient_rule(answer: str, target: str, exact: tuple[bool, bool], lenient: tuple[bool, bool]) -> None:
-    for rule, (is_valid, is_hit) in (("exact", exact), ("lenient", lenient)):
+    by_rule: dict[Rule, tuple[bool, bool]] = {"exact": exact, "lenient": lenient}
+    for rule, (is_valid, is_hit) in by_rule.items():
         judged = judge_answers([answer], [CANDIDATES], [target], rule=rule)
         assert (bool(judged.is_valid[0]), bool(judged.is_hit[0])) == (is_valid, is_hit), rule
 
@@ -35,7 +38,6 @@ def test_ratios_are_over_all_rows() -> None:
     ("answers", "candidates", "targets", "message"),
     [
         (["Heat"], [CANDIDATES], ["Ran"], "no target 'Ran' among them in row 0"),
-        (["Heat"], [["Heat", "Heat"]], ["Heat"], "a name twice in row 0"),
         (["Heat"], [CANDIDATES] * 2, ["Heat"], "of one length, 1 or more, got 1, 2 and 1"),
         ([], [], [], "1 or more, got 0"),
     ],
@@ -45,3 +47,43 @@ def test_rows_that_cannot_be_judged_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         judge_answers(answers, candidates, targets)
+
+
+def test_a_name_of_two_candidates_names_none() -> None:
+    assert not judge_answers(["Heat"], [["Heat", "Heat", "Alien"]], ["Heat"]).is_valid[0]
+
+
+ROWS = pl.DataFrame(
+    {"row_id": [4, 5], "user_id": [0, 1], "split": ["test", "test"], "target": [2, 0]},
+    schema={"row_id": pl.Int32, "user_id": pl.Int32, "split": pl.String, "target": pl.Int32},
+)
+SETS = pl.DataFrame(
+    {"row_id": [5, 4], "candidates": [[0, 1], [1, 2]]}, schema={"row_id": pl.Int32, "candidates": pl.List(pl.Int32)}
+)
+
+
+def test_answers_are_judged_against_the_candidates_of_their_own_row() -> None:
+    answers = pl.DataFrame({"row_id": [5, 4], "answer": ["Heat", "It is Heat."]})
+    table = answer_metrics(answers, ROWS, SETS, CANDIDATES)
+    values = {(row, metric): value for row, metric, value in table.select("row_id", "metric", "value").iter_rows()}
+    assert values == {
+        (4, "valid_ratio_of_2"): 0,  # of its own candidates none is named exactly
+        (5, "valid_ratio_of_2"): 0,  # Heat is none of its candidates
+        (4, "hit_ratio_at_1_of_2"): 0,
+        (5, "hit_ratio_at_1_of_2"): 0,
+        (4, "lenient_valid_ratio_of_2"): 1,
+        (5, "lenient_valid_ratio_of_2"): 0,
+        (4, "lenient_hit_ratio_at_1_of_2"): 1,
+        (5, "lenient_hit_ratio_at_1_of_2"): 0,
+    }
+    assert table.equals(answer_metrics(answers.reverse(), ROWS.reverse(), SETS.reverse(), CANDIDATES))
+
+
+@pytest.mark.parametrize(
+    ("row_ids", "defect"), [([4], "missing_row"), ([4, 4, 5], "duplicate_row"), ([4, 5, 6], "unknown_row")]
+)
+def test_rows_that_were_not_all_answered_once_are_refused(row_ids: list[int], defect: Defect) -> None:
+    answers = pl.DataFrame({"row_id": row_ids, "answer": ["Heat"] * len(row_ids)})
+    with pytest.raises(InvalidPredictions) as refused:
+        answer_metrics(answers, ROWS, SETS, CANDIDATES)
+    assert refused.value.defect == defect
