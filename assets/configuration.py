@@ -306,6 +306,11 @@ def _lines_of(point: Point, lines: dict[Place, int]) -> dict[Place, int]:
 def _refuse_short_pool(key: str, experiment: PreferenceExperiment, start: SftExperiment) -> None:
     """Refuses an experiment whose negatives a full pool could leave short, whatever `min_rank` passes over."""
     pool, start_from = start.pool, experiment.start_from
+    if pool is None:
+        raise ConfigurationError(
+            f"{source_of(key)}: start_from must be an experiment that mines negatives, got {start_from}, whose pool is "
+            f"null. Give experiments/{start_from}.yaml a pool."
+        )
     for kind, (used, passed_over) in _asked_of(experiment.negatives, pool).items():
         held = pool.size if kind == "boundary" else getattr(pool, kind)
         if used == 0 or used + passed_over <= held:

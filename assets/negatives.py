@@ -120,6 +120,12 @@ class _Mining:
 def _mining_of(keys: Keys) -> _Mining:
     experiment = load_experiment(keys.experiment)
     if isinstance(experiment, SftExperiment):
+        if experiment.pool is None:
+            raise dg.Failure(
+                f"mined_negatives of {partition_text(keys)} must have a pool to fill, got pool: null in "
+                f"{source_of(keys.experiment)}. Give it a pool, or materialise sft_policies alone.",
+                allow_retries=False,
+            )
         return _Mining("sft_policies", keys, experiment.pool, experiment.seed, 0, None)
     if isinstance(experiment, BaselineExperiment):
         raise wrong_kind("mined_negatives", keys, "sft or preference", experiment.kind)
@@ -132,6 +138,7 @@ def _mining_of(keys: Keys) -> _Mining:
             allow_retries=False,
         )
     first = load_start(experiment)  # the same pool and draws in every round, so that only the policy differs
+    assert first.pool is not None  # load_experiment refuses a start without one
     return _Mining(
         start.asset, start.policy, first.pool, first.seed, experiment.negatives.rounds - 1, start.pool_before
     )

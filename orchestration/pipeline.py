@@ -24,7 +24,7 @@ from evaluation.report import FLOORS
 from orchestration import settings
 from orchestration.liveness import PROCESS_TAG, end_dead_runs, process_tag
 from orchestration.sensors import new_partitions
-from training.config import BaselineExperiment, PreferenceExperiment
+from training.config import BaselineExperiment, PreferenceExperiment, SftExperiment
 
 REFUSALS = {"ConfigurationError", "MissingRawFile", "UnusableSource", "NotMaterialised", "MovedHome"}
 """Errors that say what a person has to change."""
@@ -198,12 +198,22 @@ class Pipeline:
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=key,
+            asset_selection=_without_mining(job, experiment),
             tags={**self.tags, "borderline/dataset": dataset, PROCESS_TAG: process_tag()},
             run_config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
             raise_on_error=False,
         )
         if not result.success:
             raise _failure(result, where=f"The run: {job} of {key}, {result.run_id}.")
+
+
+def _without_mining(job: str, experiment: str | None) -> list[dg.AssetKey] | None:
+    """What of a job is run: all of it, but of `train_sft` the policy alone where the experiment mines nothing."""
+    if job != "train_sft" or experiment is None:
+        return None
+    config = load_experiment(experiment)
+    mines_nothing = isinstance(config, SftExperiment) and config.pool is None
+    return [dg.AssetKey("sft_policies")] if mines_nothing else None
 
 
 @contextmanager

@@ -518,7 +518,8 @@ class SftExperiment(Frozen):
     loss: Loss = FullSoftmax()
     optimizer: Optimizer
     budget: Budget = Budget()
-    pool: Pool = Pool()
+    pool: Pool | None = Pool()
+    """What it mines for the experiments that start from it; null: nothing, and none can."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="after")

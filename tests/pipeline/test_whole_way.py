@@ -553,16 +553,25 @@ def test_our_results_stand_beside_published_ones_and_what_is_not_here_is_named(
 ) -> None:
     (project / "studies").mkdir(exist_ok=True)
     (project / "datasets" / "absent.yaml").write_text("source: {kind: movielens, release: 100k}\n")
+    alone = (project / "experiments" / "sft.yaml").read_text().replace("pool: {hard: 4, uniform: 6}", "pool: null")
+    (project / "experiments" / "alone.yaml").write_text(alone)
     (project / "studies" / "papers.yaml").write_text(
         "kind: published\nquestion: How good?\nsources: {Paper: somewhere}\nbenchmarks:\n"
         "  absent: {experiments: [sft]}\n"
-        "  shop: {experiments: [dmpo, popularity], published: "
+        "  shop: {experiments: [dmpo, alone, popularity], published: "
         "[{model: Theirs, source: Paper, metrics: {ndcg_at_10_full: 0.1}}]}\n"
     )
     result = borderline_in(project, home)("study", "papers")
     assert result.returncode == 0, result.stderr
     assert "data set 1 of 2 (absent) is passed over: " in result.stderr
-    for text in ("## shop, test", "| dmpo | ours |", "| Theirs | Paper | 0.1000 |", "not here: sft on absent"):
+    assert ("shop", "alone") not in lake.partitions("mined_negatives")  # its pool is null: nothing is mined
+    for text in (
+        "## shop, test",
+        "| dmpo | ours |",
+        "| alone | ours |",
+        "| Theirs | Paper | 0.1000 |",
+        "not here: sft on absent",
+    ):
         assert text in result.stdout, text
     report = lake.require("published_benchmarks", ("papers",))
     assert "Theirs" in report.path("report.html").read_text()

@@ -246,6 +246,13 @@ def test_more_negatives_than_the_pool_holds_are_refused(project: Path) -> None:
         load_experiment("mine")
 
 
+def test_nothing_starts_from_an_experiment_that_mines_no_negatives(project: Path) -> None:
+    write(project, "kind: sft\noptimizer: {kind: adamw, lr: 3.0e-4}\npool: null\n", key="poolless")
+    write(project, GOOD.replace("start_from: sft", "start_from: poolless"))
+    with pytest.raises(ConfigurationError, match=r"mines negatives, got poolless, whose pool is null"):
+        load_experiment("mine")
+
+
 THREE = GOOD.replace("miner: mixed}", "miner: mixed, rounds: 3}")
 
 
