@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.acceptance import accepted_leaks
+from assets.acceptance import accepted_in, accepted_leaks, leak_tags
 from assets.costs import cost_of
 from assets.metrics import BOOTSTRAP_SEED, RESAMPLES, beyond_accuracy_of
 from assets.partitions import DATASETS
@@ -120,7 +120,8 @@ def leaderboard(
         metadata["plot"] = dg.MetadataValue.md(image(as_png(first)))
         metadata["quality_against_cost"] = dg.MetadataValue.md(image(cost_png(first)))
         pages = [folder / page_of(split) for split in boards]
-        page = tracker.attach(dataset, "leaderboard", note=as_markdown(first), files=pages)
+        tags = {"dagster.run_id": context.run.run_id, **leak_tags(accepted_in(inputs.versions))}
+        page = tracker.attach(dataset, "leaderboard", note=as_markdown(first), tags=tags, files=pages)
         metadata |= {"mlflow_run": dg.MetadataValue.url(page.url), "mlflow_run_id": page.run_id}
         check = Check(
             "every_entry_is_current",

@@ -218,8 +218,10 @@ class Tracker(Protocol):
         """Adds final metrics, tags and files to a run that has ended."""
         ...
 
-    def attach(self, dataset: str, name: str, *, note: str, files: Sequence[Path]) -> TrackedRun:
-        """Puts files and a description (Markdown) into the one run of the data set that bears this name.
+    def attach(
+        self, dataset: str, name: str, *, note: str, tags: Mapping[str, str], files: Sequence[Path]
+    ) -> TrackedRun:
+        """Puts files, tags and a description (Markdown) into the one run of the data set that bears this name.
 
         For what belongs to a data set and not to an experiment. The run is made at the first call.
         """

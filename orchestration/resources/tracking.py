@@ -159,17 +159,20 @@ class MlflowTracker(dg.ConfigurableResource):
         for path in artifacts:
             client.log_artifact(run_id, str(path))
 
-    def attach(self, dataset: str, name: str, *, note: str, files: Sequence[Path]) -> TrackedRun:
+    def attach(
+        self, dataset: str, name: str, *, note: str, tags: Mapping[str, str], files: Sequence[Path]
+    ) -> TrackedRun:
         """See `assets.ports.Tracker`."""
         client, experiment_id = self._client(), self._experiment_id(dataset)
         found = client.search_runs([experiment_id], f"tags.`borderline.page` = '{name}'", max_results=1)
         if found:
             run_id = found[0].info.run_id
         else:
-            tags = {"borderline.page": name, "dataset": dataset}
-            run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+            known_by = {"borderline.page": name, "dataset": dataset}
+            run_id = client.create_run(experiment_id, run_name=name, tags=known_by).info.run_id
             client.set_terminated(run_id, "FINISHED")
-        client.set_tag(run_id, "mlflow.note.content", note[:NOTE_LENGTH])
+        for tag, value in {**tags, "mlflow.note.content": note[:NOTE_LENGTH]}.items():
+            client.set_tag(run_id, tag, value)
         for path in files:
             client.log_artifact(run_id, str(path))
         return TrackedRun(run_id, self._run_url(experiment_id, run_id))
