@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from assets.acceptance import ACCEPT_TAG
-from assets.configuration import ConfigurationError, load_dataset, load_experiment, load_published, raw_folder
+from assets.configuration import ConfigurationError, load_dataset, load_published, raw_folder
 from assets.published_files import Benchmark
 from assets.sources import MissingRawFile, located
-from orchestration.pipeline import Pipeline, in_order
+from orchestration.pipeline import Pipeline, in_order, jobs_of
 
 
 class PublishedWalk:
@@ -59,7 +59,5 @@ class PublishedWalk:
             pipeline.tags[ACCEPT_TAG] = "true"
         pipeline.layer("ingest", dataset)
         for experiment in in_order(benchmark.experiments):
-            kind = load_experiment(experiment).kind
-            if kind != "baseline":
-                pipeline.layer(f"train_{kind}", dataset, experiment)
-            pipeline.layer("evaluate", dataset, experiment)
+            for job in jobs_of(experiment):
+                pipeline.layer(job, dataset, experiment)

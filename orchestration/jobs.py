@@ -62,8 +62,6 @@ promote = dg.define_asset_job(
     selection=dg.AssetSelection.assets("promotion"),
     description="Gives the alias `champion` to the best version of one data set.",
 )
-
-
 report = dg.define_asset_job(
     "report",
     selection=dg.AssetSelection.assets("study_reports"),
