@@ -94,14 +94,14 @@ class _Subject:
     dataset: str
     grid: Grid
     now: Progress
-    start: str | None
-    """What every experiment starts from, if that is the same."""
+    starts: Sequence[str]
+    """What its experiments start from."""
     floors: Sequence[str]
 
     @property
     def shown(self) -> list[Keys]:
-        """Every experiment with a policy, the start first."""
-        names = [*([self.start] if self.start else []), *(point.key for point in self.now.measured)]
+        """Every experiment with a policy, the starts first."""
+        names = [*self.starts, *(point.key for point in self.now.measured)]
         return [Keys(self.dataset, name) for name in names]
 
     @property
@@ -183,21 +183,22 @@ def _subject(lake: Lake, dataset: str, name: str) -> _Subject:
             f"Run: borderline study {name} --dataset {dataset}",
             allow_retries=False,
         )
-    starts = {_start_of(point) for point in now.measured}
-    start = starts.pop() if len(starts) == 1 else None
+    starts = list(dict.fromkeys(start for point in now.measured if (start := _start_of(point))))
     current = standing(lake, dataset).current
-    if start is not None and start not in current:
-        raise dg.Failure(
-            f"study_reports of {partition_text((dataset, name))} must have current metrics of {start}, which all its "
-            f"experiments start from, got none. Run: borderline study {name} --dataset {dataset}",
-            allow_retries=False,
-        )
-    return _Subject(name, dataset, grid, now, start, [floor for floor in FLOORS if floor in current])
+    for start in starts:
+        if start not in current:
+            raise dg.Failure(
+                f"study_reports of {partition_text((dataset, name))} must have current metrics of {start}, which "
+                f"experiments of it start from, got none. Run: borderline study {name} --dataset {dataset}",
+                allow_retries=False,
+            )
+    return _Subject(name, dataset, grid, now, starts, [floor for floor in FLOORS if floor in current])
 
 
-def _start_of(point: Point) -> str | None:
+def _start_of(point: Point) -> str:
+    """The experiment whose policy it starts from; empty, if it starts from none."""
     experiment = load_experiment(point.key)
-    return experiment.start_from if isinstance(experiment, PreferenceExperiment) else None
+    return experiment.start_from if isinstance(experiment, PreferenceExperiment) else ""
 
 
 def _policy_asset(keys: Keys) -> str:
@@ -217,6 +218,7 @@ def _report(lake: Lake, subject: _Subject, inputs: Inputs) -> StudyReport:
             read_curves(policy.path(TELEMETRY)),
             _train_seconds(policy),
             config.objective.kind if isinstance(config, PreferenceExperiment) else "",
+            config.start_from if isinstance(config, PreferenceExperiment) else "",
         )
 
     runs = [run(point.key, subject.grid.shown(point)) for point in subject.now.measured]
@@ -229,7 +231,7 @@ def _report(lake: Lake, subject: _Subject, inputs: Inputs) -> StudyReport:
         axes=subject.grid.axes(),
         dataset=subject.dataset,
         split="test" if "test" in runs[0].metrics["split"].unique() else SELECTED_ON,
-        base=run(subject.start, {}) if subject.start else None,
+        starts=[run(start, {}) for start in subject.starts],
         floors={floor: metrics[floor].table() for floor in subject.floors},
         selection=_selection(subject),
         shared=_shared(lake, subject),

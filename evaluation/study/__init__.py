@@ -41,7 +41,7 @@ def study_report(
     axes: Mapping[str, Sequence[str]],
     dataset: str,
     split: str,
-    base: StudyRun | None = None,
+    starts: Sequence[StudyRun] = (),
     floors: Mapping[str, pl.DataFrame] | None = None,
     contrast: str | None = None,
     selection: pl.DataFrame | None = None,
@@ -61,7 +61,7 @@ def study_report(
             numbers (k1, k5) is swept: metrics are drawn against it, and each sweep is judged.
         dataset: its key.
         split: validation or test.
-        base: what every run started from.
+        starts: what the runs started from, one for each experiment that a run names as its start.
         floors: metrics of what ignores the user, by name.
         contrast: the axis whose first label every other one is compared with; see `axes_of`.
         selection: shown as it is: what was tried before, and what was chosen.
@@ -76,7 +76,7 @@ def study_report(
         runs,
         axes=axes_of(axes, contrast),
         split=split,
-        base=base,
+        starts=starts,
         floors=floors,
         resamples=resamples,
         seed=seed,
@@ -112,7 +112,7 @@ def _plain(numbers: StudyNumbers) -> dict[str, Any]:
         "resamples": numbers.resamples,
         "level": numbers.level,
         "cells": [_plain_cell(cell) for cell in numbers.cells],
-        "start": None if numbers.start is None else _plain_cell(numbers.start),
+        "starts": [_plain_cell(cell) for cell in numbers.starts],
         "floors": [_plain_cell(cell) for cell in numbers.floors],
         "comparisons": [asdict(comparison) for comparison in numbers.comparisons],
         "sweeps": [

@@ -68,7 +68,7 @@ def _against_number(numbers: StudyNumbers) -> "Figure":
     figure, panels = _grid(len(groups), len(numbers.compared), sharey="row" if len(groups) <= COLUMNS else False)
     looks = _contrasts(numbers)
     for (metric, (title, cells)), axes in zip(product(numbers.compared, groups.items()), panels, strict=True):
-        _background(numbers, metric, axes)
+        _background(numbers, cells, metric, axes)
         span = max(map(numbers.axes.number, cells)) - min(map(numbers.axes.number, cells)) or 1.0
         for place, (label, look) in enumerate(looks.items()):
             line = sorted((c for c in cells if _contrast_of(numbers, c) == label), key=numbers.axes.number)
@@ -94,7 +94,7 @@ def _dots(numbers: StudyNumbers) -> "Figure":
     looks = _contrasts(numbers)
     is_told = numbers.axes.contrast is not None and len(numbers.axes.labels) > 1
     for metric, axes in zip(numbers.compared, panels, strict=True):
-        _background(numbers, metric, axes, vertical=True)
+        _background(numbers, cells, metric, axes, vertical=True)
         for place, cell in enumerate(cells):
             found, colour = cell.metrics[metric], looks[_contrast_of(numbers, cell)].colour if is_told else COLOURS[1]
             axes.plot([found.low, found.high], [place, place], color=colour, linewidth=1.8, zorder=3)
@@ -123,7 +123,7 @@ def _loss_against_metric(numbers: StudyNumbers) -> "Figure | None":
     looks = _contrasts(numbers)
     is_wide = _spans_decades([_final_loss(cell, swept is None) for cells in groups.values() for cell in cells])
     for (title, cells), axes in zip(groups.items(), panels, strict=True):
-        _background(numbers, metric, axes)
+        _background(numbers, cells, metric, axes)
         for label, look in looks.items():
             line = [cell for cell in cells if _contrast_of(numbers, cell) == label]
             points = [(_final_loss(cell, swept is None), cell.metrics[metric]) for cell in line]
@@ -258,11 +258,14 @@ def _colour(place: int, n: int) -> Any:
     return colormaps["turbo"](0.05 + 0.9 * place / (n - 1))
 
 
-def _background(numbers: StudyNumbers, metric: str, axes: Panel, *, vertical: bool = False) -> None:
-    """The start with its band, and the floors."""
+def _background(
+    numbers: StudyNumbers, cells: Sequence[Cell], metric: str, axes: Panel, *, vertical: bool = False
+) -> None:
+    """What the panel's cells started from with its band, if that is the same, and the floors."""
     line, span = (axes.axvline, axes.axvspan) if vertical else (axes.axhline, axes.axhspan)
-    start = numbers.start.metrics.get(metric) if numbers.start else None
-    if start is not None:
+    starts = [cell for cell in numbers.starts if cell.name in {of.start for of in cells}]
+    if len(starts) == 1 and metric in starts[0].metrics:
+        start = starts[0].metrics[metric]
         span(start.low, start.high, color=BAND, zorder=0)
         line(start.value, color=START, linestyle="--", linewidth=1.1, zorder=1)
     for floor in numbers.floors:
@@ -271,9 +274,13 @@ def _background(numbers: StudyNumbers, metric: str, axes: Panel, *, vertical: bo
 
 
 def _of_background(numbers: StudyNumbers) -> list[Look]:
-    looks = [Look(START, "--", numbers.start.name)] if numbers.start else []
+    looks = [Look(START, "--", _named_starts(numbers))] if numbers.starts else []
     floors = ", ".join(cell.name for cell in numbers.floors)
     return [*looks, Look(FLOOR, ":", f"floors: {floors}")] if floors else looks
+
+
+def _named_starts(numbers: StudyNumbers) -> str:
+    return numbers.starts[0].name if len(numbers.starts) == 1 else "the start of each panel"
 
 
 def _intervals(axes: Panel, x: Sequence[float], found: Sequence[CellMetric], look: Look) -> None:

@@ -41,6 +41,8 @@ class StudyRun:
     """Of training."""
     objective: str = ""
     """Its kind; where it is empty, losses with different numbers of negatives are not compared."""
+    start: str = ""
+    """The experiment whose policy it started from, if that is shown too."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,12 @@ class Cell:
         """The kind that all runs share, if they do."""
         kinds = {run.objective for run in self.runs}
         return kinds.pop() if len(kinds) == 1 else ""
+
+    @property
+    def start(self) -> str:
+        """The experiment that all runs started from, if it is the same."""
+        starts = {run.start for run in self.runs}
+        return starts.pop() if len(starts) == 1 else ""
 
     @property
     def losses(self) -> tuple[float, float] | None:
@@ -183,8 +191,8 @@ class StudyNumbers:
     axes: Axes
     cells: tuple[Cell, ...]
     """In the order of the axes."""
-    start: Cell | None
-    """What all of them started from."""
+    starts: tuple[Cell, ...]
+    """What they started from."""
     floors: tuple[Cell, ...]
     metrics: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
@@ -231,7 +239,7 @@ def study_numbers(
     *,
     axes: Axes,
     split: str,
-    base: StudyRun | None = None,
+    starts: Sequence[StudyRun] = (),
     floors: Mapping[str, pl.DataFrame] | None = None,
     resamples: int = 10_000,
     seed: int = 0,
@@ -243,7 +251,7 @@ def study_numbers(
         runs: in any order; the labels of each name its cell.
         axes: of the study.
         split: validation or test.
-        base: what every run started from.
+        starts: what the runs started from, one for each experiment that a run names as its start.
         floors: metrics of what ignores the user, by name; only shown.
         resamples: at least this many; more where Holm's correction needs smaller p-values than these can show.
         seed: of the resampling.
@@ -254,12 +262,12 @@ def study_numbers(
             unique, or runs that were evaluated on different rows.
     """
     cells = _cells(runs, axes)
-    start = [] if base is None else [Cell(base.experiment, {}, (base,), {})]
+    of_starts = [Cell(start.experiment, {}, (start,), {}) for start in starts]
     of_floors = [
         Cell(name, {}, (StudyRun(name, {}, table, {}, 0.0),), {}) for name, table in sorted((floors or {}).items())
     ]
-    panel, by_seed = _averaged([*cells, *start, *of_floors], split)
-    pairs = [*_against_start(cells, start), *_against_control(cells, axes), *_against_most(cells, axes)]
+    panel, by_seed = _averaged([*cells, *of_starts, *of_floors], split)
+    pairs = [*_against_start(cells, of_starts), *_against_control(cells, axes), *_against_most(cells, axes)]
     asked = [
         (pair, metric)
         for pair in pairs
@@ -286,7 +294,7 @@ def study_numbers(
     return StudyNumbers(
         axes=axes,
         cells=tuple(cells),
-        start=measured(start[0]) if start else None,
+        starts=tuple(map(measured, of_starts)),
         floors=tuple(map(measured, of_floors)),
         metrics=metrics,
         comparisons=comparisons,
@@ -348,10 +356,11 @@ def _averaged(cells: Sequence[Cell], split: str) -> tuple[Panel, dict[Column, tu
     return Panel(panel.user_ids, panel.rows, tuple(columns), sums), by_seed
 
 
-def _against_start(cells: Sequence[Cell], start: Sequence[Cell]) -> Iterator[Pair]:
-    for base in start:
-        for cell in cells:
-            yield Pair(f"against the start, {base.name}", cell.name, base.name)
+def _against_start(cells: Sequence[Cell], starts: Sequence[Cell]) -> Iterator[Pair]:
+    shown = {start.name for start in starts}
+    for cell in cells:
+        if cell.start in shown:
+            yield Pair("against its start", cell.name, cell.start)
 
 
 def _against_control(cells: Sequence[Cell], axes: Axes) -> Iterator[Pair]:

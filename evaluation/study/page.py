@@ -91,7 +91,7 @@ def cell_table(numbers: StudyNumbers) -> Table:
         ]
         for cell in numbers.cells
     ]
-    others = [*([numbers.start] if numbers.start else []), *numbers.floors]
+    others = [*numbers.starts, *numbers.floors]
     padding = [""] * (len(axes) - 1)
     rows += [[cell.name, *padding, "", *_metrics(numbers, cell), "", ""] for cell in others]
     return Table(head, rows)
@@ -109,7 +109,8 @@ def _what(dataset: str, numbers: StudyNumbers) -> str:
 def _metrics_caption(numbers: StudyNumbers) -> str:
     bars = f"Bars: {100 * numbers.level:g} % intervals over users, seeds averaged"
     seeds = "thin lines: each seed" if numbers.axes.swept else "ticks: each seed"
-    start = f"; dashed, with its interval: {numbers.start.name}" if numbers.start else ""
+    of_starts = ", ".join(start.name for start in numbers.starts)
+    start = f"; dashed, with its interval: {of_starts}" if of_starts else ""
     return f"{bars}; {seeds}{start}{'; dotted: floors' if numbers.floors else ''}."
 
 

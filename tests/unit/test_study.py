@@ -64,7 +64,7 @@ def run(base: str, boundary: str, k: int, seed: int) -> StudyRun:
     labels = {"base": base, "boundary": boundary, "negatives": f"k{k}", "seed": str(seed)}
     kind = base if boundary == "plain" else f"dynamicpo-{base}"
     name = f"collapse.{base}-{boundary}-k{k}-s{seed}"
-    return StudyRun(name, labels, metrics(share, seed), curves(0.5 / k), 10.0, objective=kind)
+    return StudyRun(name, labels, metrics(share, seed), curves(0.5 / k), 10.0, objective=kind, start="sft")
 
 
 RUNS = [run(b, v, k, s) for b in AXES["base"] for v in AXES["boundary"] for k in (1, 5, 15) for s in (0, 1)]
@@ -72,13 +72,13 @@ START = StudyRun("sft", {}, metrics(0.5, 7), {}, 60.0)
 
 
 def report(runs: Sequence[StudyRun] = RUNS, **changed: Any) -> StudyReport:
-    options = {"axes": AXES, "base": START, "floors": {"popularity": metrics(0.1)}, **SMALL, **changed}
+    options = {"axes": AXES, "starts": [START], "floors": {"popularity": metrics(0.1)}, **SMALL, **changed}
     return study_report("collapse", "Does it collapse?", runs, **options)
 
 
 def numbers(runs: Sequence[StudyRun], floors: dict[str, pl.DataFrame] | None = None) -> StudyNumbers:
     """Without the pictures, which take most of a report's time."""
-    return study_numbers(runs, axes=axes_of(AXES), split="test", base=START, floors=floors, resamples=200)
+    return study_numbers(runs, axes=axes_of(AXES), split="test", starts=[START], floors=floors, resamples=200)
 
 
 EXTRAS: Any = {
@@ -130,7 +130,7 @@ def test_the_sweep_that_falls_is_called_collapsed_and_no_other(whole: StudyRepor
 def test_comparisons_are_paired_tests_of_seed_means_corrected_by_table(whole: StudyReport) -> None:
     comparisons = whole.as_json["comparisons"]
     tables = {found["pair"]["table"] for found in comparisons}
-    assert tables == {"against the start, sft", "against boundary plain", "against the largest negatives"}
+    assert tables == {"against its start", "against boundary plain", "against the largest negatives"}
     for name in tables:
         mine = [found for found in comparisons if found["pair"]["table"] == name]
         smallest = min(found["difference"]["p_value"] for found in mine)
@@ -187,7 +187,7 @@ def test_a_study_without_numbers_on_an_axis_gets_dots_and_no_sweep() -> None:
         StudyRun(f"ablation.{label}-s0", {"parts": label, "seed": "0"}, metrics(share), curves(0.3), 5.0)
         for label, share in zip(axes["parts"], (0.4, 0.5, 0.6), strict=True)
     ]
-    found = study_report("ablation", "Which part helps?", runs, axes=axes, base=START, contrast="parts", **SMALL)
+    found = study_report("ablation", "Which part helps?", runs, axes=axes, starts=[START], contrast="parts", **SMALL)
     assert found.as_json["sweeps"] == []
     assert set(found.figures) == {"metrics", "loss_against_metric", "gradients", "curves"}
     pairs = {(c["pair"]["first"], c["pair"]["second"]) for c in found.as_json["comparisons"]}
@@ -222,3 +222,21 @@ def test_what_cannot_be_laid_out_is_refused_by_name() -> None:
         numbers(RUNS, {"sft": metrics(0.1)})
     with pytest.raises(ValueError, match="contrast must be one of the axes"):
         axes_of(AXES, "miner")
+
+
+def test_every_cell_is_compared_with_what_it_started_from() -> None:
+    axes = {"start": ["full", "weak", "other"], "seed": ["0"]}
+    runs = [
+        StudyRun(f"causes.{label}-s0", {"start": label, "seed": "0"}, metrics(share), curves(0.3), 5.0, start=start)
+        for label, share, start in (("full", 0.4, "sft"), ("weak", 0.4, "sft-short"), ("other", 0.4, "unseen"))
+    ]
+    starts = [START, StudyRun("sft-short", {}, metrics(0.3), {}, 8.0)]
+    found = study_numbers(runs, axes=axes_of(axes), split="test", starts=starts, resamples=200)
+    verdicts = {
+        (one.pair.first, one.pair.second): one.verdict
+        for one in found.comparisons
+        if one.pair.table == "against its start" and one.metric == "hit_ratio_at_1_of_20"
+    }
+    assert verdicts == {("full", "sft"): "worse", ("weak", "sft-short"): "better"}
+    page = study_report("causes", "What decides?", runs, axes=axes, starts=starts, **SMALL).markdown
+    assert "dashed, with its interval: sft, sft-short" in page
