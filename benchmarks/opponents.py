@@ -62,6 +62,20 @@ def completion_logits_only(model: Any, work: Work) -> Tensor:
     return _by_history(per_token.sum(-1), work)
 
 
+def one_plain_pass(model: Any, work: Work) -> Tensor:
+    """What any one pass over these tokens takes at least, and no way to the answer: one causal sequence without a mask.
+
+    Prompt and completions stand behind one another, and logits are taken where a completion token is predicted. Later
+    completions see earlier ones, so the numbers are others'; the products of matrices are those of sharing the prompt.
+    """
+    b, p = work.prompts.shape
+    tokens = torch.cat([work.prompts, work.completions.reshape(b, -1)], dim=1)
+    hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state[:, p - 1 : -1]
+    logits = model.get_output_embeddings()(hidden).to(torch.float32)
+    per_token = torch.gather(logits.log_softmax(-1), 2, tokens[:, p:, None])[..., 0]
+    return per_token.reshape(work.completions.shape).sum(-1)
+
+
 def dmpo(logps: Float[Tensor, "b n"], reference: Float[Tensor, "b n"]) -> Tensor:
     """The objective of every contestant: DMPO with beta 1."""
     ratio = logps - reference

@@ -3,10 +3,11 @@
     python benchmarks/train_step.py                    CPU: hidden 256, 4 layers, 8,192 tokens; minutes on two cores
     python benchmarks/train_step.py --device cuda      about 1B parameters, 32k tokens, LoRA, bf16
 
-Every contestant has the same weights and data, and its log-probabilities are compared with ours before it is timed.
-Contestants are interleaved in one process, times are medians; peak memory is that of a process of its own, weights and
-gradients included. P prompt tokens, K negatives, C tokens of a completion, B histories. Prints a line of JSON for each
-workload and, with --output, writes them to a file. `trl` takes part where it is installed (`pip install .[bench]`).
+Every contestant has the same weights and data, and its log-probabilities are compared with ours before it is timed;
+`one_plain_pass` is none but a floor: as many tokens in one causal sequence. Contestants are interleaved in one process,
+times are medians; peak memory is that of a process of its own, weights and gradients included. P prompt tokens, K
+negatives, C tokens of a completion, B histories. Prints a line of JSON for each workload and, with --output, writes
+them to a file. `trl` takes part where it is installed (`pip install .[bench]`).
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from opponents import Work, completion_logits_only, dmpo, official, trl_loss
+from opponents import Work, completion_logits_only, dmpo, official, one_plain_pass, trl_loss
 
 from training.attention import ATTENTION
 from training.backbones import attach_lora
@@ -70,6 +71,8 @@ WORKLOADS = {
     "cpu": [Workload(512, 15, 8), Workload(256, 5, 8), Workload(256, 15, 8), Workload(512, 1, 8)],
     "cuda": [Workload(512, 15, 8), Workload(512, 15, 8, histories=4), Workload(512, 1, 8)],
 }
+FLOOR = "one_plain_pass"
+"""Computes something else: how long the same number of tokens takes without branches."""
 Step = Callable[[], torch.Tensor]
 
 
@@ -133,6 +136,9 @@ def contestants(size: Size, workload: Workload, device: str, only: str | None = 
         steps["repeated_without_reference"] = step_of(
             repeated, lambda: (completion_logits_only(_base(repeated), there), None)
         )
+    if only in (None, FLOOR):
+        plain = _model(size, "sdpa", size.lora).to(device)
+        steps[FLOOR] = step_of(plain, lambda: (one_plain_pass(_base(plain), there), None))
     if workload.negatives == 1 and only in (None, "trl") and find_spec("trl"):
         judged = _model(size, "sdpa", size.lora).to(device)
         steps["trl"] = step_of(judged, trl_loss(judged, there))
@@ -147,7 +153,7 @@ def measure(device: str, workload: Workload, repeats: int) -> dict[str, Any]:
     for name, step in steps.items():
         difference = float((step().float() - ours.float()).abs().max())
         limit = 1e-3 if device == "cpu" else 1.0  # bf16
-        assert difference < limit, f"{name} computes something else: {difference} nats"
+        assert difference < limit or name == FLOOR, f"{name} computes something else: {difference} nats"
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():
@@ -171,6 +177,7 @@ def measure(device: str, workload: Workload, repeats: int) -> dict[str, Any]:
         "share_of_sharing_limit": round(
             seconds["repeated_without_reference"] / seconds["ours"] / workload.sharing_limit, 3
         ),
+        "share_of_one_plain_pass": round(seconds[FLOOR] / seconds["ours"], 3),
         "tokens_per_s": round(
             workload.histories * (workload.prompt + (workload.negatives + 1) * workload.completion) / seconds["ours"]
         ),
