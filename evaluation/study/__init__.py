@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from evaluation.study.cells import Cell, Shared, StudyNumbers, StudyRun, axes_of
 from evaluation.study.document import as_html, as_markdown
 from evaluation.study.figures import study_figures
-from evaluation.study.numbers import Cell, Shared, StudyNumbers, StudyRun, axes_of, study_numbers
+from evaluation.study.numbers import study_numbers
 from evaluation.study.page import blocks_of, findings
 
 __all__ = ["Shared", "StudyReport", "StudyRun", "study_report"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
-from evaluation.study.numbers import Cell, CellMetric, StudyNumbers
+from evaluation.study.cells import Cell, CellMetric, StudyNumbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

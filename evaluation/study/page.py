@@ -7,8 +7,8 @@ import polars as pl
 
 from evaluation.collapse import ERRORS
 from evaluation.significance import Verdict
+from evaluation.study.cells import Cell, Comparison, Shared, StudyNumbers, Sweep
 from evaluation.study.document import Block, Bullets, Heading, Paragraph, Picture, Table
-from evaluation.study.numbers import Cell, Comparison, Shared, StudyNumbers, Sweep
 
 MARKS: Mapping[Verdict, str] = {"better": "▲", "worse": "▼", "cannot tell": "≈"}
 

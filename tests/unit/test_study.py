@@ -12,7 +12,8 @@ import pytest
 
 from evaluation.significance import paired_difference, panel_of
 from evaluation.study import Shared, StudyReport, StudyRun, study_report
-from evaluation.study.numbers import StudyNumbers, axes_of, study_numbers
+from evaluation.study.cells import StudyNumbers, axes_of
+from evaluation.study.numbers import study_numbers
 
 USERS = 200
 PNG = b"\x89PNG\r\n"
