@@ -12,10 +12,11 @@ from assets.acceptance import accepted_leaks
 from assets.configuration import load_published
 from assets.metrics import BOOTSTRAP_SEED, RESAMPLES
 from assets.partitions import STUDIES
-from assets.ports import Lake, Version
+from assets.ports import Lake, Tracker, Version
 from assets.publication import Check, Content, Inputs, check_specs, publish
 from assets.published_files import Benchmark
 from assets.standing import what_changed
+from assets.study_runs import StudyPage, track_study
 from evaluation.published import Claim, Part, as_html, as_json, as_markdown, part_of
 
 SPLITS = ("test", "validation")
@@ -53,13 +54,13 @@ def measured(lake: Lake, name: str) -> Measured:
     deps=[dg.AssetDep("metrics", partition_mapping=dg.AllPartitionMapping())],
     partitions_def=STUDIES,
     group_name="evaluation",
-    kinds={"polars"},
+    kinds={"polars", "mlflow"},
     owners=["team:evaluation"],
     code_version="1",
     check_specs=check_specs("published_benchmarks", "every_experiment_is_measured"),
 )
 def published_benchmarks(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracker: dg.ResourceParam[Tracker]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     """What we get on published splits beside what others got; validation always, test where its rows are here."""
     name = context.partition_key
@@ -78,15 +79,27 @@ def published_benchmarks(
             for dataset, experiments in now.found.items()
             for part in _parts(dataset, study.benchmarks[dataset], experiments, by_partition)
         ]
-        folder = staged["published_benchmarks"]
-        text = as_markdown(study.question, parts, study.sources, now.missing)
-        page = as_html(study.question, parts, study.sources, now.missing)
-        (folder / "report.md").write_text(text, encoding="utf-8")
-        (folder / "report.html").write_text(page, encoding="utf-8")
-        (folder / "report.json").write_text(json.dumps(as_json(parts, study.sources), indent=1), encoding="utf-8")
+        texts = {
+            "report.md": as_markdown(study.question, parts, study.sources, now.missing),
+            "report.html": as_html(study.question, parts, study.sources, now.missing),
+            "report.json": json.dumps(as_json(parts, study.sources), indent=1),
+        }
+        files = [staged["published_benchmarks"] / file for file in texts]
+        for file in files:
+            file.write_text(texts[file.name], encoding="utf-8")
+        links: list[str] = []
+        for dataset, experiments in now.found.items():
+            counts = {"experiments": float(len(experiments))}
+            page = StudyPage(name, study.question, context.run.run_id, counts, {}, files)
+            children = [by_partition[dataset, experiment] for experiment in experiments]
+            links.append(f"- [{dataset}]({track_study(tracker, dataset, page, children).url})")
+        metadata = {
+            "report": dg.MetadataValue.md(texts["report.md"]),
+            "mlflow_runs": dg.MetadataValue.md("\n".join(links)),
+        }
         detail = {"missing": "; ".join(now.missing) or "none"}
         check = Check("every_experiment_is_measured", not now.missing, detail, blocks=False)
-        return {"published_benchmarks": Content(metadata={"report": dg.MetadataValue.md(text)}, checks=[check])}
+        return {"published_benchmarks": Content(metadata=metadata, checks=[check])}
 
     yield from publish(
         context,

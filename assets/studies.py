@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 import polars as pl
 
-from assets.acceptance import accepted_in, leak_tags
+from assets.acceptance import accepted_in
 from assets.configuration import load_experiment, load_study
 from assets.grids import Grid, Group, Point
 from assets.metrics import BOOTSTRAP_SEED, RESAMPLES
@@ -21,6 +21,7 @@ from assets.predictions import POLICY_OF
 from assets.progress import TELEMETRY, read_curves
 from assets.publication import Check, Content, Inputs, check_specs, publish
 from assets.standing import standing, what_changed
+from assets.study_runs import StudyPage, track_study
 from evaluation.report import FLOORS
 from evaluation.study import Shared, StudyReport, StudyRun, study_report
 from training.config import PreferenceExperiment
@@ -135,18 +136,15 @@ def study_reports(
     def report(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         made = _report(lake, subject, inputs)
         files = _written(made, staged["study_reports"])
-        with tracker.study(subject.dataset, subject.name, subject.grid.study.question) as parent:
-            for run_id in _tracked_runs(inputs, subject):
-                if tracker.find(run_id) is not None:
-                    tags = {"mlflow.parentRunId": parent.run_id, "study": subject.name}
-                    tracker.summarise(run_id, metrics={}, tags=tags, artifacts=[])
-            tags = {
-                "findings": "\n".join(made.findings),
-                "dagster.run_id": context.run.run_id,
-                **leak_tags(accepted_in(inputs.versions)),
-            }
-            counts = {"experiments": float(len(subject.now.measured)), "experiments_missing": float(len(missing))}
-            tracker.summarise(parent.run_id, metrics=counts, tags=tags, artifacts=files)
+        page = StudyPage(
+            subject.name,
+            subject.grid.study.question,
+            context.run.run_id,
+            {"experiments": float(len(subject.now.measured)), "experiments_missing": float(len(missing))},
+            {"findings": "\n".join(made.findings)},
+            files,
+        )
+        parent = track_study(tracker, subject.dataset, page, _of_experiments(inputs, subject))
         metadata = {
             "findings": dg.MetadataValue.md("\n".join(f"- {finding}" for finding in made.findings)),
             **{name: dg.MetadataValue.md(image(png)) for name, png in made.figures.items()},
@@ -308,8 +306,7 @@ def _written(made: StudyReport, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def _tracked_runs(inputs: Inputs, subject: _Subject) -> list[str]:
-    """The tracked runs of the study's experiments."""
+def _of_experiments(inputs: Inputs, subject: _Subject) -> list[Version]:
+    """The metrics of the study's own experiments."""
     keys = {point.key for point in subject.now.measured}
-    measured = [version for version in inputs.all("metrics") if version.partition[1] in keys]
-    return [version.manifest["metadata"]["mlflow_run_id"]["value"] for version in measured]
+    return [version for version in inputs.all("metrics") if version.partition[1] in keys]

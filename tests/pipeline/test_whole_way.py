@@ -549,7 +549,7 @@ def test_lineage_goes_up_to_the_raw_tables_and_down_to_the_versions(
 
 
 def test_our_results_stand_beside_published_ones_and_what_is_not_here_is_named(
-    project: Path, home: Path, lake: LakeStorage
+    project: Path, home: Path, lake: LakeStorage, client: Any
 ) -> None:
     (project / "studies").mkdir(exist_ok=True)
     (project / "datasets" / "absent.yaml").write_text("source: {kind: movielens, release: 100k}\n")
@@ -577,6 +577,11 @@ def test_our_results_stand_beside_published_ones_and_what_is_not_here_is_named(
     assert "Theirs" in report.path("report.html").read_text()
     plain = json.loads(report.path("report.json").read_text())
     assert [part["split"] for part in plain["benchmarks"]] == ["test", "validation"]
+    experiment = client.get_experiment_by_name("borderline/shop")
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.kind = 'study' AND tags.study = 'papers'")
+    below = client.search_runs([experiment.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+    assert {run.info.run_name for run in below} == {"dmpo", "alone", "popularity"}
+    assert "report.html" in {file.path for file in client.list_artifacts(parent.info.run_id)}
     refused = borderline_in(project, home)("study", "papers", "--dataset", "elsewhere")
     assert refused.returncode == 2
     assert "--dataset must be one of the study papers, got 'elsewhere'. Accepted: absent, shop." in refused.stderr
