@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from evaluation.given_columns import given_column
 from evaluation.ranking import PREDICTIONS_SCHEMA, Defect, InvalidPredictions, check_predictions
 
 LISTED = 10
@@ -78,12 +79,7 @@ def _typed(table: pl.DataFrame) -> pl.DataFrame:
     typed: list[pl.Series] = []
     for name, dtype in wanted.items():
         if name in table.columns:
-            try:
-                typed.append(table[name].cast(dtype))
-            except (pl.exceptions.InvalidOperationError, pl.exceptions.ComputeError) as error:
-                raise InvalidPredictions(
-                    "columns", f"predictions column {name} must be {dtype}, got {table.schema[name]}."
-                ) from error
+            typed.append(given_column(table[name], dtype))
             if name in ("target_rank", "user_id", "target", "row_id", "protocol") and typed[-1].null_count():
                 raise InvalidPredictions(
                     "columns",

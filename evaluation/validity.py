@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from evaluation.given_columns import given_column
 from evaluation.ranking import Defect, InvalidPredictions
 
 Rule = Literal["exact", "lenient"]
@@ -81,26 +82,38 @@ def _names(answer: str, name: str, rule: Rule) -> bool:
 
 
 def answer_metrics(
-    answers: pl.DataFrame, rows: pl.DataFrame, candidate_sets: pl.DataFrame, names: list[str]
+    answers: pl.DataFrame, held_out: pl.DataFrame, candidate_sets: pl.DataFrame, names: list[str], *, split: str
 ) -> pl.DataFrame:
     """ValidRatio and HitRatio@1 of generated answers, row by row, under both rules: a table like `metrics`.
 
     Args:
-        answers: row_id, answer; a missing answer names nothing.
-        rows: row_id, user_id, split, target of the rows that must have been answered, each once.
+        answers: row_id, answer; a missing answer names nothing. Rows of the other split are passed over.
+        held_out: row_id, user_id, split, target of every validation and test row.
         candidate_sets: row_id, candidates.
         names: of each item, by item id.
+        split: validation or test: the rows that must have been answered, each once.
 
     Returns:
         row_id, user_id, split, metric, value; metrics are named `valid_ratio_of_n` and `hit_ratio_at_1_of_n`, with
         `lenient_` before those of the published rule.
 
     Raises:
-        InvalidPredictions: a row is missing, repeated or of another data set, or candidate sets are of several sizes.
+        InvalidPredictions: a row is missing, repeated or of another data set, a column holds something else, there are
+            no such rows, or candidate sets are of several sizes.
     """
-    given = answers.select(pl.col("row_id").cast(pl.Int32), pl.col("answer").cast(pl.String).fill_null(""))
+    rows = held_out.filter(pl.col("split") == split)
+    if rows.is_empty():
+        raise InvalidPredictions("missing_row", f"the data set has no {split} rows to evaluate. Name the other split.")
+    given = pl.DataFrame(
+        [given_column(answers["row_id"], pl.Int32()), given_column(answers["answer"], pl.String()).fill_null("")]
+    )
+    if given["row_id"].null_count():
+        raise InvalidPredictions(
+            "columns", f"row_id must be of a row in histories, got {given['row_id'].null_count()} rows without one."
+        )
+    _refuse("unknown_row", given.join(held_out, on="row_id", how="anti"), "row_id must be of a validation or test row")
+    given = given.join(rows, on="row_id", how="semi", maintain_order="left")
     _refuse("duplicate_row", given.filter(given["row_id"].is_duplicated()), "each row must be answered once")
-    _refuse("unknown_row", given.join(rows, on="row_id", how="anti"), "row_id must be of a row of this split")
     _refuse("missing_row", rows.join(given, on="row_id", how="anti"), "every row of the split must be answered")
     table = rows.join(given, on="row_id").join(candidate_sets, on="row_id").sort("row_id")
     sizes = table["candidates"].list.len().unique().sort().to_list()

@@ -20,6 +20,8 @@ from evaluation.validity import answer_metrics
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
 _LISTS = {"items": pl.Int64(), "scores": pl.Float64()}
+_TEXT = {"answer": pl.String()}
+"""Of a CSV file, where 007 would be read as 7."""
 
 
 def evaluate_file(lake: Lake, file: Path, dataset: str, split: str) -> tuple[report.Leaderboard, tuple[str, ...]]:
@@ -72,9 +74,10 @@ def evaluate_answers(lake: Lake, file: Path, dataset: str, split: str) -> dict[s
     titles = lake.require("items", (dataset,)).table(["item_id", "title"]).sort("item_id")["title"].to_list()
     table = answer_metrics(
         answers,
-        rows.filter(pl.col("split") == split),
+        rows.filter(pl.col("split") != "train"),
         lake.require("candidate_sets", (dataset,)).table(["row_id", "candidates"]),
         titles,
+        split=split,
     )
     panel = panel_of({file.stem: table}, split=split)
     found = bootstrap_intervals(panel, resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
@@ -96,33 +99,56 @@ def read_predictions(file: Path) -> pl.DataFrame:
             case ".parquet":
                 return pl.read_parquet(file)
             case ".csv":
-                return _with_lists(pl.read_csv(file, infer_schema_length=None), file)
+                _refuse_other_text(file)
+                return _with_lists(pl.read_csv(file, infer_schema_length=None, schema_overrides=_TEXT), file)
             case _:
+                _refuse_other_text(file)
                 return pl.DataFrame(_json_rows(file), infer_schema_length=None, strict=False)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+    except pl.exceptions.PolarsError as error:
         said = " ".join(str(error).split())[:200]
         raise InvalidPredictions(
             "file", f"{file}: cannot be read as {file.suffix.removeprefix('.')}: {said}."
         ) from error
+    except OSError as error:
+        raise InvalidPredictions("file", f"{file}: cannot be read: {error.strerror or error}.") from error
+
+
+def _refuse_other_text(file: Path) -> None:
+    """Refuses a text file that is not UTF-8, of which a reader may make something else without a word."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InvalidPredictions(
+                    "file", f"{file}:{number}: must be UTF-8 text, byte {error.start + 1} is not. Save it as UTF-8."
+                ) from error
 
 
 def _json_rows(file: Path) -> list[dict[str, Any]]:
-    text = file.read_text(encoding="utf-8")
-    lines = enumerate(text.splitlines(), start=1)
     rows: list[dict[str, Any]] = []
-    for number, line in lines:
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InvalidPredictions("file", f"{file}:{number}: not valid JSON: {error.msg}.") from error
-        if not isinstance(row, dict):
-            raise InvalidPredictions(
-                "file", f"{file}:{number}: must be one JSON object a line, got {type(row).__name__}."
-            )
-        rows.append(row)
+    with file.open(encoding="utf-8-sig") as lines:  # by line feeds alone: JSON may hold other line separators as such
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                rows.append(_json_row(line, f"{file}:{number}"))
     return rows
+
+
+def _json_row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        if "\\u" in line:  # an escape may be half a character, which no table can hold
+            json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start].encode("unicode_escape").decode()
+        raise InvalidPredictions("file", f"{where}: must be whole characters, got half of one: {half}.") from error
+    except ValueError as error:  # no JSON, or a number of thousands of digits
+        raise InvalidPredictions("file", f"{where}: not valid JSON: {getattr(error, 'msg', error)}.") from error
+    except RecursionError as error:
+        raise InvalidPredictions("file", f"{where}: must be an object of numbers, text and lists of them.") from error
+    if not isinstance(row, dict):
+        raise InvalidPredictions("file", f"{where}: must be one JSON object a line, got {type(row).__name__}.")
+    return row
 
 
 def _with_lists(table: pl.DataFrame, file: Path) -> pl.DataFrame:

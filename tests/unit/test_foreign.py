@@ -121,7 +121,13 @@ NAN = float("nan")
         (table(target_rank=[2, 8, 1, 3]), "target_rank", "must be behind the list and within the protocol"),
         (table(protocol=["full", "full", "of_4", "of_4"]), "protocol", "named after the size of the row's candidate"),
         (table(protocol=["full", "full", "top", "top"]), "protocol", "protocol must be 'full' or 'of_<n>'"),
-        (table(items=[["a"]] * 4), "columns", "predictions column items must be List(Int32), got List(String)"),
+        (table(items=[["a"]] * 4), "columns", "lists of whole numbers up to 2,147,483,647, got 'a' in row 1"),
+        (table(items=[[2, 3, 4], [3.5, 5, 6]] * 2), "columns", "up to 2,147,483,647, got 3.5 in row 2 of the file"),
+        (table(row_id=[5, 6.25, 5, 6]), "columns", "row_id must hold whole numbers up to 2,147,483,647, got 6.25"),
+        (table(row_id=[5, 2**40, 5, 6]), "columns", "got 1099511627776 in row 2 of the file"),
+        (table(row_id=[True] * 4), "columns", "row_id must hold whole numbers up to 2,147,483,647, got Boolean"),
+        (table(items=[3, 4, 5, 6]), "columns", "items must hold lists of whole numbers up to 2,147,483,647, got Int64"),
+        (table(scores=["high"] * 4), "columns", "scores must hold lists of numbers, got String"),
         (table(row_id=[5, None, 5, 6]), "columns", "row_id must hold no nulls"),
         (table().drop("items"), "columns", "must have the column items, got row_id, protocol, scores"),
         (table().clear(), "missing_row", "must hold rows, got none"),
@@ -177,13 +183,40 @@ def test_a_list_in_a_csv_file_may_be_written_in_several_ways(tmp_path: Path, tex
         ("mine.jsonl", "[1]\n", "mine.jsonl:1: must be one JSON object a line, got list"),
         ("mine.parquet", "no parquet", "cannot be read as parquet"),
         ("mine.pkl", "", "must be one of .parquet, .csv, .jsonl, .ndjson, .json, got '.pkl'"),
+        ("mine.jsonl", '{"row_id": 5}\n{"answer": "caf\xe9"}\n', "mine.jsonl:2: must be UTF-8 text, byte 16 is not"),
+        ("mine.csv", "row_id,answer\n5,caf\xe9\n", "mine.csv:2: must be UTF-8 text, byte 6 is not. Save it as UTF-8"),
+        ("mine.csv", "\xff\xfer\0o\0w\0", "mine.csv:1: must be UTF-8 text, byte 1 is not"),
+        ("mine.jsonl", '{"answer": "\\ud83d"}\n', "mine.jsonl:1: must be whole characters, got half of one: \\ud83d"),
+        ("mine.jsonl", '{"row_id": ' + "9" * 5000 + "}", "mine.jsonl:1: not valid JSON: Exceeds the limit"),
+        ("mine.jsonl", '{"a":' + "[" * 100_000, "mine.jsonl:1: must be an object of numbers, text and lists of them"),
         (None, "", "must be a file, there is none of that name"),
     ],
+    ids=lambda given: None if given is None else given[:20],
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, name: str | None, text: str, said: str) -> None:
     if name:
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_bytes(text.encode("latin-1"))
     with pytest.raises(InvalidPredictions) as refusal:
         read_predictions(tmp_path / (name or "none.csv"))
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_line_of_json_ends_at_a_line_feed_alone(tmp_path: Path) -> None:
+    answers = ["two\u2028lines", "next\x85line", "caf\xe9"]
+    lines = [json.dumps({"row_id": row, "answer": answer}, ensure_ascii=False) for row, answer in enumerate(answers)]
+    (tmp_path / "mine.jsonl").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8", newline="")
+    assert read_predictions(tmp_path / "mine.jsonl")["answer"].to_list() == answers
+
+
+def test_an_answer_in_a_csv_file_is_text_whatever_it_looks_like(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("row_id,answer\n5,007\n6,1984\n")
+    assert read_predictions(tmp_path / "mine.csv")["answer"].to_list() == ["007", "1984"]
+
+
+def test_numbers_are_taken_from_whichever_type_holds_them_whole() -> None:
+    floats = table().with_columns(pl.col("row_id").cast(pl.Float64), pl.col("items").cast(pl.List(pl.Float64)))
+    texts = table().with_columns(pl.col("row_id").cast(pl.String), pl.col("items").cast(pl.List(pl.String)))
+    fixed = table().with_columns(pl.col("items").list.to_array(3))
+    for same in (floats, texts, fixed):
+        assert judged(same).table.equals(judged(table()).table)

@@ -54,7 +54,7 @@ def test_a_name_of_two_candidates_names_none() -> None:
 
 
 ROWS = pl.DataFrame(
-    {"row_id": [4, 5], "user_id": [0, 1], "split": ["test", "test"], "target": [2, 0]},
+    {"row_id": [4, 5, 9], "user_id": [0, 1, 0], "split": ["test", "test", "validation"], "target": [2, 0, 1]},
     schema={"row_id": pl.Int32, "user_id": pl.Int32, "split": pl.String, "target": pl.Int32},
 )
 SETS = pl.DataFrame(
@@ -64,7 +64,7 @@ SETS = pl.DataFrame(
 
 def test_answers_are_judged_against_the_candidates_of_their_own_row() -> None:
     answers = pl.DataFrame({"row_id": [5, 4], "answer": ["Heat", "It is Heat."]})
-    table = answer_metrics(answers, ROWS, SETS, CANDIDATES)
+    table = answer_metrics(answers, ROWS, SETS, CANDIDATES, split="test")
     values = {(row, metric): value for row, metric, value in table.select("row_id", "metric", "value").iter_rows()}
     assert values == {
         (4, "valid_ratio_of_2"): 0,  # of its own candidates none is named exactly
@@ -76,7 +76,7 @@ def test_answers_are_judged_against_the_candidates_of_their_own_row() -> None:
         (4, "lenient_hit_ratio_at_1_of_2"): 1,
         (5, "lenient_hit_ratio_at_1_of_2"): 0,
     }
-    assert table.equals(answer_metrics(answers.reverse(), ROWS.reverse(), SETS.reverse(), CANDIDATES))
+    assert table.equals(answer_metrics(answers.reverse(), ROWS.reverse(), SETS.reverse(), CANDIDATES, split="test"))
 
 
 @pytest.mark.parametrize(
@@ -85,5 +85,40 @@ def test_answers_are_judged_against_the_candidates_of_their_own_row() -> None:
 def test_rows_that_were_not_all_answered_once_are_refused(row_ids: list[int], defect: Defect) -> None:
     answers = pl.DataFrame({"row_id": row_ids, "answer": ["Heat"] * len(row_ids)})
     with pytest.raises(InvalidPredictions) as refused:
-        answer_metrics(answers, ROWS, SETS, CANDIDATES)
+        answer_metrics(answers, ROWS, SETS, CANDIDATES, split="test")
     assert refused.value.defect == defect
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"row_id": ["four", "5"]},
+            "row_id must hold whole numbers up to 2,147,483,647, got 'four' in row 1 of the file",
+        ),
+        ({"row_id": [4.5, 5.0]}, "got 4.5 in row 1 of the file"),
+        ({"row_id": [4, 2**40]}, "got 1099511627776 in row 2 of the file"),
+        ({"row_id": [4, None]}, "row_id must be of a row in histories, got 1 rows without one"),
+        ({"answer": [["Heat"], ["Alien"]]}, "answer must hold text, got List(String)"),
+        ({"answer": [b"\xff", b"Heat"]}, "answer must hold text, got Binary"),
+    ],
+)
+def test_columns_of_another_kind_are_refused_by_name(changes: dict[str, list[object]], said: str) -> None:
+    with pytest.raises(InvalidPredictions) as refused:
+        answer_metrics(
+            pl.DataFrame({"row_id": [4, 5], "answer": ["Heat", "Alien"]} | changes, strict=False),
+            ROWS,
+            SETS,
+            CANDIDATES,
+            split="test",
+        )
+    assert refused.value.defect == "columns"
+    assert said in str(refused.value)
+
+
+def test_rows_of_the_other_split_are_passed_over_and_a_split_without_rows_is_named() -> None:
+    answers = pl.DataFrame({"row_id": [9, 5, 4], "answer": ["Alien", "Heat", "It is Heat."]})
+    table = answer_metrics(answers, ROWS, SETS, CANDIDATES, split="test")
+    assert table["row_id"].unique().sort().to_list() == [4, 5]
+    with pytest.raises(InvalidPredictions, match="the data set has no validation rows to evaluate"):
+        answer_metrics(answers, ROWS.filter(pl.col("split") == "test"), SETS, CANDIDATES, split="validation")
