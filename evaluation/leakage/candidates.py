@@ -13,7 +13,7 @@ import numpy as np
 
 from evaluation.blind import BlindRule, blind_rules
 from evaluation.candidate_lists import CandidateLists, candidate_lists
-from evaluation.leakage.rates import NOISE, Numbers, Rate, message
+from evaluation.leakage.rates import NOISE, Numbers, Probe, Rate
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
 _MOST = 50_000
@@ -21,7 +21,7 @@ _MOST = 50_000
 
 
 @dataclass(frozen=True)
-class CandidateLeakage:
+class CandidateLeakage(Probe):
     """What candidate sets say about their targets."""
 
     slot_repeat: Rate
@@ -59,24 +59,23 @@ class CandidateLeakage:
         return tuple(reasons)
 
     @property
-    def passed(self) -> bool:
-        """Whether a reader who ignores the user learns no more than popularity from the lists."""
-        return not self.reasons
+    def all_clear(self) -> str:
+        """See `Probe`."""
+        return "The lists tell a reader who ignores the user no more than popularity."
 
     @property
-    def detail(self) -> Numbers:
+    def numbers(self) -> Numbers:
         """See `Probe`."""
-        detail: dict[str, int | float | str] = {
-            "message": message(self.reasons, "The lists tell a reader who ignores the user no more than popularity."),
+        numbers: dict[str, int | float | str] = {
             "pairs_with_one_target": self.pairs,
             "lists_read": self.rows,
             "share_read": self.sample,
         }
         for name, rate in (("slot_repeat", self.slot_repeat), ("negative_overlap", self.negative_overlap)):
-            detail |= {name: rate.value, f"{name}_chance": rate.chance, f"{name}_threshold": rate.threshold}
+            numbers |= {name: rate.value, f"{name}_chance": rate.chance, f"{name}_threshold": rate.threshold}
         for rule in self.rules:
-            detail |= {f"blind_{rule.name}": rule.hit_ratio, f"blind_{rule.name}_by_rights": rule.reference}
-        return detail
+            numbers |= {f"blind_{rule.name}": rule.hit_ratio, f"blind_{rule.name}_by_rights": rule.reference}
+        return numbers
 
 
 def rule_passes(rule: BlindRule, chance: float) -> bool:

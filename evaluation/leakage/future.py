@@ -9,7 +9,7 @@ from datetime import datetime
 
 import polars as pl
 
-from evaluation.leakage.rates import Numbers, message
+from evaluation.leakage.rates import Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
 _MOST = 100_000
@@ -18,7 +18,7 @@ _CHUNK = 20_000
 
 
 @dataclass(frozen=True)
-class FutureLeakage:
+class FutureLeakage(Probe):
     """What is in the wrong order."""
 
     rows: int
@@ -57,15 +57,14 @@ class FutureLeakage:
         return tuple(reasons)
 
     @property
-    def passed(self) -> bool:
-        """Whether nothing comes from the future."""
-        return not self.reasons
+    def all_clear(self) -> str:
+        """See `Probe`."""
+        return "No history shows its target's future."
 
     @property
-    def detail(self) -> Numbers:
+    def numbers(self) -> Numbers:
         """See `Probe`."""
         return {
-            "message": message(self.reasons, "No history shows its target's future."),
             "rows_read": self.rows,
             "users_read": self.sample,
             "late_rows": self.late_rows,

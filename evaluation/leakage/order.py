@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.leakage.rates import ENOUGH, Numbers, message
+from evaluation.leakage.rates import ENOUGH, Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
 Floats = NDArray[np.float64]
@@ -66,7 +66,7 @@ class PairOrder:
 
 
 @dataclass(frozen=True)
-class OrderLeakage:
+class OrderLeakage(Probe):
     """What the order of each user's items says about items."""
 
     every: PairOrder
@@ -147,16 +147,15 @@ class OrderLeakage:
         )
 
     @property
-    def passed(self) -> bool:
-        """Whether the order can be one in time."""
-        return not self.reasons
+    def all_clear(self) -> str:
+        """See `Probe`."""
+        return f"A user's order is not one over items.{self.caution}"
 
     @property
-    def detail(self) -> Numbers:
+    def numbers(self) -> Numbers:
         """See `Probe`."""
         every, tied = self.every, self.tied
         return {
-            "message": message(self.reasons, f"A user's order is not one over items.{self.caution}"),
             "neighbours": every.pairs,
             "ids_rise": every.rising,
             "ids_rise_chance": every.rising_chance,

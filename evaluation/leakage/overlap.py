@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from evaluation.baselines import uniform_draws
-from evaluation.leakage.rates import NOISE, Numbers, message
+from evaluation.leakage.rates import NOISE, Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected
 
 _MOST = 1_000_000
@@ -17,7 +17,7 @@ _SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class OverlapLeakage:
+class OverlapLeakage(Probe):
     """Held-out rows that train has word for word."""
 
     rows: int
@@ -50,15 +50,14 @@ class OverlapLeakage:
         )
 
     @property
-    def passed(self) -> bool:
-        """Whether train holds at most a hundredth of the answers."""
-        return not self.reasons
+    def all_clear(self) -> str:
+        """See `Probe`."""
+        return "Train does not hold the answers of held-out rows."
 
     @property
-    def detail(self) -> Numbers:
+    def numbers(self) -> Numbers:
         """See `Probe`."""
         return {
-            "message": message(self.reasons, "Train does not hold the answers of held-out rows."),
             "rows": self.rows,
             "repeated": self.repeated,
             "share": self.share,

@@ -1,8 +1,8 @@
 """What the probes have in common: an observed share beside chance, and reasons in plain words."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 NOISE = 4.0
 """Standard errors beyond chance that noise is granted: a false alarm in about 30,000 probes."""
@@ -12,18 +12,33 @@ ENOUGH = 20.0
 Numbers = Mapping[str, int | float | str]
 
 
-class Probe(Protocol):
-    """What every probe returns."""
+class Probe(ABC):
+    """What a probe found: numbers, and whether the table may be published."""
 
     @property
+    @abstractmethod
     def reasons(self) -> tuple[str, ...]:
         """Why the table must not be published, a plain sentence each; empty when it may."""
-        ...
+
+    @property
+    @abstractmethod
+    def all_clear(self) -> str:
+        """What is said where there are no reasons."""
+
+    @property
+    @abstractmethod
+    def numbers(self) -> Numbers:
+        """Everything that was counted, by name."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the table may be published."""
+        return not self.reasons
 
     @property
     def detail(self) -> Numbers:
-        """Every number, and the reasons under `message`."""
-        ...
+        """Every number, and the reasons as one text under `message`."""
+        return {"message": "; ".join(self.reasons) or self.all_clear, **self.numbers}
 
 
 @dataclass(frozen=True)
@@ -38,8 +53,3 @@ class Rate:
     def passed(self) -> bool:
         """Whether it is within its threshold."""
         return self.value <= self.threshold
-
-
-def message(reasons: tuple[str, ...], otherwise: str) -> str:
-    """The reasons as one text, or what to say where there are none."""
-    return "; ".join(reasons) or otherwise

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from evaluation.blind import Floats, shared_hits
 from evaluation.candidate_lists import CandidateLists, Ids, candidate_lists
-from evaluation.leakage.rates import NOISE, Numbers, message
+from evaluation.leakage.rates import NOISE, Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
 _MOST_ROWS = 5_000
@@ -48,7 +48,7 @@ class Shortcut:
 
 
 @dataclass(frozen=True)
-class ShortcutReport:
+class ShortcutReport(Probe):
     """What every rule scores on every held-out split."""
 
     scores: tuple[Shortcut, ...]
@@ -90,27 +90,26 @@ class ShortcutReport:
         )
 
     @property
-    def passed(self) -> bool:
-        """Whether following an order over items finds little."""
-        return not self.reasons
+    def all_clear(self) -> str:
+        """See `Probe`."""
+        return "No order over items leads from a history to its target."
 
     @property
-    def detail(self) -> Numbers:
+    def numbers(self) -> Numbers:
         """See `Probe`."""
         on_lists, on_all = self.metrics
-        detail: dict[str, int | float | str] = {
-            "message": message(self.reasons, "No order over items leads from a history to its target."),
+        numbers: dict[str, int | float | str] = {
             "rows_read": self.sample,
             "train_users_read": self.train_sample,
         }
         for score in self.scores:
             if score.rule == "chance":
-                detail[f"{score.split}_rows"] = score.rows
-                detail[f"{score.split}_largest_{on_lists}"] = limit(score.hit_ratio_at_1, score.rows)
-                detail[f"{score.split}_largest_{on_all}"] = limit(score.recall_at_10, score.rows)
-            detail[f"{score.split}_{score.rule}_{on_lists}"] = score.hit_ratio_at_1
-            detail[f"{score.split}_{score.rule}_{on_all}"] = score.recall_at_10
-        return detail
+                numbers[f"{score.split}_rows"] = score.rows
+                numbers[f"{score.split}_largest_{on_lists}"] = limit(score.hit_ratio_at_1, score.rows)
+                numbers[f"{score.split}_largest_{on_all}"] = limit(score.recall_at_10, score.rows)
+            numbers[f"{score.split}_{score.rule}_{on_lists}"] = score.hit_ratio_at_1
+            numbers[f"{score.split}_{score.rule}_{on_all}"] = score.recall_at_10
+        return numbers
 
     def as_json(self) -> list[dict[str, str | float]]:
         """One object for each split and rule, the scores under the names of the leaderboard's metrics."""

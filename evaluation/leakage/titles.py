@@ -5,14 +5,14 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.leakage.rates import Numbers, message
+from evaluation.leakage.rates import Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected
 
 _EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class TitleLeakage:
+class TitleLeakage(Probe):
     """Titles that several items share, after case, accents of form and spaces are made equal."""
 
     items: int
@@ -38,15 +38,14 @@ class TitleLeakage:
         )
 
     @property
-    def passed(self) -> bool:
-        """Whether a title stands for one item."""
-        return not self.reasons
+    def all_clear(self) -> str:
+        """See `Probe`."""
+        return "Every title stands for one item."
 
     @property
-    def detail(self) -> Numbers:
+    def numbers(self) -> Numbers:
         """See `Probe`."""
         return {
-            "message": message(self.reasons, "Every title stands for one item."),
             "items": self.items,
             "shared_titles": self.shared_titles,
             "ambiguous_items": self.ambiguous_items,
