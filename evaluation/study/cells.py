@@ -19,6 +19,8 @@ COMPARED = ("hit_ratio_at_1_of_", "ndcg_at_10_full")
 """Beginnings of the metrics that are compared: that of the papers, and one of the whole catalogue."""
 SHOWN = (*COMPARED, "mrr_of_", "recall_at_10_full")
 """Beginnings of all metrics of a report, in its order."""
+AGAINST_START = "against its start"
+"""The table of comparisons of each cell with what it started from."""
 NUMBER = re.compile(r"(\D*)(\d+(?:\.\d+)?)")
 
 Labels = Mapping[str, str]

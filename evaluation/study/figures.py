@@ -4,12 +4,12 @@ Colours tell the labels of the contrast apart, or numbers where lines of several
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
-from evaluation.study.cells import Cell, CellMetric, StudyNumbers
+from evaluation.study.cells import AGAINST_START, Cell, CellMetric, StudyNumbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +52,8 @@ class Look:
 def study_figures(numbers: StudyNumbers) -> dict[str, bytes]:
     """PNG files by name; one that would be empty is left out."""
     figures = {
-        "metrics": _against_number(numbers) if numbers.axes.swept else _dots(numbers),
+        "metrics": _metrics_by_number(numbers) if numbers.axes.swept else _dots(numbers),
+        "differences": _differences_by_number(numbers),
         "loss_against_metric": _loss_against_metric(numbers),
         "gradients": _over_steps(numbers, GRADIENTS),
         "curves": _over_steps(numbers, CURVES),
@@ -63,27 +64,64 @@ def study_figures(numbers: StudyNumbers) -> dict[str, bytes]:
 # Metrics
 
 
-def _against_number(numbers: StudyNumbers) -> "Figure":
+def _metrics_by_number(numbers: StudyNumbers) -> "Figure":
+    figure = _by_number_of(
+        numbers,
+        {(cell.name, metric): found for cell in numbers.cells for metric, found in cell.metrics.items()},
+        label="{}",
+        background=lambda cells, metric, axes: _background(numbers, cells, metric, axes),
+    )
+    _legend(figure, [*_contrasts(numbers).values(), *_of_background(numbers)])
+    return figure
+
+
+def _differences_by_number(numbers: StudyNumbers) -> "Figure | None":
+    """Each cell minus what it started from, on the same rows: much of what users differ by is gone."""
+    found = {
+        (one.pair.first, one.metric): CellMetric(one.difference.value, one.difference.low, one.difference.high, ())
+        for one in numbers.comparisons
+        if one.pair.table == AGAINST_START
+    }
+    if numbers.axes.swept is None or not found:
+        return None
+    figure = _by_number_of(
+        numbers,
+        found,
+        label="{}\nminus that of the start",
+        background=lambda cells, metric, axes: axes.axhline(0.0, color=START, linestyle="--", linewidth=1.1, zorder=1),
+    )
+    _legend(figure, [*_contrasts(numbers).values(), Look(START, "--", _named_starts(numbers))])
+    return figure
+
+
+def _by_number_of(
+    numbers: StudyNumbers,
+    values: Mapping[tuple[str, str], CellMetric],
+    *,
+    label: str,
+    background: Callable[[Sequence[Cell], str, Panel], object],
+) -> "Figure":
+    """One line for each label of the contrast; values by cell and metric."""
     groups = _groups(numbers)
     figure, panels = _grid(len(groups), len(numbers.compared), sharey="row" if len(groups) <= COLUMNS else False)
     looks = _contrasts(numbers)
     for (metric, (title, cells)), axes in zip(product(numbers.compared, groups.items()), panels, strict=True):
-        _background(numbers, cells, metric, axes)
+        background(cells, metric, axes)
         span = max(map(numbers.axes.number, cells)) - min(map(numbers.axes.number, cells)) or 1.0
-        for place, (label, look) in enumerate(looks.items()):
-            line = sorted((c for c in cells if _contrast_of(numbers, c) == label), key=numbers.axes.number)
+        for place, (name, look) in enumerate(looks.items()):
+            of_line = [c for c in cells if _contrast_of(numbers, c) == name and (c.name, metric) in values]
+            line = sorted(of_line, key=numbers.axes.number)
             if not line:
                 continue
             shift = (place - (len(looks) - 1) / 2) * 0.012 * span
             x = [numbers.axes.number(cell) + shift for cell in line]
-            found = [cell.metrics[metric] for cell in line]
+            found = [values[cell.name, metric] for cell in line]
             for seed in zip(*(of.by_seed for of in found), strict=False):
                 axes.plot(x, seed, color=look.colour, linewidth=0.7, alpha=0.35, zorder=2)
             _intervals(axes, x, found, look)
             axes.plot(x, [of.value for of in found], "o-", color=look.colour, markersize=4.5, linewidth=2, zorder=4)
         axes.set_xticks(sorted({numbers.axes.number(cell) for cell in cells}))
-        _titled(axes, title, x=str(numbers.axes.swept), y=metric, n_groups=len(groups))
-    _legend(figure, [*looks.values(), *_of_background(numbers)])
+        _titled(axes, title, x=str(numbers.axes.swept), y=label.format(metric), n_groups=len(groups))
     return figure
 
 
@@ -261,7 +299,7 @@ def _colour(place: int, n: int) -> Any:
 def _background(
     numbers: StudyNumbers, cells: Sequence[Cell], metric: str, axes: Panel, *, vertical: bool = False
 ) -> None:
-    """What the panel's cells started from with its band, if that is the same, and the floors."""
+    """What the panel's cells started from with its band, if that is the same, and the floors that are in its frame."""
     line, span = (axes.axvline, axes.axvspan) if vertical else (axes.axhline, axes.axhspan)
     starts = [cell for cell in numbers.starts if cell.name in {of.start for of in cells}]
     if len(starts) == 1 and metric in starts[0].metrics:
@@ -269,13 +307,24 @@ def _background(
         span(start.low, start.high, color=BAND, zorder=0)
         line(start.value, color=START, linestyle="--", linewidth=1.1, zorder=1)
     for floor in numbers.floors:
-        if metric in floor.metrics:
+        if metric in floor.metrics and _is_near(numbers, metric, floor.metrics[metric].value):
             line(floor.metrics[metric].value, color=FLOOR, linestyle=":", linewidth=1.1, zorder=1)
+
+
+def _is_near(numbers: StudyNumbers, metric: str, value: float) -> bool:
+    """Whether a floor can be drawn without pressing what is above it into a line."""
+    found = [cell.metrics[metric] for cell in numbers.cells if metric in cell.metrics]
+    low, high = min(of.low for of in found), max(of.high for of in found)
+    return value > low - (high - low)
 
 
 def _of_background(numbers: StudyNumbers) -> list[Look]:
     looks = [Look(START, "--", _named_starts(numbers))] if numbers.starts else []
-    floors = ", ".join(cell.name for cell in numbers.floors)
+    floors = ", ".join(
+        floor.name
+        for floor in numbers.floors
+        if any(m in floor.metrics and _is_near(numbers, m, floor.metrics[m].value) for m in numbers.compared)
+    )
     return [*looks, Look(FLOOR, ":", f"floors: {floors}")] if floors else looks
 
 

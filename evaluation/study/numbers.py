@@ -14,6 +14,7 @@ import polars as pl
 from evaluation.collapse import Judgement, SweepPoint, judge_sweep
 from evaluation.significance import Column, Difference, Panel, bootstrap, holm, panel_of, verdict
 from evaluation.study.cells import (
+    AGAINST_START,
     COMPARED,
     SEED,
     SHOWN,
@@ -154,7 +155,7 @@ def _against_start(cells: Sequence[Cell], starts: Sequence[Cell]) -> Iterator[Pa
     shown = {start.name for start in starts}
     for cell in cells:
         if cell.start in shown:
-            yield Pair("against its start", cell.name, cell.start)
+            yield Pair(AGAINST_START, cell.name, cell.start)
 
 
 def _against_control(cells: Sequence[Cell], axes: Axes) -> Iterator[Pair]:

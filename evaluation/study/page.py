@@ -13,6 +13,8 @@ from evaluation.study.document import Block, Bullets, Heading, Paragraph, Pictur
 MARKS: Mapping[Verdict, str] = {"better": "▲", "worse": "▼", "cannot tell": "≈"}
 
 CAPTIONS = {
+    "differences": "Each cell minus what it started from, on the same rows, seeds averaged, with the paired interval "
+    "over users. The table further down corrects for the number of cells; these bars do not.",
     "loss_against_metric": "Final training loss and metric; an arrow leads from one number to the next larger one. "
     "Down and to the left: the loss falls, and the policy gets worse.",
     "gradients": "What the loss's gradient does with its negatives during training; means over seeds.",
@@ -38,6 +40,7 @@ def blocks_of(
         Heading("What was found"),
         Bullets(findings(numbers)),
         *_pictured("metrics", _metrics_caption(numbers), figures),
+        *_pictured("differences", CAPTIONS["differences"], figures),
         Heading("Every cell"),
         cell_table(numbers),
         Paragraph(
@@ -111,7 +114,7 @@ def _metrics_caption(numbers: StudyNumbers) -> str:
     seeds = "thin lines: each seed" if numbers.axes.swept else "ticks: each seed"
     of_starts = ", ".join(start.name for start in numbers.starts)
     start = f"; dashed, with its interval: {of_starts}" if of_starts else ""
-    return f"{bars}; {seeds}{start}{'; dotted: floors' if numbers.floors else ''}."
+    return f"{bars}; {seeds}{start}{'; dotted: floors, where they are near' if numbers.floors else ''}."
 
 
 def _pictured(name: str, caption: str, figures: Mapping[str, bytes]) -> Iterator[Block]:

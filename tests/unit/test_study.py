@@ -162,9 +162,9 @@ def test_the_order_of_runs_changes_nothing(whole: StudyReport) -> None:
 
 
 def test_the_page_holds_its_pictures_and_needs_nothing_else(whole: StudyReport) -> None:
-    assert set(whole.figures) == {"metrics", "loss_against_metric", "gradients", "curves"}
+    assert set(whole.figures) == {"metrics", "differences", "loss_against_metric", "gradients", "curves"}
     assert all(picture.startswith(PNG) for picture in whole.figures.values())
-    assert whole.html.count("data:image/png;base64,") == 4
+    assert whole.html.count("data:image/png;base64,") == 5
     assert "<script" not in whole.html
     assert not re.search(r'(src|href)="(?!data:)', whole.html)
     for text in ("Does it collapse?", "popularity", "How it was selected", "Published numbers", "reference_logps"):
