@@ -10,6 +10,8 @@ from typing import Protocol
 
 import dagster as dg
 
+from assets.ports import PARENT_RUN_TAG
+
 PROCESS_TAG = "borderline/process"
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -28,7 +30,9 @@ def process_tag() -> str:
 
 
 def end_dead_runs(instance: dg.DagsterInstance, tracker: EndsRuns) -> list[str]:
-    """Fails the runs of this machine whose process is gone, ends their tracked runs as KILLED, frees their pool slots.
+    """Fails the runs of this machine whose process is gone, and frees their pool slots.
+
+    Their tracked runs, and those of the studies that they belong to, end as KILLED.
 
     Returns:
         The ids of the runs that were ended.
@@ -38,8 +42,9 @@ def end_dead_runs(instance: dg.DagsterInstance, tracker: EndsRuns) -> list[str]:
         if PROCESS_TAG in run.tags and not _is_alive(run.tags[PROCESS_TAG]):
             instance.report_run_failed(run, "The process of this run is gone.")
             ended.append(run.run_id)
-            if "mlflow/run_id" in run.tags:
-                tracker.end(run.tags["mlflow/run_id"])
+            for tag in ("mlflow/run_id", PARENT_RUN_TAG):
+                if tag in run.tags:
+                    tracker.end(run.tags[tag])
     for run_id in instance.event_log_storage.get_concurrency_run_ids():
         run = instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
