@@ -205,7 +205,7 @@ class StudyNumbers:
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The metrics that are compared; the first is what sweeps are judged by."""
+        """The metrics that are compared, and that sweeps are judged by."""
         return tuple(metric for metric in self.metrics if metric.startswith(COMPARED))
 
 

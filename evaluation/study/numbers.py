@@ -200,19 +200,17 @@ def _comparisons(
 def _sweeps(
     cells: Sequence[Cell], axes: Axes, comparisons: Sequence[Comparison], metrics: Sequence[str]
 ) -> Iterator[Sweep]:
-    metric = next(name for name in metrics if name.startswith(COMPARED))
+    """Every line of cells is judged by every metric that is compared."""
     errors = {
-        (found.pair.first, found.pair.second): found.difference.standard_error
-        for found in comparisons
-        if found.metric == metric
+        (found.pair.first, found.pair.second, found.metric): found.difference.standard_error for found in comparisons
     }
-    for line in _lines(cells, axes):
+    for metric, line in product((name for name in metrics if name.startswith(COMPARED)), _lines(cells, axes)):
         most = line[-1]
         points = [
             SweepPoint(
                 axes.number(cell),
                 cell.metrics[metric].value,
-                errors.get((cell.name, most.name), 0.0),
+                errors.get((cell.name, most.name, metric), 0.0),
                 _seed_error(cell, most, metric),
                 *losses,
             )

@@ -1,6 +1,7 @@
 """What a study's page says: findings first, then the numbers they rest on, then how to read them."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
@@ -65,7 +66,12 @@ def findings(numbers: StudyNumbers) -> list[str]:
     found = [
         f"{_named(sweep.labels)}: {sweep.judgement.verdict}, by {sweep.metric}. {sweep.judgement.reasons[0]}"
         for sweep in numbers.sweeps
+        if sweep.judgement.verdict == "collapsed"
     ]
+    for metric in dict.fromkeys(sweep.metric for sweep in numbers.sweeps):
+        verdicts = Counter(sweep.judgement.verdict for sweep in numbers.sweeps if sweep.metric == metric)
+        counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in ("collapsed", "healthy", "cannot tell"))
+        found.append(f"{metric} over {numbers.axes.swept}: of {verdicts.total()} sweeps {counts}")
     for table in dict.fromkeys(comparison.pair.table for comparison in numbers.comparisons):
         for metric in numbers.compared:
             of_metric = [c for c in numbers.comparisons if c.pair.table == table and c.metric == metric]
@@ -167,11 +173,12 @@ def _sweeps(numbers: StudyNumbers) -> Iterator[Block]:
     yield Heading("Does it collapse?")
     axes = [axis for axis in numbers.axes.labels if axis != numbers.axes.swept]
     rows = [
-        [*(sweep.labels[axis] for axis in axes), sweep.judgement.verdict, _reasons(sweep)] for sweep in numbers.sweeps
+        [*(sweep.labels[axis] for axis in axes), sweep.metric, sweep.judgement.verdict, _reasons(sweep)]
+        for sweep in numbers.sweeps
     ]
-    yield Table([*axes, "verdict", "what it rests on"], rows)
+    yield Table([*axes, "by", "verdict", "what it rests on"], rows)
     yield Paragraph(
-        f"Collapsed: {numbers.sweeps[0].metric} with the largest {numbers.axes.swept} is below the best one by more "
+        f"Collapsed: the metric with the largest {numbers.axes.swept} is below the best one by more "
         f"than {ERRORS:g} standard errors of that paired difference, over users and seeds together, while the training "
         "loss is lower. The best one was chosen by the same rows, which flatters it: the table of comparisons corrects "
         "for that.",

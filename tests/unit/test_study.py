@@ -116,7 +116,10 @@ RUNS_BY_NAME = {one.experiment: one for one in RUNS}
 
 
 def test_the_sweep_that_falls_is_called_collapsed_and_no_other(whole: StudyReport) -> None:
-    verdicts = {tuple(sweep["labels"].values()): sweep["verdict"] for sweep in whole.as_json["sweeps"]}
+    by = "hit_ratio_at_1_of_20"
+    assert {sweep["metric"] for sweep in whole.as_json["sweeps"]} == {by, "ndcg_at_10_full"}
+    sweeps = [sweep for sweep in whole.as_json["sweeps"] if sweep["metric"] == by]
+    verdicts = {tuple(sweep["labels"].values()): sweep["verdict"] for sweep in sweeps}
     assert verdicts == {
         ("dmpo", "plain"): "collapsed",
         ("dmpo", "dynamicpo"): "healthy",
@@ -126,6 +129,7 @@ def test_the_sweep_that_falls_is_called_collapsed_and_no_other(whole: StudyRepor
     assert re.match(
         r"dmpo plain: collapsed, by hit_ratio_at_1_of_20\. 0\.\d{4} with 1, 0\.\d{4} with 15", whole.findings[0]
     )
+    assert f"{by} over negatives: of 4 sweeps 1 collapsed, 3 healthy, 0 cannot tell" in whole.findings
 
 
 def test_comparisons_are_paired_tests_of_seed_means_corrected_by_table(whole: StudyReport) -> None:
