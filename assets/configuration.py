@@ -282,7 +282,7 @@ def _checked(key: str, experiment: Experiment) -> Experiment:
 def _experiment_of(found: Grid, lines: dict[Place, int], study: str, key: str) -> Experiment:
     path = _path("studies", study)
     if key not in found.points:
-        meant = _did_you_mean(key, list(found.points))
+        meant = did_you_mean(key, list(found.points))
         raise ConfigurationError(f"{path} makes no experiment '{key}'.{meant} It makes {len(found.points)}.")
     point = found.points[key]
     try:
@@ -439,7 +439,7 @@ def _load(folder: str, what: str, key: str, model: TypeAdapter[Any]) -> Any:
         misnamed = [name for name in misnamed_files(folder) if Path(name).stem.lower() == key.lower()]
         passed_over = f" {misnamed[0]} is passed over: rename it to {key.lower()}.yaml." if misnamed else ""
         raise ConfigurationError(
-            f"unknown {what} '{key}'.{passed_over}{_did_you_mean(key, known)} Accepted: {', '.join(known) or 'none'}; "
+            f"unknown {what} '{key}'.{passed_over}{did_you_mean(key, known)} Accepted: {', '.join(known) or 'none'}; "
             f"each is a file in {project_folder() / folder}."
         )
     path = _path(folder, key)
@@ -469,7 +469,7 @@ def _problem(problem: Any, root: Any, lines: dict[Place, int]) -> tuple[int, str
     kind, given = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
         accepted = list(members[0].model_fields) if members else []
-        return line, f"unknown key '{name}'.{_did_you_mean(str(keys[-1]), accepted)} Accepted: {', '.join(accepted)}."
+        return line, f"unknown key '{name}'.{did_you_mean(str(keys[-1]), accepted)} Accepted: {', '.join(accepted)}."
     if kind == "missing":
         return line, f"'{name}' is missing."
     if kind in ("union_tag_not_found", "union_tag_invalid"):
@@ -479,7 +479,7 @@ def _problem(problem: Any, root: Any, lines: dict[Place, int]) -> tuple[int, str
             return line, f"'{name}' must say its {tagged_by}. Accepted: {', '.join(accepted)}."
         tag = str(problem["ctx"]["tag"])
         line = lines.get((*keys, tagged_by), line)
-        meant = f"{_did_you_mean(tag, accepted)} Accepted: {', '.join(accepted)}."
+        meant = f"{did_you_mean(tag, accepted)} Accepted: {', '.join(accepted)}."
         return line, f"unknown {tagged_by} '{tag}' of {name}.{meant}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return line, f"{name} must be {message}, got {given!r}." if "should be" in problem["msg"] else f"{name}: {message}"
@@ -500,6 +500,7 @@ def _tags(model: Any, *fields: str) -> list[Any]:
     return list(dict.fromkeys(tag for annotation in told for tag in get_args(annotation)))
 
 
-def _did_you_mean(given: str, accepted: list[str]) -> str:
+def did_you_mean(given: str, accepted: list[str]) -> str:
+    """The name among the accepted ones that was probably meant, as a sentence with a space before it; or nothing."""
     close = difflib.get_close_matches(given, accepted, n=1)
     return f" Did you mean '{close[0]}'?" if close else ""

@@ -177,24 +177,45 @@ def _of_person(
             f"a person's decision must give its reason, got none. Set the run tag {REASON}.", allow_retries=False
         )
     if ROLLBACK in tags:
-        earlier = [entry["previous"] for entry in history if entry["champion"] == before and entry["previous"]]
-        version = next((candidate for candidate in reversed(earlier) if candidate != before), None)
+        version = served_before(before, history)
         if version is None:
+            now = "no champion" if before is None else f"no champion before version {before}"
             raise dg.Failure(
-                f"there is no champion of {dataset} before version {before} to roll back to. Name one: borderline "
+                f"{dataset} must have had another champion to roll back to, it has {now}. Name one: borderline "
                 f"promote --dataset {dataset} --version N --reason …",
                 allow_retries=False,
             )
     else:
         version = tags[OVERRIDE]
     if not tracker.version_exists(dataset, version):
+        stays = "There still is no champion" if before is None else f"The champion stays version {before}"
         raise dg.Failure(
-            f"version {version} of borderline-{dataset} must be in the registry, with its files; it is not. The "
-            f"champion stays version {before}.",
+            f"version {version} of borderline-{dataset} must be in the registry, with its files; it is not. {stays}. "
+            f"Name one that is: borderline promote --dataset {dataset} --version N --reason …",
             allow_retries=False,
         )
     outcome = "rolled back" if ROLLBACK in tags else "overridden"
     return Decision(outcome, version, before, None, reason, {})
+
+
+def served_before(champion: str | None, history: list[dict[str, Any]]) -> str | None:
+    """The version that served before the champion; None, when none did.
+
+    A rollback takes the last one away for good, so that a second one goes further back, not to what the first one left.
+    Whoever was given the alias in the registry itself counts as well.
+    """
+    served: list[str] = []
+    for entry in history:
+        now, previous = entry["champion"], entry["previous"]
+        if previous is not None and served[-1:] != [previous]:
+            served.append(previous)
+        if entry["outcome"] == "rolled back" and now in served:
+            served = served[: len(served) - served[::-1].index(now)]
+        elif now is not None and served[-1:] != [now]:
+            served.append(now)
+    if champion is not None and served[-1:] != [champion]:
+        served.append(champion)
+    return served[-2] if len(served) > 1 else None
 
 
 def _holder(tracker: Tracker, dataset: str, champion: str, contenders: Mapping[str, str], inputs: Inputs) -> str | None:

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import dagster as dg
+
 from assets.ancestry import ancestors, raw_files
-from assets.configuration import ConfigurationError
+from assets.configuration import ConfigurationError, did_you_mean
 from assets.ports import Lake, NotMaterialised, RegisteredVersion, Tracker, Version, partition_text
+from orchestration.definitions import ASSET_MODULES
 from orchestration.definitions import lake as this_lake
 from orchestration.definitions import tracker as this_tracker
 
@@ -15,15 +18,32 @@ def described(dataset: str, of: str) -> str:
     """The lineage of a version (`3`, `@champion`) or of a table or policy (`histories`, `sft_policies/sft`).
 
     Raises:
-        ConfigurationError: there is no such version.
-        NotMaterialised: there is no such table.
+        ConfigurationError: there is no such version, or nothing is called so.
+        NotMaterialised: there is no such table yet.
     """
     lake, tracker = this_lake(), this_tracker()
     if of.startswith("@") or of.isdigit():
+        tracker.prepare(dataset)
         return _of_version(lake, tracker, dataset, of)
-    asset, _, experiment = of.partition("/")
-    version = lake.require(asset, (dataset, experiment) if experiment else (dataset,))
+    version = _published(lake, dataset, of)
+    tracker.prepare(dataset)
     return "\n".join([*_upwards(lake, version), "", *_downwards(tracker, dataset, version)])
+
+
+def _published(lake: Lake, dataset: str, of: str) -> Version:
+    """The current version of a table or policy, by its name."""
+    assets = sorted(key.to_user_string() for each in dg.load_assets_from_modules(ASSET_MODULES) for key in each.keys)
+    asset, _, experiment = of.partition("/")
+    if asset not in assets:
+        meant = did_you_mean(asset, assets)
+        raise ConfigurationError(
+            f"'{of}' must be a version, an alias, a table or a policy.{meant} "
+            f"Accepted: 3, @champion, {', '.join(assets)}."
+        )
+    names = ["/".join([asset, *rest]) for in_dataset, *rest in lake.partitions(asset) if in_dataset == dataset]
+    if of in names or not names:
+        return lake.require(asset, (dataset, experiment) if experiment else (dataset,))
+    raise ConfigurationError(f"{dataset} has no '{of}' yet.{did_you_mean(of, names)} Accepted: {', '.join(names)}.")
 
 
 def _of_version(lake: Lake, tracker: Tracker, dataset: str, of: str) -> str:

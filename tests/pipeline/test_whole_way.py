@@ -522,7 +522,10 @@ def _training_child(home: Path) -> int:
         (["promote", "--dataset", "shop", "--version", "999", "--reason", "why not"], "version 999 of borderline-shop"),
         (["promote", "--dataset", "shop", "--version", "1", "--reason", " "], "--reason must say why"),
         (["lineage", "--dataset", "shop", "@chief"], "borderline-shop has no version @chief. Accepted: 1"),
-        (["lineage", "--dataset", "shop", "histories/sft"], "histories of shop|sft is not materialised"),
+        (
+            ["lineage", "--dataset", "shop", "histories/sft"],
+            "shop has no 'histories/sft' yet. Did you mean 'histories'? Accepted: histories.",
+        ),
     ],
 )
 def test_a_decision_that_cannot_be_carried_out_moves_nothing(
