@@ -122,14 +122,15 @@ def promotion(
             "promotion.reason": decision.reason,
             **leak_tags(leaks),
         }
-        if decision.challenger is not None:
-            tracker.set_alias(dataset, "challenger", decision.challenger, {**tags, **_gate_tags(decision)})
-        if decision.champion is not None and decision.champion != before:
-            tracker.set_alias(dataset, "champion", decision.champion, tags)
         line = decision.line(context.run.run_id)
         (folder / "verdict.json").write_text(json.dumps(line, indent=1), encoding="utf-8")
         lines = [json.dumps(entry) for entry in [*history, line]]
         (folder / "history.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        # Last: a disk that is full stops the decision before anything has moved.
+        if decision.challenger is not None:
+            tracker.set_alias(dataset, "challenger", decision.challenger, {**tags, **_gate_tags(decision)})
+        if decision.champion is not None and decision.champion != before:
+            tracker.set_alias(dataset, "champion", decision.champion, tags)
         return {"promotion": Content(metadata=_metadata(decision, line, [*history, line], tracker, dataset))}
 
     def still_champion(version: Version) -> bool:

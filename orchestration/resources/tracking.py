@@ -3,11 +3,12 @@
 import json
 import os
 import platform
+import sqlite3
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -22,6 +23,8 @@ from assets.ports import ModelCard, RegisteredVersion, RunStatus, TrackedRun, Ve
 FLUSH_S = 2.0
 BATCH = 500
 ATTEMPTS = 5
+LOCKED_S = 20.0
+"""How long a store that another process is writing to is waited for."""
 NOTE_LENGTH = 8000
 """What the value of a tag holds; a description is one."""
 
@@ -108,13 +111,15 @@ class MlflowTracker(dg.ConfigurableResource):
 
         Raises:
             MovedHome: it writes to another folder.
-            TrackerDown: nobody answers, or not as MLflow does.
+            TrackerDown: nobody answers, or not as MLflow does; or its file is damaged, locked or cannot be written.
         """
+        _refuse_unusable_file(self.tracking_uri)
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             self._experiment_id(dataset)
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError) as error:
             said = " ".join(str(error).split())[:300]
             raise TrackerDown(
                 f"MLflow at {self.tracking_uri} must answer, it does not ({said}). Nothing was computed or moved. "
@@ -406,6 +411,27 @@ def _log_texts(client: Any, run_id: str, files: Mapping[str, str]) -> None:
         for name, text in files.items():
             (Path(folder) / name).write_text(text, encoding="utf-8")
         client.log_artifacts(run_id, folder)
+
+
+def _refuse_unusable_file(tracking_uri: str) -> None:
+    """Refuses a store in a file that is no database or cannot be written; MLflow itself tries again for minutes."""
+    path = Path(tracking_uri.removeprefix("sqlite:///"))
+    if not tracking_uri.startswith("sqlite:///") or not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None)) as store:
+            store.execute("SELECT count(*) FROM sqlite_master")
+            store.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:  # locked, read-only, a folder
+        raise TrackerDown(
+            f"{path} must be a database that can be written, it is not ({error}). Nothing was computed or moved. End "
+            "the process that holds it, or give back the right to write it."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise TrackerDown(
+            f"{path} must be the database of MLflow, it is not ({error}). Nothing was computed or moved. Bring back a "
+            "copy of it, or remove it and mlartifacts/ from the home; the next run registers again what the lake holds."
+        ) from error
 
 
 def _gone(dataset: str, version: str, reason: str) -> VersionGone:
