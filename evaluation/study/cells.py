@@ -179,10 +179,6 @@ class Axes:
         assert found is not None  # otherwise it would be no axis of numbers
         return float(found[2])
 
-    def cell_name(self, labels: Labels) -> str:
-        """As in the names of experiments."""
-        return "-".join(labels[axis] for axis in self.labels)
-
 
 @dataclass(frozen=True)
 class StudyNumbers:

@@ -4,7 +4,7 @@ Dimension key: u users, c columns (cell × metric).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -56,7 +56,7 @@ def study_numbers(
         ValueError: no run, a label that its axis lacks, two runs of the same cell and seed, names that are not
             unique, or runs that were evaluated on different rows.
     """
-    cells = _cells(runs, axes)
+    cells = _cells(runs, axes, taken={*(start.experiment for start in starts), *(floors or {})})
     of_starts = [Cell(start.experiment, {}, (start,), {}) for start in starts]
     of_floors = [
         Cell(name, {}, (StudyRun(name, {}, table, {}, 0.0),), {}) for name, table in sorted((floors or {}).items())
@@ -102,7 +102,8 @@ def study_numbers(
     )
 
 
-def _cells(runs: Sequence[StudyRun], axes: Axes) -> list[Cell]:
+def _cells(runs: Sequence[StudyRun], axes: Axes, taken: Collection[str]) -> list[Cell]:
+    """The cells of the grid that have runs; one that would be called as something else that is shown says its axes."""
     if not runs:
         raise ValueError("a study must have at least one measured run, got none. Run its experiments first.")
     by_labels: dict[tuple[str, ...], dict[str, StudyRun]] = {}
@@ -116,10 +117,16 @@ def _cells(runs: Sequence[StudyRun], axes: Axes) -> list[Cell]:
             raise ValueError(f"runs must differ in their labels, got {of_cell[seed].experiment} and {run.experiment}.")
         of_cell[seed] = run
     return [
-        Cell("-".join(key), dict(zip(axes.labels, key, strict=True)), _by_seed(by_labels[key]), {})
+        Cell(_cell_name(key, axes, taken), dict(zip(axes.labels, key, strict=True)), _by_seed(by_labels[key]), {})
         for key in product(*axes.labels.values())
         if key in by_labels
     ]
+
+
+def _cell_name(labels: Sequence[str], axes: Axes, taken: Collection[str]) -> str:
+    """As in the names of experiments."""
+    name = "-".join(labels)
+    return f"{name} ({'-'.join(axes.labels)})" if name in taken else name
 
 
 def _by_seed(runs: Mapping[str, StudyRun]) -> tuple[StudyRun, ...]:
@@ -161,11 +168,16 @@ def _against_start(cells: Sequence[Cell], starts: Sequence[Cell]) -> Iterator[Pa
 def _against_control(cells: Sequence[Cell], axes: Axes) -> Iterator[Pair]:
     if axes.contrast is None:
         return
-    control, names = axes.labels[axes.contrast][0], {cell.name for cell in cells}
+    control = axes.labels[axes.contrast][0]
+    controls = {_others(cell, axes): cell.name for cell in cells if cell.labels[axes.contrast] == control}
     for cell in cells:
-        other = axes.cell_name({**cell.labels, axes.contrast: control})
-        if cell.name != other and other in names:
+        other = controls.get(_others(cell, axes))
+        if other is not None and cell.name != other:
             yield Pair(f"against {axes.contrast} {control}", cell.name, other)
+
+
+def _others(cell: Cell, axes: Axes) -> tuple[str, ...]:
+    return tuple(label for axis, label in cell.labels.items() if axis != axes.contrast)
 
 
 def _against_most(cells: Sequence[Cell], axes: Axes) -> Iterator[Pair]:

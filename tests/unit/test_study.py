@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -224,7 +225,7 @@ def test_what_cannot_be_laid_out_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"must have labels of the axes .*'base': 'rpo'"):
         numbers([StudyRun("other", {**RUNS[0].labels, "base": "rpo"}, metrics(0.5), {}, 1.0)])
     with pytest.raises(ValueError, match=r"different names, got \['sft'\] twice"):
-        numbers(RUNS, {"sft": metrics(0.1)})
+        numbers(RUNS, {"sft": metrics(0.1)})  # a floor called as the start
     with pytest.raises(ValueError, match="contrast must be one of the axes"):
         axes_of(AXES, "miner")
 
@@ -245,3 +246,28 @@ def test_every_cell_is_compared_with_what_it_started_from() -> None:
     assert verdicts == {("full", "sft"): "worse", ("weak", "sft-short"): "better"}
     page = study_report("causes", "What decides?", runs, axes=axes, starts=starts, **SMALL).markdown
     assert "dashed, with its interval: sft, sft-short" in page
+
+
+def test_a_label_may_be_called_as_a_floor_or_a_start() -> None:
+    axes = {"base": ["dmpo"], "miner": ["uniform", "popularity", "sft"], "seed": ["0"]}
+    alone = {"miner": axes["miner"], "seed": ["0"]}
+    runs = [
+        StudyRun(
+            f"miners.{label}-s0", {"base": "dmpo", "miner": label, "seed": "0"}, metrics(0.4), {}, 1.0, start="sft"
+        )
+        for label in axes["miner"]
+    ]
+    found = report(runs, axes=alone)
+    assert [cell["name"] for cell in found.as_json["cells"]] == ["uniform", "popularity (miner)", "sft (miner)"]
+    assert [cell["name"] for cell in found.as_json["starts"]] == ["sft"]
+    against = [(one["pair"]["first"], one["pair"]["second"]) for one in found.as_json["comparisons"]]
+    assert set(against) == {(name, "sft") for name in ("uniform", "popularity (miner)", "sft (miner)")}
+    both = {**axes, "base": ["dmpo", "sdpo"], "miner": ["popularity", "uniform"]}
+    others = [replace(run, experiment=f"{run.experiment}1", labels={**run.labels, "base": "sdpo"}) for run in runs[:2]]
+    named = report([*runs[:2], *others], axes=both, floors={"dmpo-popularity": metrics(0.1)})
+    compared = {
+        (one["pair"]["first"], one["pair"]["second"])
+        for one in named.as_json["comparisons"]
+        if one["pair"]["table"] == "against miner popularity"
+    }
+    assert compared == {("dmpo-uniform", "dmpo-popularity (base-miner)"), ("sdpo-uniform", "sdpo-popularity")}
