@@ -154,12 +154,20 @@ def load_study(key: str) -> Grid:
         ConfigurationError: no such file, or something wrong in it or in one of its experiments.
     """
     found, lines = _load_grid(key)
-    for name in found.points:
+    same: dict[str, str] = {}
+    for name, point in found.points.items():
         experiment = _checked(name, _experiment_of(found, lines, key, name))
         if isinstance(experiment, BaselineExperiment):
             raise ConfigurationError(
                 f"{source_of(name)}: an experiment of a study must be of kind sft or preference, got baseline. "
                 "Baselines are compared on the leaderboard."
+            )
+        first = same.setdefault(identity(experiment), name)
+        if first != name:
+            raise ConfigurationError(
+                f"{_path('studies', key)}:{lines.get(point.layers[-2], 1)}: experiments must differ in more than their "
+                f"names, got {first} and {name}, which set the same. Look for a label that sets nothing, or what "
+                "another axis sets again."
             )
     return found
 
@@ -226,6 +234,18 @@ def source_of(key: str) -> str:
     return f"{_path('experiments', key)}" if study is None else f"{_path('studies', study)} ({key})"
 
 
+def _place_of(key: str, *place: str) -> str:
+    """The file in which an experiment is written, with the line of one of its keys or of what holds that."""
+    study, of = study_of(key), written_as(key)
+    if study is None:
+        _, lines = read_yaml(_path("experiments", of))
+    else:
+        found, in_study = _load_grid(study)
+        lines = _lines_of(found.points[of], in_study)
+    line = next((lines[at] for n in range(len(place), -1, -1) if (at := place[:n]) in lines), 1)
+    return f"{_path('experiments', of)}:{line}" if study is None else f"{_path('studies', study)}:{line}: {key}"
+
+
 def load_experiment(key: str) -> Experiment:
     """The experiment whose file is `experiments/<key>.yaml`, or that one of a study; or a round of such a one.
 
@@ -267,15 +287,16 @@ def _checked(key: str, experiment: Experiment) -> Experiment:
         if experiment.start_from not in experiment_keys() or _kind(experiment.start_from) != "sft":
             starts = [name for name in experiment_keys() if _kind(name) == "sft"]
             raise ConfigurationError(
-                f"{source_of(key)}: start_from must be an experiment of kind sft, got "
+                f"{_place_of(key, 'start_from')}: start_from must be an experiment of kind sft, got "
                 f"'{experiment.start_from}'. Accepted: {', '.join(starts) or 'none yet; add one to experiments/'}."
             )
         _refuse_short_pool(key, experiment, load_start(experiment))
+        _refuse_long_rounds(key, experiment)
     if isinstance(experiment, SftExperiment) and experiment.backbone.kind == "checkpoint":
         try:
             experiment.backbone.require_pinned()
         except ValueError as error:
-            raise ConfigurationError(f"{source_of(key)}: {error}") from error
+            raise ConfigurationError(f"{_place_of(key, 'backbone')}: {error}") from error
     return experiment
 
 
@@ -308,8 +329,8 @@ def _refuse_short_pool(key: str, experiment: PreferenceExperiment, start: SftExp
     pool, start_from = start.pool, experiment.start_from
     if pool is None:
         raise ConfigurationError(
-            f"{source_of(key)}: start_from must be an experiment that mines negatives, got {start_from}, whose pool is "
-            f"null. Give experiments/{start_from}.yaml a pool."
+            f"{_place_of(key, 'start_from')}: start_from must be an experiment that mines negatives, got {start_from}, "
+            f"whose pool is null. Give experiments/{start_from}.yaml a pool."
         )
     for kind, (used, passed_over) in _asked_of(experiment.negatives, pool).items():
         held = pool.size if kind == "boundary" else getattr(pool, kind)
@@ -318,9 +339,19 @@ def _refuse_short_pool(key: str, experiment: PreferenceExperiment, start: SftExp
         guard = f", {passed_over} of them to be passed over by min_rank" if passed_over else ""
         fields = "one of its parts" if kind == "boundary" else f"pool.{kind}"
         raise ConfigurationError(
-            f"{source_of(key)}: negatives must ask for at most the {held} {kind} negatives the pool of "
-            f"{start_from} holds, got {used + passed_over}{guard}. Lower n, or raise {fields} in "
+            f"{_place_of(key, 'negatives', 'n')}: negatives must ask for at most the {held} {kind} negatives the pool "
+            f"of {start_from} holds, got {used + passed_over}{guard}. Lower n, or raise {fields} in "
             f"experiments/{start_from}.yaml."
+        )
+
+
+def _refuse_long_rounds(key: str, experiment: PreferenceExperiment) -> None:
+    """Refuses an experiment whose rounds have names that no folder may have."""
+    rounds = experiment.negatives.rounds
+    if rounds > 1 and not KEY.fullmatch(first := f"{written_as(key)}.round-{rounds - 2}"):
+        raise ConfigurationError(
+            f"{_place_of(key, 'negatives', 'rounds')}: the names of its rounds must be at most 64 characters, got "
+            f"'{first}'. Shorten the name of the experiment by {len(first) - 64}."
         )
 
 
@@ -472,6 +503,8 @@ def _problem(problem: Any, root: Any, lines: dict[Place, int]) -> tuple[int, str
         return line, f"unknown key '{name}'.{did_you_mean(str(keys[-1]), accepted)} Accepted: {', '.join(accepted)}."
     if kind == "missing":
         return line, f"'{name}' is missing."
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return line, f"{name} must be keys with values, got {given!r}. Write it as key: value."
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         tagged_by = problem["ctx"]["discriminator"].strip("'")
         accepted = list(dict.fromkeys(str(tag) for member in members for tag in _tags(member, tagged_by)))

@@ -1,12 +1,13 @@
 """A study as a grid: what its experiments have in common, the axes along which they differ, and how each is named."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from training.config import Frozen
 
@@ -20,6 +21,9 @@ Labels = Mapping[str, str]
 SEED = "seed"
 LONGEST = 64
 """Characters of an experiment's name, which is a folder's."""
+AXIS = re.compile(r"[A-Za-z0-9_.-]+")
+"""What can be named in --only, and stands on pictures."""
+LABEL = re.compile(r"[a-z0-9_.-]+")
 
 
 class Selection(Frozen):
@@ -39,6 +43,8 @@ class Selection(Frozen):
 
 class GridStudy(Frozen):
     """Every combination of labels is one experiment; what they set is merged in the order of the file."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # so that a wrong number is told as it was written
 
     kind: Literal["grid"]
     question: Annotated[str, Field(min_length=1)]
@@ -186,19 +192,19 @@ def mistakes(name: str, study: GridStudy) -> Iterator[tuple[Place, str]]:
         yield ("experiment", SEED), "experiment must not say its seed, got one. Write it under 'seeds'."
     if SEED in study.axes:
         yield ("axes", SEED), "axes must not hold 'seed', got one. Write its values under 'seeds'."
-    for axis, labels in study.axes.items():
-        if not labels:
-            yield ("axes", axis), f"axes.{axis} must hold at least one label, got none."
+    yield from _name_mistakes(study)
     if len(set(study.seeds)) < len(study.seeds):
         yield ("seeds",), f"seeds must differ, got {study.seeds}."
     if study.select is not None:
         yield from _selection_mistakes(study, study.select)
     seen: set[str] = set()
-    for point in _points(name, study):
+    for point in _points(name, study.model_copy(update={"seeds": list(dict.fromkeys(study.seeds))})):
         last = point.layers[-2]
-        if not set(point.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-") or len(point.key) > LONGEST:
-            wanted = f"at most {LONGEST} of a-z, 0-9, '.', '_' and '-'"
-            yield last, f"the name of an experiment must be {wanted}, got '{point.key}'. Change or shorten a label."
+        if len(point.key) > LONGEST:
+            said = (
+                f"the name of an experiment must be at most {LONGEST} characters, got '{point.key}'. Shorten a label."
+            )
+            yield last, said
             return
         if point.key in seen:
             yield last, f"two experiments would be called '{point.key}'. Change a label."
@@ -206,8 +212,24 @@ def mistakes(name: str, study: GridStudy) -> Iterator[tuple[Place, str]]:
         seen.add(point.key)
 
 
+def _name_mistakes(study: GridStudy) -> Iterator[tuple[Place, str]]:
+    for axis, labels in study.axes.items():
+        if not AXIS.fullmatch(axis):
+            yield ("axes", axis), f"an axis must be of letters, digits, '.', '_' and '-', got '{axis}'. Rename it."
+        if not labels:
+            yield ("axes", axis), f"axes.{axis} must hold at least one label, got none."
+    places: list[Place] = [("axes", axis, label) for axis, labels in study.axes.items() for label in labels]
+    if study.select is not None:
+        places += [("select", "among", label) for label in study.select.among]
+    for place in places:
+        if not LABEL.fullmatch(str(place[-1])):
+            yield place, f"a label must be of a-z, 0-9, '.', '_' and '-', got '{place[-1]}'. Rename it."
+
+
 def _selection_mistakes(study: GridStudy, select: Selection) -> Iterator[tuple[Place, str]]:
     known = ", ".join(study.axes)
+    if len(set(select.once_per)) < len(select.once_per):
+        yield ("select", "once_per"), f"select.once_per must name an axis once, got {select.once_per}."
     if select.axis in (*study.axes, SEED):
         yield ("select", "axis"), f"select.axis must be a name that no axis has, got '{select.axis}'."
     for axis in (*select.once_per, *select.at):

@@ -175,9 +175,9 @@ def study(
         return
     if not dataset:
         raise ConfigurationError(f"--dataset must name the data set of the study {name}. Write: --dataset demo")
-    from orchestration.studies import wanted
+    from orchestration.studies import asked_parts, wanted
 
-    asked = dict(_axis(text) for text in [*(only or []), *([f"seed={seeds}"] if seeds else [])])
+    asked = asked_parts([*(only or []), *([f"seed={seeds}"] if seeds else [])])
     wanted(load_study(name), name, asked)
     load_dataset(dataset)
     _choose_device(device)
@@ -206,13 +206,6 @@ def _study_published(name: str, datasets: list[str] | None, *, force: bool, acce
     typer.echo()
     typer.echo(report.path("report.md").read_text(encoding="utf-8").rstrip())
     typer.echo(f"\n{time.monotonic() - started:.0f} s. The report: {report.path('report.html')}")
-
-
-def _axis(text: str) -> tuple[str, list[str]]:
-    axis, is_given, labels = text.partition("=")
-    if not is_given:
-        raise ConfigurationError(f"--only must be AXIS=LABEL,LABEL, got '{text}'. Write: --only negatives=k1,k15")
-    return axis.strip(), [label.strip() for label in labels.split(",") if label.strip()]
 
 
 @app.command()

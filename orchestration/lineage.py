@@ -32,7 +32,8 @@ def described(dataset: str, of: str) -> str:
 
 def _published(lake: Lake, dataset: str, of: str) -> Version:
     """The current version of a table or policy, by its name."""
-    assets = sorted(key.to_user_string() for each in dg.load_assets_from_modules(ASSET_MODULES) for key in each.keys)
+    loaded = [each for each in dg.load_assets_from_modules(ASSET_MODULES) if isinstance(each, dg.AssetsDefinition)]
+    assets = sorted(key.to_user_string() for each in loaded for key in each.keys)
     asset, _, experiment = of.partition("/")
     if asset not in assets:
         meant = did_you_mean(asset, assets)

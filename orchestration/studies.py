@@ -27,13 +27,42 @@ def wanted(grid: Grid, name: str, only: Only) -> Callable[[Point], bool]:
             raise ConfigurationError(
                 f"'{axis}' must be an axis of the study {name}, which it is not. Accepted: {', '.join(axes)}."
             )
+        if not labels:
+            raise ConfigurationError(
+                f"at least one label of the axis {axis} of the study {name} must be named, got none. "
+                f"Accepted: {', '.join(axes[axis])}."
+            )
         unknown = [label for label in labels if label not in axes[axis]]
-        if unknown or not labels:
+        if unknown:
             raise ConfigurationError(
                 f"'{', '.join(unknown)}' must be labels of the axis {axis} of the study {name}. "
                 f"Accepted: {', '.join(axes[axis])}."
             )
     return lambda point: all(point.labels[axis] in labels for axis, labels in only.items())
+
+
+def asked_parts(only: Sequence[str]) -> dict[str, list[str]]:
+    """Axis → labels, of what a person wrote: `negatives=k1,k15`.
+
+    Raises:
+        ConfigurationError: no `=`, or the same axis twice, of which one would be forgotten.
+    """
+    asked: dict[str, list[str]] = {}
+    for axis, labels in map(_axis, only):
+        if axis in asked:
+            raise ConfigurationError(
+                f"--only must name an axis once, got {axis} twice (--seeds is --only seed=…). "
+                f"Write: --only {axis}={','.join([*asked[axis], *labels])}"
+            )
+        asked[axis] = labels
+    return asked
+
+
+def _axis(text: str) -> tuple[str, list[str]]:
+    axis, is_given, labels = text.partition("=")
+    if not is_given:
+        raise ConfigurationError(f"--only must be AXIS=LABEL,LABEL, got '{text}'. Write: --only negatives=k1,k15")
+    return axis.strip(), [label.strip() for label in labels.split(",") if label.strip()]
 
 
 class StudyWalk:

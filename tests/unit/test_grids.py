@@ -18,7 +18,7 @@ from assets.configuration import (
     study_keys,
     study_of,
 )
-from orchestration.studies import wanted
+from orchestration.studies import asked_parts, wanted
 from training.config import PreferenceExperiment
 
 GOOD = """\
@@ -137,7 +137,34 @@ def test_experiments_of_a_study_are_no_experiments_of_the_data_set(project: Path
         ("once_per: [base]", "once_per: []", 19, "select must name axis 'base' in either once_per or at, got neither"),
         ("negatives: k5}", "negatives: k7}", 22, "unknown label 'k7' of axis 'negatives'. Accepted: k1, k5"),
         ("axis: rate", "axis: base", 20, "select.axis must be a name that no axis has, got 'base'"),
-        ("    dmpo:", "    DMPO:", 24, "the name of an experiment must be at most 64 of a-z"),
+        ("    dmpo:", "    DMPO:", 10, "a label must be of a-z, 0-9, '.', '_' and '-', got 'DMPO'"),
+        ("    k1:", '    "":', 16, "a label must be of a-z, 0-9, '.', '_' and '-', got ''"),
+        ("    low:", "    l,ow:", 24, "a label must be of a-z, 0-9, '.', '_' and '-', got 'l,ow'"),
+        ("    k1:", f"    k{'1' * 50}:", 24, "the name of an experiment must be at most 64 characters"),
+        (
+            "  negatives:\n    k1",
+            '  "n=":\n    k1',
+            15,
+            "an axis must be of letters, digits, '.', '_' and '-', got 'n='",
+        ),
+        ("once_per: [base]", "once_per: [base, base]", 21, "select.once_per must name an axis once"),
+        ("lr: 1.0e-3", "lr: .nan", 25, "optimizer.lr must be a finite number, got nan"),
+        ("{n: 5}", "{n: 500}", 17, "negatives must ask for at most the"),
+        ("start_from: sft", "start_from: stf", 5, "start_from must be an experiment of kind sft, got 'stf'"),
+        ("    k5: {negatives: {n: 5}}", "    k5:", 17, "axes.negatives.k5 must be keys with values, got None"),
+        ("{kind: sdpo, beta: 0.5}", "7", 11, "objective must be keys with values, got 7"),
+        (
+            "boundary: plain, negatives: k5",
+            "boundary: plain, negatives: k5, negatives: k1",
+            22,
+            "'negatives' stands twice",
+        ),
+        (
+            "lr: 1.0e-3",
+            "lr: 1.0e-5",
+            25,
+            "got mine.dmpo-plain-k1-low-s0 and mine.dmpo-plain-k1-high-s0, which set the same",
+        ),
         ("    plain: {}", "    dynamicpo: {}", 14, "'dynamicpo' stands twice"),
         ("  boundary:", "  seed:", 12, "axes must not hold 'seed'"),
         ("beta: 1.0}", "beta: 1.0}\n  seed: 1", 7, "experiment must not say its seed"),
@@ -151,6 +178,32 @@ def test_a_mistake_names_its_line_and_what_is_accepted(project: Path, old: str, 
     assert f"mine.yaml:{line}: " in str(refusal.value)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_what_is_no_study_is_said_in_words(project: Path) -> None:
+    for text, got in (("", "None"), ("# nothing\n", "None"), ("- a\n", "['a']"), ("3\n", "3")):
+        write(project, text)
+        with pytest.raises(ConfigurationError) as refusal:
+            load_study("mine")
+        assert f"mine.yaml:1: the file must be keys with values, got {got}." in str(refusal.value)
+
+
+def test_a_repeated_seed_is_one_mistake(project: Path) -> None:
+    write(project, GOOD.replace("seeds: [0, 3]", "seeds: [0, 0]"))
+    with pytest.raises(ConfigurationError) as refusal:
+        load_study("mine")
+    assert "Change a label" not in str(refusal.value)
+
+
+def test_rounds_whose_names_no_folder_may_have_are_refused(project: Path) -> None:
+    long = "a" * 49  # with what stands before and behind it 62 characters
+    write(project, GOOD.replace("    plain: {}", f"    {long}: {{negatives: {{rounds: 2}}}}"), "m")
+    text = (project / "studies" / "m.yaml").read_text().split("select:")[0].replace("k1", "1").replace("k5", "5")
+    write(project, text, "m")
+    with pytest.raises(
+        ConfigurationError, match=r"m\.yaml:13: .*the names of its rounds must be at most 64 characters"
+    ):
+        load_study("m")
 
 
 def test_two_experiments_of_one_name_are_refused(project: Path) -> None:
@@ -193,8 +246,18 @@ def test_a_part_of_a_study_is_named_by_its_labels(project: Path) -> None:
     assert sum(map(is_wanted, grid.points.values())) == 2 * 2 * 2
     with pytest.raises(ConfigurationError, match="'rate' must be an axis of the study mine"):
         wanted(grid, "mine", {"rate": ["low"]})
+    with pytest.raises(ConfigurationError, match=r"one label of the axis seed .* got none\. Accepted: 0, 3"):
+        wanted(grid, "mine", {"seed": []})
     with pytest.raises(ConfigurationError, match=r"'k7' must be labels of the axis negatives .* Accepted: k1, k5"):
         wanted(grid, "mine", {"negatives": ["k1", "k7"]})
+
+
+def test_an_axis_that_is_asked_for_twice_is_refused_and_not_forgotten() -> None:
+    assert asked_parts(["negatives=k1, k5", "seed=0"]) == {"negatives": ["k1", "k5"], "seed": ["0"]}
+    with pytest.raises(ConfigurationError, match=r"got negatives twice .* Write: --only negatives=k1,k5"):
+        asked_parts(["negatives=k1", "negatives=k5"])
+    with pytest.raises(ConfigurationError, match=r"must be AXIS=LABEL,LABEL, got 'negatives'"):
+        asked_parts(["negatives"])
 
 
 @pytest.mark.parametrize("name", study_keys())
