@@ -134,10 +134,11 @@ class Pipeline:
             ConfigurationError: an unknown name or a wrong file, before anything is computed.
             LayerFailed: a run failed; what was published before it stays.
         """
-        from orchestration.studies import StudyWalk
+        from orchestration.studies import StudyWalk, refuse_unmeasured
 
         load_dataset(dataset)
         walk = StudyWalk(self, name, dataset, only or {}, say or self.say)
+        refuse_unmeasured(walk.grid, name, dataset)
         self.tracker.prepare(dataset)
         with self._alone_and_tidy(), self.tracker.study(dataset, name, walk.grid.study.question) as parent:
             self.tags |= {"borderline/study": name, PARENT_RUN_TAG: parent.run_id}

@@ -3,7 +3,14 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from assets.configuration import ConfigurationError, experiment_keys, load_experiment, load_study, rounds_to
+from assets.configuration import (
+    ConfigurationError,
+    experiment_keys,
+    load_dataset,
+    load_experiment,
+    load_study,
+    rounds_to,
+)
 from assets.grids import Grid, Point
 from assets.partitions import EXPERIMENTS
 from assets.studies import choice, is_measured
@@ -65,6 +72,21 @@ def _axis(text: str) -> tuple[str, list[str]]:
     return axis.strip(), [label.strip() for label in labels.split(",") if label.strip()]
 
 
+def refuse_unmeasured(grid: Grid, name: str, dataset: str) -> None:
+    """Refuses a study that selects by a metric which the data set has not, before its candidates are trained.
+
+    Raises:
+        ConfigurationError: its candidate sets have another size.
+    """
+    select, candidates = grid.study.select, load_dataset(dataset).candidates
+    if select is None or candidates.draw == "published" or not select.by.endswith("_of_20") or candidates.n == 20:
+        return
+    raise ConfigurationError(
+        f"{name} selects by {select.by}, but a candidate set of {dataset} holds {candidates.n} items. Write "
+        f"select.by: ndcg_at_10_full, or candidates: {{n: 20}} in datasets/{dataset}.yaml."
+    )
+
+
 class StudyWalk:
     """One walk of a study on one data set; experiments that are finished are reused."""
 
@@ -106,11 +128,18 @@ class StudyWalk:
         self._walk(point for group in self.groups for point in group.candidates)
         self.selected = self._selected()
         self._walk(point for point in self.grid.asked(self.selected) if self.is_wanted(point))
-        pipeline.layer("report", self.dataset, study=self.name)
-        if self.failed:
-            first, said = next(iter(self.failed.items()))
-            others = f" ({len(self.failed) - 1} others failed too)" if len(self.failed) > 1 else ""
-            raise LayerFailed(f"{first} failed{others}; the report is about the rest. {said}")
+        if not self.failed:
+            pipeline.layer("report", self.dataset, study=self.name)
+            return
+        first, said = next(iter(self.failed.items()))
+        others = f" ({len(self.failed) - 1} others failed too)" if len(self.failed) > 1 else ""
+        try:
+            pipeline.layer("report", self.dataset, study=self.name)
+        except LayerInterrupted:
+            raise
+        except LayerFailed as failure:  # of nothing, if all failed: what they said is what a person has to know
+            raise LayerFailed(f"{first} failed{others}, and there is no report. {said}\n{failure}") from failure
+        raise LayerFailed(f"{first} failed{others}; the report is about the rest. {said}")
 
     @staticmethod
     def _floors() -> list[str]:

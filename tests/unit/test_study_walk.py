@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from assets.configuration import ConfigurationError, load_study
 from assets.grids import Grid, Group
 from assets.studies import Choice
 from orchestration import studies
@@ -53,6 +54,8 @@ class Jobs:
 
     def layer(self, job: str, dataset: str, experiment: str | None = None, *, study: str | None = None) -> None:
         self.asked.append((job, experiment or study))
+        if job == "report" and "report" in self.fails:
+            raise self.fails["report"]
         if job == "train_preference" and experiment in self.fails:
             raise self.fails[experiment]
 
@@ -109,6 +112,42 @@ def test_an_experiment_that_fails_does_not_stop_the_others_and_is_named_at_the_e
     assert "mine.dmpo-high-s1" not in trained(jobs)
     assert jobs.asked[-1] == ("report", "mine")
     assert any("mine.dmpo-high-s0 failed, the study goes on" in line for line in said)
+
+
+def test_where_nothing_can_be_reported_the_first_failure_is_what_is_said(walk: Any) -> None:
+    failed = LayerFailed("loss must be finite, got nan")
+    one, jobs, _ = walk(
+        only={"seed": ["0"]},
+        report=LayerFailed("at least one measured experiment, got none"),
+        **{f"mine_{base}_{rate}_s0": failed for base in ("dmpo", "sdpo") for rate in ("low", "high")},
+    )
+    with pytest.raises(LayerFailed) as ended:
+        one.run()
+    first, second = str(ended.value).splitlines()
+    assert first == (
+        "mine.dmpo-low-s0 failed (3 others failed too), and there is no report. loss must be finite, got nan"
+    )
+    assert second == "at least one measured experiment, got none"
+    assert jobs.asked[-1] == ("report", "mine")
+
+
+@pytest.mark.parametrize(
+    ("n", "by", "is_refused"), [(10, "mrr_of_20", True), (10, None, False), (20, "mrr_of_20", False)]
+)
+def test_a_metric_that_the_data_set_has_not_is_refused_before_it_is_trained_for(
+    walk: Any, tmp_path: Path, n: int, by: str | None, is_refused: bool
+) -> None:
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "shop.yaml").write_text(f"source: {{kind: demo}}\ncandidates: {{n: {n}}}\n")
+    if by is not None:
+        (tmp_path / "studies" / "mine.yaml").write_text(STUDY.replace("  at: {}", f"  at: {{}}\n  by: {by}"))
+    if not is_refused:
+        studies.refuse_unmeasured(load_study("mine"), "mine", "shop")
+        return
+    with pytest.raises(
+        ConfigurationError, match="mine selects by mrr_of_20, but a candidate set of shop holds 10 items"
+    ):
+        studies.refuse_unmeasured(load_study("mine"), "mine", "shop")
 
 
 def test_a_refusal_stops_the_study_at_once(walk: Any) -> None:
