@@ -7,14 +7,15 @@ from typing import Any
 
 import dagster as dg
 
-from assets.configuration import load_start
-from assets.partitions import BY_EXPERIMENT, keys_of, of_start
+from assets.configuration import load_start, source_of
+from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.policies import load_preference
-from assets.ports import Lake, partition_text
+from assets.ports import Lake, Partition, partition_text
 from assets.publication import Content, Inputs, check, check_specs, publish
 from assets.rounds import start_of
 from assets.transforms.guarantees import no_train_item_among_negatives
-from assets.transforms.preferences import choose_negatives, negatives_missing
+from assets.transforms.preferences import Shortfall, choose_negatives, negatives_missing
+from training.config import Negatives
 
 
 @dg.asset(
@@ -44,8 +45,16 @@ def preference_rows(
         found = no_train_item_among_negatives(
             table, rows, inputs["interactions"].table(["user_id", "item_id", "split"])
         )
+        short = negatives_missing(table, experiment.negatives.n)
+        refuse_empty(short, table.height, experiment.negatives, keys=keys, pool=pool)
+        if short.missing:
+            context.log.warning(
+                f"preference_rows of {partition_text(keys)}: {short.short_rows:,} of {table.height:,} rows have fewer "
+                f"than {experiment.negatives.n} negatives, {short.empty_rows:,} none: the pool of "
+                f"{partition_text(pool)} has no more for them"
+            )
         metadata = {
-            **asdict(negatives_missing(table, experiment.negatives.n)),
+            **asdict(short),
             "start_from": dg.MetadataValue.md(f"`mined_negatives` of `{partition_text(pool)}`"),
         }
         return {"preference_rows": Content(table, metadata, [check("no_train_item_among_the_rejected", found)])}
@@ -62,4 +71,21 @@ def preference_rows(
         ],
         config={"negatives": experiment.negatives.model_dump(mode="json", exclude={"rounds"}), "seed": seed},
         shared=True,
+    )
+
+
+def refuse_empty(short: Shortfall, n_rows: int, negatives: Negatives, *, keys: Keys, pool: Partition) -> None:
+    """Refuses rows of which not one has a negative: the policy that they train is the one it started from.
+
+    Raises:
+        dg.Failure: there are train rows, and all are empty.
+    """
+    if not n_rows or short.empty_rows < n_rows:
+        return
+    behind = f" that rank {negatives.min_rank} or lower" if negatives.min_rank > 1 else ""
+    raise dg.Failure(
+        f"preference_rows of {partition_text(keys)} must hold negatives, got none for any of {n_rows:,} rows: the pool "
+        f"of {partition_text(pool)} holds no {negatives.miner} negatives{behind}. Is the catalogue smaller than that? "
+        f"Change negatives in {source_of(keys.experiment)}, or the pool.",
+        allow_retries=False,
     )
