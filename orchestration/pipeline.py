@@ -96,8 +96,7 @@ class Pipeline:
     @contextmanager
     def _alone_and_tidy(self) -> Iterator[None]:
         with _alone(settings.home()):
-            for run_id in end_dead_runs(self.instance, self.tracker):
-                self.say(f"run {run_id} was left by a process that is gone; it is ended as failed")
+            self._end_dead_runs()
             self.lake.refresh_warehouse()
             for name, keys in new_partitions(self.instance).items():
                 self.instance.add_dynamic_partitions(name, keys)
@@ -146,7 +145,7 @@ class Pipeline:
             walk.run()
 
     def decide(self, dataset: str, tags: Mapping[str, str]) -> None:
-        """Runs the promotion of a data set alone, as a person decided.
+        """Runs the promotion of a data set alone, as a person decided; also beside a run of hours, between its steps.
 
         Raises:
             ConfigurationError: no such data set.
@@ -154,9 +153,15 @@ class Pipeline:
         """
         load_dataset(dataset)
         self.tracker.prepare(dataset)
-        with _alone(settings.home()):
-            self.tags |= tags
-            self.layer("promote", dataset)
+        self._end_dead_runs()  # one of them may hold the device, for which the promotion would wait for ever
+        if _is_working(settings.home()):
+            self.say(f"another run is working in {settings.home()}; the decision comes behind the step it is at")
+        self.tags |= tags
+        self.layer("promote", dataset)
+
+    def _end_dead_runs(self) -> None:
+        for run_id in end_dead_runs(self.instance, self.tracker):
+            self.say(f"run {run_id} was left by a process that is gone; it is ended as failed")
 
     @staticmethod
     def say(text: str) -> None:
@@ -227,6 +232,16 @@ def _alone(home: Path) -> Iterator[None]:
             Pipeline.say(f"another run is working in {home}; waiting for it to end")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _is_working(home: Path) -> bool:
+    """Whether a walk is under way in a home."""
+    with (home / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def in_order(experiments: Sequence[str]) -> list[str]:
