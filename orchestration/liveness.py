@@ -39,7 +39,7 @@ def end_dead_runs(instance: dg.DagsterInstance, tracker: EndsRuns) -> list[str]:
     """
     ended: list[str] = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
-        if PROCESS_TAG in run.tags and not _is_alive(run.tags[PROCESS_TAG]):
+        if PROCESS_TAG in run.tags and not _is_alive(run.tags[PROCESS_TAG]) and not _is_copied(instance, run):
             instance.report_run_failed(run, "The process of this run is gone.")
             ended.append(run.run_id)
             for tag in ("mlflow/run_id", PARENT_RUN_TAG):
@@ -50,6 +50,13 @@ def end_dead_runs(instance: dg.DagsterInstance, tracker: EndsRuns) -> list[str]:
         if run is None or run.is_finished:
             instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     return ended
+
+
+def _is_copied(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run has the tag from the one that it repeats: Re-execute in the UI copies all tags."""
+    repeated = run.tags.get("dagster/parent_run_id")
+    parent = instance.get_run_by_id(repeated) if repeated else None
+    return parent is not None and parent.tags.get(PROCESS_TAG) == run.tags[PROCESS_TAG]
 
 
 def _is_alive(tag: str) -> bool:

@@ -49,3 +49,15 @@ def test_a_run_of_a_dead_process_ends_with_its_tracked_run_and_its_study(instanc
         elsewhere: dg.DagsterRunStatus.STARTED,
     }
     assert end_dead_runs(instance, tracker) == []
+
+
+def test_a_run_that_was_repeated_in_the_ui_is_not_the_dead_one(instance: dg.DagsterInstance) -> None:
+    host, pid, _ = process_tag().rsplit(":", 2)
+    dead = f"{host}:{pid}:1"
+    first = started(instance, dead)
+    assert end_dead_runs(instance, Tracker()) == [first]
+    again = started(instance, dead, **{"dagster/parent_run_id": first, "dagster/root_run_id": first})
+    repeated = instance.get_run_by_id(again)
+    assert repeated is not None
+    assert repeated.tags["dagster/parent_run_id"] == first
+    assert end_dead_runs(instance, Tracker()) == []
