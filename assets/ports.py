@@ -70,6 +70,10 @@ class Lake(Protocol):
         """Like `current`, but raises `NotMaterialised`."""
         ...
 
+    def newest_whole(self, asset: str, partition: Partition) -> Version | None:
+        """The newest kept version none of whose files is damaged; None when there is none."""
+        ...
+
     def partitions(self, asset: str) -> list[Partition]:
         """The partitions of an asset that have a published version, sorted."""
         ...

@@ -81,7 +81,8 @@ def promotion(
 
     def promote(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         folder = staged["promotion"]
-        history = _history(lake.current("promotion", (dataset,)))
+        # What is damaged was refused already, unless somebody forces it: then the lines that are left go on.
+        history = _history(lake.newest_whole("promotion", (dataset,)))
         leaks = accepted_in(inputs.versions)
         before = tracker.champion(dataset)
         if decided_by_person:

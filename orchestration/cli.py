@@ -224,6 +224,7 @@ def leaderboard(
     typer.echo(_leaderboard(dataset, split, format, protocol))
 
 
+Force = Annotated[bool, typer.Option("--force", help="Also where the last promotion's files are damaged.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it stays in the promotion history.")]
 
 
@@ -232,19 +233,20 @@ def promote(
     dataset: Dataset,
     reason: Reason,
     version: Annotated[int, typer.Option(min=1, help="Of the registered model borderline-<dataset>.")],
+    force: Force = False,
 ) -> None:
     """Make a registered version the champion, whatever the gates say. The history says who and why."""
     from assets.promotion import OVERRIDE, REASON
 
-    _decide(dataset, {OVERRIDE: str(version), REASON: _given(reason)})
+    _decide(dataset, {OVERRIDE: str(version), REASON: _given(reason)}, force=force)
 
 
 @app.command()
-def rollback(dataset: Dataset, reason: Reason) -> None:
+def rollback(dataset: Dataset, reason: Reason, force: Force = False) -> None:
     """Make the champion before this one the champion again."""
     from assets.promotion import REASON, ROLLBACK
 
-    _decide(dataset, {ROLLBACK: "true", REASON: _given(reason)})
+    _decide(dataset, {ROLLBACK: "true", REASON: _given(reason)}, force=force)
 
 
 def _given(reason: str) -> str:
@@ -253,12 +255,12 @@ def _given(reason: str) -> str:
     return f"{reason.strip()} ({getpass.getuser()})"
 
 
-def _decide(dataset: str, tags: dict[str, str]) -> None:
+def _decide(dataset: str, tags: dict[str, str], *, force: bool) -> None:
     load_dataset(dataset)
     with _instance() as instance:
         from orchestration.pipeline import Pipeline
 
-        pipeline = Pipeline(instance)
+        pipeline = Pipeline(instance, force=force)
         pipeline.decide(dataset, tags)
         typer.echo(f"champion of {dataset}: version {pipeline.tracker.champion(dataset)}")
 

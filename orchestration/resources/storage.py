@@ -67,6 +67,17 @@ class LakeStorage(dg.ConfigurableResource):
             raise NotMaterialised(f"{asset} of {partition_text(partition)} is not materialised. Run: {run}")
         return version
 
+    def newest_whole(self, asset: str, partition: Partition) -> Version | None:
+        """See `assets.ports.Lake`."""
+        for folder in sorted((self._folder(asset, partition) / ".versions").glob("*"), reverse=True):
+            try:
+                manifest = _manifest(folder)
+                self._verify(folder, manifest)
+            except CorruptVersion:
+                continue
+            return Version(asset, partition, folder, manifest["data_version"], manifest["fingerprint"], manifest)
+        return None
+
     def partitions(self, asset: str) -> list[Partition]:
         """See `assets.ports.Lake`."""
         top = Path(self.root) / asset

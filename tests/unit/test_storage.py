@@ -52,6 +52,25 @@ def test_the_same_content_has_the_same_data_version(tmp_path: Path) -> None:
     assert seen[0] == seen[1] != seen[2]
 
 
+def test_behind_a_damaged_version_stands_the_newest_that_is_whole(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+    assert lake.newest_whole("interactions", DEMO) is None
+    for rows in (1, 2):
+        put(lake, rows)
+    whole = lake.newest_whole("interactions", DEMO)
+    assert whole is not None
+    assert whole.folder.samefile(lake.require("interactions", DEMO).folder)
+    whole.table_path.write_bytes(b"x")
+    again = lake_in(tmp_path)  # another process: this one has read the version already
+    with pytest.raises(CorruptVersion):
+        again.require("interactions", DEMO)
+    older = again.newest_whole("interactions", DEMO)
+    assert older is not None
+    assert older.table()["user_id"].to_list() == [0]
+    (older.folder / "manifest.json").unlink()
+    assert lake_in(tmp_path).newest_whole("interactions", DEMO) is None
+
+
 def test_logs_are_not_content(tmp_path: Path) -> None:
     lake = lake_in(tmp_path)
     versions = []
