@@ -7,10 +7,11 @@ Imports no torch: the orchestrator reads experiments without loading a deep-lear
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 
 class Frozen(BaseModel):
@@ -290,12 +291,23 @@ class SemanticIds(Frozen):
     """Adds a code that tells items with the same codes apart; without it, such items are refused."""
 
 
+class CandidateList(Frozen):
+    """The candidates that a prompt lists, one of which is the answer (LLaRA, https://arxiv.org/abs/2312.02445)."""
+
+    n: int = Field(default=20, ge=2)
+    """How many, the answer among them: as many as the candidate sets of the data set hold."""
+    separator: str = Field(default="\n", min_length=1)
+    """Between two titles of the list."""
+
+
 class Titles(Frozen):
     """Items as text. Braces mark where text is cut before it becomes tokens."""
 
     kind: Literal["titles"]
     prompt: str = "Taken so far, oldest first:\n{history}"
     """What stands around the lines of a history; text behind {history} costs its tokens once for each training row."""
+    candidates: CandidateList | None = None
+    """What stands at {candidates} in the prompt; without that place none. Then rows share no part of their prompts."""
     line: str = "{title}\n"
     """One item of a history."""
     end: str | None = None
@@ -310,10 +322,18 @@ class Titles(Frozen):
         for name, text, place in (("prompt", self.prompt, "{history}"), ("line", self.line, "{title}")):
             if text.count(place) != 1:
                 raise ValueError(f"{name} must hold {place} once, got {text!r}")
+        wanted = "once, as candidates is given" if self.candidates else "nowhere, as candidates is not given"
+        if self.prompt.count("{candidates}") != (self.candidates is not None):
+            raise ValueError(f"prompt must hold {{candidates}} {wanted}, got {self.prompt!r}")
         return self
 
 
 Representation = Annotated[ItemTokens | SemanticIds | Titles, Field(discriminator="kind")]
+
+
+def candidates_in_prompt(representation: ItemTokens | SemanticIds | Titles) -> CandidateList | None:
+    """The candidates that its prompts list; none, where they hold a history alone."""
+    return representation.candidates if isinstance(representation, Titles) else None
 
 
 class ScratchBackbone(Frozen):
@@ -413,7 +433,20 @@ class Lion(Descent):
 
 Optimizer = Annotated[AdamW | Lion, Field(discriminator="kind")]
 
-SelectionMetric = Literal["ndcg_at_10_full", "recall_at_10_full", "mrr_full"]
+FULL_METRICS = ("ndcg_at_10_full", "recall_at_10_full", "mrr_full")
+OF_CANDIDATES = re.compile(r"(hit_ratio_at_1|mrr)_of_[1-9][0-9]*")
+
+
+def _known_metric(name: str) -> str:
+    if name in FULL_METRICS or OF_CANDIDATES.fullmatch(name):
+        return name
+    raise ValueError(
+        f"must be one of {', '.join(FULL_METRICS)}, or, where a prompt lists n candidates, hit_ratio_at_1_of_<n> or "
+        f"mrr_of_<n>, got {name!r}"
+    )
+
+
+SelectionMetric = Annotated[str, AfterValidator(_known_metric)]
 
 
 class Budget(Frozen):
@@ -434,6 +467,21 @@ class Budget(Frozen):
     """Stop after this many validations without improvement; never, when absent."""
     stop_on_collapse: bool = False
     """Stop at the first validation that shows a collapse (`docs/collapse.md`); for preference experiments."""
+
+    def require_protocol(self, representation: ItemTokens | SemanticIds | Titles) -> None:
+        """Refuses a selection by ranks that a policy with these prompts does not give.
+
+        Raises:
+            ValueError: naming the metrics that it does give.
+        """
+        listed = candidates_in_prompt(representation)
+        wanted = FULL_METRICS if listed is None else (f"hit_ratio_at_1_of_{listed.n}", f"mrr_of_{listed.n}")
+        if self.select_by not in wanted:
+            holds = "no candidates, so that the catalogue is ranked" if listed is None else f"{listed.n} candidates"
+            raise ValueError(
+                f"budget.select_by must be {', '.join(wanted[:-1])} or {wanted[-1]}, as the prompt lists {holds}, got "
+                f"{self.select_by}. Name one of these."
+            )
 
 
 class Pool(Frozen):
@@ -465,6 +513,19 @@ class Pool(Frozen):
         if self.scored is not None and self.scored < self.hard + self.uniform:
             raise ValueError(f"scored must be at least hard + uniform, {self.hard + self.uniform}, got {self.scored}")
         return self
+
+    def require_from_list(self, n: int) -> None:
+        """Refuses a pool that holds other items than those a prompt with n candidates lists.
+
+        Raises:
+            ValueError: saying what must be changed.
+        """
+        if (self.scored, self.popularity, self.in_batch) != (n - 1, 0, 0):
+            raise ValueError(
+                f"pool must be mined from the {n - 1} candidates that a row's prompt lists beside its target, got "
+                f"scored: {self.scored}, popularity: {self.popularity}, in_batch: {self.in_batch}. Set scored to "
+                f"{n - 1}, hard + uniform to at most that, and the others to 0."
+            )
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> "Pool":
@@ -529,6 +590,14 @@ class SftExperiment(Frozen):
                 "budget.stop_on_collapse must be absent in an sft experiment, got true: there is no preference to "
                 "collapse. Use budget.patience."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_what_it_lists(self) -> "SftExperiment":
+        self.budget.require_protocol(self.representation)
+        listed = candidates_in_prompt(self.representation)
+        if listed is not None and self.pool is not None:
+            self.pool.require_from_list(listed.n)
         return self
 
     @model_validator(mode="after")
@@ -690,6 +759,10 @@ class TrainingSpec(Spec):
     """Folder of this training alone, which survives a failed one; none: an interrupted training is lost."""
     awaits_verdicts: bool = False
     """Whether whoever starts it answers every validation, where the experiment stops on collapse."""
+    interactions: Path | None = None
+    """user_id, item_id, split; for prompts that list candidates: none that the user touched in train is drawn."""
+    candidate_sets: Path | None = None
+    """row_id, candidates (list); for prompts that list candidates: those of validation and test rows."""
 
 
 class SftSpec(TrainingSpec):
@@ -736,6 +809,8 @@ class ReferenceSpec(Spec):
 
     policy: Path
     preference_rows: Path
+    interactions: Path | None = None
+    """As for a training."""
 
 
 class ScoreSpec(Spec):

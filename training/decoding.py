@@ -108,7 +108,7 @@ def search(
         is_exact: whether to walk again where the beam may have missed one of them.
     """
     vocabulary = policy.vocabulary
-    prompts = vocabulary.prompts(rows.history).followed(vocabulary.bridge)
+    prompts = vocabulary.prompts(rows.history, rows.candidates).followed(vocabulary.bridge)
     widths = -(-prompts.lengths // WIDTH_STEP) * WIDTH_STEP
     order = np.argsort(widths, kind="stable")
     start = 0

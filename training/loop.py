@@ -34,7 +34,7 @@ from training.resume import (
     restore_generators,
     restore_optimizer,
 )
-from training.scoring import ROW_VALUES, rank_targets, ranking_metrics
+from training.scoring import rank_targets, ranking_metrics, row_values
 from training.tables import Rows
 from training.telemetry import Telemetry
 from training.verdicts import Verdicts
@@ -122,7 +122,8 @@ def fit(
     Args:
         policy: trained in place.
         train: the rows to learn from; every step takes whole windows.
-        validation: rows whose targets are ranked over the full catalogue, to choose the weights or to watch them.
+        validation: rows whose targets are ranked, to choose the weights or to watch them: over the full catalogue, or
+            among the candidates that prompts list.
         criterion: losses of rows.
         optimizer, budget, seed: of the experiment.
         compute: how a step is cut to fit; its loss does not depend on that.
@@ -310,7 +311,8 @@ class _Training:
         except FloatingPointError as error:
             raise self.diverged(f"{error} At the validation after step {self.done} of {self.total}.") from error
         self.validated, self.measured = self.done, metrics
-        error = self.peak.fall_error(ROW_VALUES[self.budget.select_by](rank))
+        of_rows = row_values(self.policy.vocabulary.n_candidates)[self.budget.select_by](rank)
+        error = self.peak.fall_error(of_rows)
         of_fall = {} if error is None else {f"{self.budget.select_by}_fall_error": error}
         self.telemetry.write("validation", {**metrics, **of_fall})
         if probed := self.criterion.probed(self.policy):
@@ -510,7 +512,7 @@ def _measure(policy: Policy, validation: Rows, workers: Workers) -> tuple[dict[s
     parts = workers.gathered((mine, *rank_targets(policy, validation.take(mine))))
     for rows, ranks, logps in parts:
         rank[rows], logp[rows] = ranks, logps
-    return ranking_metrics(rank, logp), rank
+    return ranking_metrics(rank, logp, row_values(policy.vocabulary.n_candidates)), rank
 
 
 def _named(row_id: np.ndarray) -> str:

@@ -41,6 +41,7 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
     import numpy as np
     import pyarrow.parquet as pq
 
+    from training.candidates import with_drawn
     from training.checkpoint import load_policy
     from training.device import prepare_device
     from training.negatives.drawn import Batches, BlindMiners
@@ -50,7 +51,11 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
     n_items = policy.catalogue_of(spec.items)
-    rows, _ = fit_context(read_rows(spec.histories, "train", n_items), policy.vocabulary, policy.context)
+    vocabulary = policy.vocabulary
+    if vocabulary.n_candidates:
+        spec.pool.require_from_list(vocabulary.n_candidates)
+    rows = with_drawn(read_rows(spec.histories, "train", n_items), vocabulary, spec.interactions, telemetry.progress)
+    rows, _ = fit_context(rows, vocabulary, policy.context)
     touched = read_touched(spec.interactions, int(rows.user_id.max(initial=-1)) + 1, n_items)
     batches = Batches.of(rows.row_id, rows.target, spec.pool.batch, spec.seed)
     blind = BlindMiners(spec.pool, spec.seed, read_popularity(spec.interactions, n_items), batches)
@@ -119,23 +124,23 @@ def _mined(
     import numpy as np
     import pyarrow as pa
 
-    from training.negatives.drawn import ABSENT
+    from training.negatives.drawn import ABSENT, touched_or_target
     from training.negatives.pool import MINERS, mine_pool, mine_sample, sample_of
     from training.scoring import catalogue_scores, item_scores
 
     rows, n_items, index, parts, done = windows.rows, policy.vocabulary.n_items, [], [], 0
 
     def is_touched(row: np.ndarray) -> np.ndarray:
-        found = np.zeros((len(row), n_items), dtype=bool)
-        seen = touched.take(rows.user_id[row])
-        found[seen.owners, seen.values] = True
-        found[np.arange(len(row)), rows.target[row]] = True
-        return found
+        return touched_or_target(touched, rows.take(row), n_items)
 
     def items_to_score(row: np.ndarray) -> np.ndarray:
-        """The target, the sample, and what is drawn without scores."""
+        """The target, the sample, and what is drawn without scores; the sample is what a prompt lists, if it does."""
         assert spec.pool.scored is not None
-        excluded, row_id, target = is_touched(row), rows.row_id[row], rows.target[row, None]
+        target = rows.target[row, None]
+        if rows.candidates is not None:
+            listed = rows.candidates.take(row).padded(ABSENT)
+            return np.concatenate([target, listed[listed != target].reshape(len(row), -1)], axis=1)
+        excluded, row_id = is_touched(row), rows.row_id[row]
         sample = sample_of(excluded, row_id, spec.pool.scored, spec.seed)
         items = np.concatenate([target, sample, blind.draw(excluded, row_id)], axis=1)
         return np.where(items == ABSENT, target, items)

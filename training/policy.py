@@ -4,6 +4,7 @@ Dimensions: r rows, v vocabulary, c items scored per row, t tokens, d hidden.
 """
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,8 +157,8 @@ class Policy:
 
 def fit_context(rows: Rows, vocabulary: Representation, context: int) -> tuple[Rows, int]:
     """The rows with histories cut to what the context holds (the oldest items go), and how many rows that cut."""
-    history = vocabulary.fit(rows.history, context)
+    history = vocabulary.fit(rows.history, context, rows.candidates)
     n_cut = int((history.lengths < rows.history.lengths).sum())
     if n_cut == 0:
         return rows, 0
-    return Rows(rows.row_id, rows.user_id, history, rows.target), n_cut
+    return replace(rows, history=history), n_cut

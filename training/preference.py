@@ -103,6 +103,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     import numpy as np
     import torch
 
+    from training.candidates import refuse_unlisted, with_drawn, with_given
     from training.checkpoint import PolicyCard, Selection, load_policy, read_card
     from training.device import prepare_device
     from training.loop import fit_and_save
@@ -119,10 +120,16 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     if spec.compute.gradient_checkpointing:
         policy.recompute_activations()
     n_items = policy.catalogue_of(spec.items)
-    rows, cut = fit_context(read_rows(spec.histories, "train", n_items), policy.vocabulary, policy.context)
-    validation, _ = fit_context(read_rows(spec.histories, "validation", n_items), policy.vocabulary, policy.context)
+    experiment.budget.require_protocol(start.representation)
+    rows = with_drawn(
+        read_rows(spec.histories, "train", n_items), policy.vocabulary, spec.interactions, telemetry.progress
+    )
+    rows, cut = fit_context(rows, policy.vocabulary, policy.context)
+    validation = with_given(read_rows(spec.histories, "validation", n_items), policy.vocabulary, spec.candidate_sets)
+    validation, _ = fit_context(validation, policy.vocabulary, policy.context)
     validation = sampled_rows(validation, experiment.budget.validation_rows)
     preferences = read_preference_rows(spec.preference_rows, rows, n_items)
+    refuse_unlisted(rows, preferences, spec.preference_rows)
     for name, n_rows in (("validation", len(validation)), ("preference", len(preferences.row))):
         if n_rows == 0:
             raise ValueError(f"{name} rows must not be empty, got none. Rebuild the tables named in the specification.")
@@ -175,13 +182,20 @@ def _check_reference(policy: "Policy", windows: "Windows", criterion: Preferred,
     import numpy as np
     import torch
 
-    from training.windows import lay_out
+    from training.windows import cut, lay_out
 
     n_windows = int(np.searchsorted(windows.members.offsets[1:], ROWS_CHECKED)) + 1
-    trunks = lay_out(windows, np.arange(min(n_windows, len(windows))), policy.vocabulary)
-    with torch.no_grad():
-        prefs = criterion.preferences(trunks.row, policy.item_logps(trunks, criterion.items(trunks.row)))
-    drift = torch.cat([prefs.chosen_log_ratio, prefs.rejected_log_ratio.flatten()]).abs().max().item()
+    some = windows.take(np.arange(min(n_windows, len(windows))))
+    drifts: list[float] = []
+    for part in cut(
+        some, policy.vocabulary, criterion.items, max_tokens=spec.compute.micro_batch_tokens, max_rows=ROWS_CHECKED
+    ):
+        trunks = lay_out(some, part, policy.vocabulary)
+        with torch.no_grad():
+            prefs = criterion.preferences(trunks.row, policy.item_logps(trunks, criterion.items(trunks.row)))
+        log_ratios = torch.cat([prefs.chosen_log_ratio, prefs.rejected_log_ratio.flatten()])
+        drifts.append(log_ratios.abs().max().item())
+    drift = float(np.max(drifts))  # of NaN it is NaN
     if not drift <= LARGEST_DRIFT[policy.device.is_bf16]:
         raise ValueError(
             f"reference_logps must be those of the starting policy, got {spec.reference_logps}, which differs by "

@@ -49,7 +49,13 @@ class Probe:
 
 
 def probe_items(rows: Rows, n_items: int) -> Int[np.ndarray, "r n+1"]:
-    """For each row its target, then distinct items outside its history, chosen by a hash of row and item."""
+    """For each row its target, then distinct items outside its history, chosen by a hash of row and item.
+
+    Where prompts list candidates, they are the others of the list: nothing else is an answer.
+    """
+    if rows.candidates is not None:
+        target, table = rows.target[:, None].astype(np.int64), rows.candidates.padded(-1)
+        return np.concatenate([target, table[table != target].reshape(len(rows), -1)], axis=1)
     n = min(NEGATIVES, n_items - 1 - int(rows.history.lengths.max(initial=0)))
     if n < 1:
         raise ValueError(

@@ -18,6 +18,7 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
     import numpy as np
     import pyarrow as pa
 
+    from training.candidates import with_drawn
     from training.checkpoint import load_policy
     from training.device import prepare_device
     from training.policy import fit_context
@@ -27,7 +28,10 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
     n_items = policy.catalogue_of(spec.items)
-    rows, _ = fit_context(read_rows(spec.histories, "train", n_items), policy.vocabulary, policy.context)
+    rows = with_drawn(
+        read_rows(spec.histories, "train", n_items), policy.vocabulary, spec.interactions, telemetry.progress
+    )
+    rows, _ = fit_context(rows, policy.vocabulary, policy.context)
     preferences = read_preference_rows(spec.preference_rows, rows, n_items)
     rejected = preferences.rejected.padded(0)
     items = np.concatenate([preferences.chosen[:, None].astype(np.int64), rejected], axis=1)

@@ -1,5 +1,7 @@
 """Scores every validation and test row: its candidate set, and the full catalogue with the exact rank of the target.
 
+A policy whose prompts list candidates ranks these alone: on the catalogue the prompt would give the answer away.
+
 python -m training.score SPEC.json     a training.config.ScoreSpec in, OUTPUT/predictions.parquet out
 """
 
@@ -18,6 +20,7 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     import numpy as np
     import pyarrow as pa
 
+    from training.candidates import with_given
     from training.checkpoint import load_policy
     from training.device import prepare_device
     from training.policy import fit_context
@@ -28,7 +31,8 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     n_items = policy.catalogue_of(spec.items)
     held_out = joined_rows([read_rows(spec.histories, split, n_items) for split in ("validation", "test")])
     candidates = read_candidate_sets(spec.candidate_sets, held_out, n_items)
-    prompts, n_cut = fit_context(held_out, policy.vocabulary, policy.context)
+    listed = with_given(held_out, policy.vocabulary, spec.candidate_sets)
+    prompts, n_cut = fit_context(listed, policy.vocabulary, policy.context)
 
     order: list[np.ndarray] = []
     of_candidates: list[Ranking] = []
@@ -40,16 +44,16 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     ):
         order.append(row)
         of_candidates.append(ranked_candidates)
-        of_catalogue.append(ranked_catalogue)
+        of_catalogue += [] if ranked_catalogue is None else [ranked_catalogue]
         done += len(row)
         telemetry.progress("rows", done, len(held_out))
 
     in_row_order = np.argsort(np.concatenate([np.zeros(0, dtype=np.int64), *order]), kind="stable")
     tables = []
-    for protocols, rankings in (
-        ([f"of_{n}" for n in candidates.lengths], of_candidates),
-        (["full"] * len(held_out), of_catalogue),
-    ):
+    ranked = [([f"of_{n}" for n in candidates.lengths], of_candidates)]
+    if not policy.vocabulary.n_candidates:
+        ranked.append((["full"] * len(held_out), of_catalogue))
+    for protocols, rankings in ranked:
         ranking = joined_rankings(rankings).take(in_row_order)
         columns = {
             "row_id": pa.array(held_out.row_id.astype(np.int32)),

@@ -103,7 +103,8 @@ def _trie_scores(policy: Policy, windows: Windows) -> Iterator[tuple[np.ndarray,
     """The prompts of some rows in one pass, then the catalogue's trie behind each of them, one part after the other."""
     vocabulary = policy.vocabulary
     rows = windows.members.values
-    prompts = vocabulary.prompts(windows.rows.history.take(rows)).followed(vocabulary.bridge)
+    asked = windows.rows.take(rows)
+    prompts = vocabulary.prompts(asked.history, asked.candidates).followed(vocabulary.bridge)
     parts = list(trie_parts(vocabulary.completions))
     widths = -(-prompts.lengths // WIDTH_STEP) * WIDTH_STEP
     n_nodes = max(len(part.nodes) for part in parts)
@@ -199,14 +200,16 @@ def target_ranks(
 def rank_targets(
     policy: Policy, rows: Rows, progress: Callable[[int], None] | None = None
 ) -> tuple[Int[np.ndarray, " r"], Float[np.ndarray, " r"]]:
-    """Full-catalogue rank and log-probability of the target of every row, in the order of the rows.
+    """Rank and log-probability of the target of every row, in the order of the rows.
 
+    Ranks are in the catalogue without the history; among the candidates, where prompts list them.
     Where an item is several tokens, a beam is searched, and a rank beyond `SEARCH_DEPTH` is the last one: to tell such
     ranks apart, nearly the whole catalogue would have to be scored after each history.
     """
     rank, logp = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
     done = 0
-    for index, ranks, logps in (_rank_direct if policy.is_direct else _rank_by_search)(policy, rows):
+    rank_them = _rank_direct if policy.is_direct else _rank_by_search
+    for index, ranks, logps in (rank_them if rows.candidates is None else _rank_listed)(policy, rows):
         rank[index], logp[index] = ranks, logps
         done += len(index)
         if progress is not None:
@@ -227,14 +230,32 @@ def _rank_by_search(policy: Policy, rows: Rows) -> Iterator[tuple[np.ndarray, np
         yield row, ranking.target_rank, logps[row]
 
 
+def _rank_listed(policy: Policy, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    for row, table, logps in _listed_scores(policy, rows):
+        is_target = table == rows.target[row, None]
+        of_target = logps[is_target]  # one of each row, in their order
+        is_before = (logps >= of_target[:, None]) & (table >= 0) & ~is_target
+        yield row, 1 + is_before.sum(axis=1), of_target
+
+
+def _listed_scores(policy: Policy, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Pass by pass: indices of rows, what their prompts list (padded with -1), and log-probabilities of that."""
+    assert rows.candidates is not None  # asked for by nobody else
+    table = rows.candidates.padded(-1)
+    items = np.where(table < 0, rows.target[:, None], table)
+    for row, logps in item_scores(policy, find_windows(rows), lambda row: items[row]):
+        yield row, table[row], _finite(logps.cpu().numpy())
+
+
 @torch.no_grad()
 def rank_rows(
     policy: Policy, rows: Rows, history: Ragged, candidates: Ragged, top_k: int
-) -> Iterator[tuple[Int[np.ndarray, " r"], "Ranking", "Ranking"]]:
+) -> Iterator[tuple[Int[np.ndarray, " r"], "Ranking", "Ranking | None"]]:
     """For all rows, some at a time: their indices, the ranking of their candidates, and that of the catalogue.
 
     Both are exact; but where an item is several tokens, a rank in the catalogue beyond `SEARCH_DEPTH` and `top_k` is
-    the last one, so that a mean of reciprocal ranks is a lower bound.
+    the last one, so that a mean of reciprocal ranks is a lower bound. Where prompts list candidates there is none of
+    the catalogue: a prompt would give away what is near the answer.
 
     Args:
         policy: ranks.
@@ -249,13 +270,24 @@ def rank_rows(
             of_candidates = rank_candidates(scores, target, candidates.take(row))
             yield row, of_candidates, rank_catalogue(scores, target, history.take(row), top_k)
         return
+    if rows.candidates is not None:
+        for row, table, logps in _listed_scores(policy, rows):
+            yield row, _rank_listing(table, logps, rows.target[row]), None
+        return
     table = candidates.padded(-1)
     logps = _asked_scores(policy, rows, np.where(table < 0, rows.target[:, None], table))
     of_target = logps[np.arange(len(rows)), (table == rows.target[:, None]).argmax(axis=1)]
     for row, of_catalogue in _searched(policy, rows, history, of_target, top_k, is_exact=True):
-        is_candidate = table[row] >= 0
-        listed = Found(np.nonzero(is_candidate)[0], table[row][is_candidate], logps[row][is_candidate])
-        yield row, _ranking_of(listed, rows.target[row], table.shape[1]), of_catalogue
+        yield row, _rank_listing(table[row], logps[row], rows.target[row]), of_catalogue
+
+
+def _rank_listing(
+    table: Int[np.ndarray, "r c"], logps: Float[np.ndarray, "r c"], target: Int[np.ndarray, " r"]
+) -> "Ranking":
+    """The ranking of candidates, padded with -1, by their log-probabilities."""
+    is_candidate = table >= 0
+    listed = Found(np.nonzero(is_candidate)[0], table[is_candidate], logps[is_candidate])
+    return _ranking_of(listed, target, table.shape[1])
 
 
 def _asked_scores(policy: Policy, rows: Rows, items: Int[np.ndarray, "r c"]) -> Float[np.ndarray, "r c"]:
@@ -263,9 +295,13 @@ def _asked_scores(policy: Policy, rows: Rows, items: Int[np.ndarray, "r c"]) -> 
     scores = np.zeros(items.shape, dtype=np.float32)
     for row, logps in item_scores(policy, find_windows(rows), lambda row: items[row]):
         scores[row] = logps.cpu().numpy()
-    if not np.isfinite(scores).all():
+    return _finite(scores)
+
+
+def _finite(logps: Float[np.ndarray, "r c"]) -> Float[np.ndarray, "r c"]:
+    if not np.isfinite(logps).all():
         raise FloatingPointError("log-probabilities must be finite, got NaN or infinity. The policy has diverged.")
-    return scores
+    return logps
 
 
 def _searched(
@@ -317,17 +353,31 @@ def padded_history(history: Ragged) -> Int[np.ndarray, "r h"]:
     return np.where(table < 0, table[:, :1], table)
 
 
-ROW_VALUES: Mapping[str, Callable[[Int[np.ndarray, " r"]], Float[np.ndarray, " r"]]] = {
+RowValues = Mapping[str, Callable[[Int[np.ndarray, " r"]], Float[np.ndarray, " r"]]]
+"""What each row adds to a metric, from the ranks of the targets."""
+ROW_VALUES: RowValues = {
     "ndcg_at_10_full": lambda rank: np.where(rank <= 10, 1.0 / np.log2(rank + 1.0), 0.0),
     "recall_at_10_full": lambda rank: (rank <= 10).astype(np.float64),
     "mrr_full": lambda rank: 1.0 / rank,
 }
-"""What each row adds to a metric, from the ranks of the targets."""
+"""Where the whole catalogue is ranked."""
 
 
-def ranking_metrics(rank: Int[np.ndarray, " r"], logp: Float[np.ndarray, " r"]) -> dict[str, float]:
-    """Means over rows, with one target each: recall and NDCG of the first ten, reciprocal rank, loss in nats."""
-    means = {name: float(np.mean(values(rank))) for name, values in ROW_VALUES.items()}
+def row_values(n_candidates: int) -> RowValues:
+    """By metric, for policies whose prompts list so many candidates; 0: none, and the whole catalogue is ranked."""
+    if n_candidates == 0:
+        return ROW_VALUES
+    return {
+        f"hit_ratio_at_1_of_{n_candidates}": lambda rank: (rank == 1).astype(np.float64),
+        f"mrr_of_{n_candidates}": lambda rank: 1.0 / rank,
+    }
+
+
+def ranking_metrics(
+    rank: Int[np.ndarray, " r"], logp: Float[np.ndarray, " r"], values_of: RowValues = ROW_VALUES
+) -> dict[str, float]:
+    """Means over rows, with one target each: the metrics of the ranks, and the loss in nats."""
+    means = {name: float(np.mean(values(rank))) for name, values in values_of.items()}
     return {**means, "loss": float(-np.mean(logp, dtype=np.float64))}
 
 

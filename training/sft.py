@@ -52,6 +52,7 @@ class NextItem:
 
 def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     """Trains a policy from scratch or from a checkpoint; returns its validation metrics."""
+    from training.candidates import refuse_long_lists, with_drawn, with_given
     from training.checkpoint import PolicyCard, Selection  # seconds of loading: after the specification was read
     from training.device import prepare_device
     from training.loop import fit_and_save
@@ -65,10 +66,12 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     if spec.compute.gradient_checkpointing:
         policy.recompute_activations()
     vocabulary = policy.vocabulary
-    rows, cut = fit_context(read_rows(spec.histories, "train", vocabulary.n_items), vocabulary, backbone.context)
-    validation, _ = fit_context(
-        read_rows(spec.histories, "validation", vocabulary.n_items), vocabulary, backbone.context
-    )
+    n_items = vocabulary.n_items
+    refuse_long_lists(vocabulary, backbone.context, spec.candidate_sets)
+    rows = with_drawn(read_rows(spec.histories, "train", n_items), vocabulary, spec.interactions, telemetry.progress)
+    rows, cut = fit_context(rows, vocabulary, backbone.context)
+    validation = with_given(read_rows(spec.histories, "validation", n_items), vocabulary, spec.candidate_sets)
+    validation, _ = fit_context(validation, vocabulary, backbone.context)
     for split, table in (("train", rows), ("validation", validation)):
         if len(table) == 0:
             raise ValueError(f"histories must have {split} rows, got none in {spec.histories}.")
@@ -88,7 +91,7 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     card = PolicyCard(
         representation=experiment.representation,
         backbone=backbone,
-        n_items=vocabulary.n_items,
+        n_items=n_items,
         context=backbone.context,
         experiment=experiment,
         identity=identity(experiment),
@@ -96,7 +99,7 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
         selection=Selection(metric=experiment.budget.select_by, value=0.0, step=0),
     )
     if experiment.loss.kind == "sampled_softmax":
-        criterion = SampledNextItem(rows, experiment.loss, vocabulary.n_items, experiment.seed)
+        criterion = SampledNextItem(rows, experiment.loss, n_items, experiment.seed)
     else:
         criterion = NextItem(rows)
     return fit_and_save(policy, windows, validation, criterion, card, spec, telemetry)
@@ -132,6 +135,7 @@ def start(spec: SftSpec, device: "Device") -> "tuple[Policy, dict[str, float]]":
         notes = {
             "tokens_per_title": float(vocabulary.completions.lengths.mean()),
             "titles_cut_through": titles.titles_cut_through(representation, tokeniser, texts),
+            "candidates_cut_through": titles.candidates_cut_through(representation, tokeniser, texts),
             "pad_is_another_token": float(tokeniser.pad_token_id is None),
         }
     if backbone.kind == "scratch":

@@ -81,6 +81,16 @@ class Ragged:
         joined = np.insert(self.values, np.repeat(self.offsets[1:], n), np.tile(values, len(self)))
         return Ragged(joined, self.offsets + n * np.arange(len(self.offsets)))
 
+    def beside(self, others: "Ragged") -> "Ragged":
+        """Each list, then the other one of the same place behind it.
+
+        >>> Ragged.of([[1, 2], [3]]).beside(Ragged.of([[4], []])).padded(-1)
+        array([[ 1,  2,  4],
+               [ 3, -1, -1]])
+        """
+        pairs = Ragged.joined([self, others]).take(np.arange(2 * len(self)).reshape(2, -1).T.reshape(-1))
+        return Ragged(pairs.values, pairs.offsets[::2])
+
     def last(self, n: "int | Int[np.ndarray, ' k']") -> "Ragged":
         """The last n values of each list, or all of a shorter one."""
         keep = np.minimum(self.lengths, n)
@@ -125,13 +135,16 @@ class Rows:
     history: Ragged
     """Item ids, oldest first, at least one."""
     target: Int[np.ndarray, " r"]
+    candidates: Ragged | None = None
+    """What each prompt lists, in that order, the target among it; none, where a prompt is a history alone."""
 
     def __len__(self) -> int:
         return len(self.row_id)
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Rows":
         """The named rows, in that order."""
-        return Rows(self.row_id[rows], self.user_id[rows], self.history.take(rows), self.target[rows])
+        candidates = None if self.candidates is None else self.candidates.take(rows)
+        return Rows(self.row_id[rows], self.user_id[rows], self.history.take(rows), self.target[rows], candidates)
 
 
 def sampled_rows(rows: Rows, n: int | None) -> Rows:
@@ -144,11 +157,13 @@ def sampled_rows(rows: Rows, n: int | None) -> Rows:
 
 def joined_rows(parts: Sequence[Rows]) -> Rows:
     """The rows of all parts, one after the other."""
+    listed = [part.candidates for part in parts if part.candidates is not None]
     return Rows(
         np.concatenate([part.row_id for part in parts]),
         np.concatenate([part.user_id for part in parts]),
         Ragged.joined([part.history for part in parts]),
         np.concatenate([part.target for part in parts]),
+        Ragged.joined(listed) if listed else None,
     )
 
 
@@ -287,6 +302,18 @@ def read_candidate_sets(path: Path, rows: Rows, n_items: int) -> Ragged:
     held = np.bincount(owners[values == rows.target[owners]], minlength=len(rows))
     _refuse(held != 1, rows.row_id, f"candidates in {path} must hold the row's target once")
     return candidates
+
+
+def read_lists(path: Path, column: str, n_items: int) -> Ragged:
+    """All lists of items in a column, in the order of the file.
+
+    Raises:
+        ValueError: an item outside the catalogue.
+    """
+    table = pq.read_table(path, columns=["row_id", column])
+    lists, row_id = _lists(table, column, path), _integers(table, "row_id", path)
+    _refuse(_outside(lists.values, n_items), row_id[lists.owners], f"{column} in {path} must be 0 .. {n_items - 1}")
+    return lists
 
 
 def positions_in(values: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:

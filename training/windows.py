@@ -50,8 +50,13 @@ class Windows:
 
 
 def find_windows(rows: Rows) -> Windows:
-    """The windows of consecutive rows of one user, each history being the previous one plus the previous target."""
+    """The windows of consecutive rows of one user, each history being the previous one plus the previous target.
+
+    Where prompts list candidates, no two rows have one in common: each row is a window of its own.
+    """
     history, n = rows.history, len(rows)
+    if rows.candidates is not None:
+        return Windows(rows, Ragged(np.arange(n), np.arange(n + 1)))
     lengths = history.lengths
     extends = np.zeros(n, dtype=bool)
     if n > 1:
@@ -86,14 +91,16 @@ def lay_out(
     windows: Windows, chosen: Int[np.ndarray, " _"], vocabulary: Representation, shape: tuple[int, int] | None = None
 ) -> Trunks:
     """The tokens of the chosen windows; with `shape`, that many windows of that many tokens, filled up with padding."""
-    prompts = vocabulary.prompts(windows.rows.history.take(windows.trunk_row[chosen]))
+    trunks = windows.rows.take(windows.trunk_row[chosen])
+    prompts = vocabulary.prompts(trunks.history, trunks.candidates)
     if shape is not None:
         n_windows, width = shape
         tokens = np.full(shape, vocabulary.pad, dtype=np.int64)
         tokens[: len(prompts)] = prompts.padded(vocabulary.pad, width)
         prompts = Ragged(tokens.reshape(-1), np.arange(n_windows + 1) * width)
     members = windows.members.take(chosen)
-    lengths = vocabulary.prompt_tokens(windows.rows.history.take(members.values))
+    rows = windows.rows.take(members.values)
+    lengths = vocabulary.prompt_tokens(rows.history, rows.candidates)
     return Trunks(prompts.values, prompts.offsets, members.values, members.owners, lengths)
 
 
@@ -136,7 +143,8 @@ def cut(
         items_of: the items to be scored after each row's history, whose branches are counted as if they shared nothing.
         max_tokens, max_rows: of one pass.
     """
-    tokens = vocabulary.prompt_tokens(windows.rows.history.take(windows.trunk_row))
+    trunks = windows.rows.take(windows.trunk_row)
+    tokens = vocabulary.prompt_tokens(trunks.history, trunks.candidates)
     lengths, bridge = vocabulary.completions.lengths, len(vocabulary.bridge)
     if bridge or lengths.max(initial=1) > 1:
         fed = bridge + (lengths[items_of(windows.members.values)] - 1).sum(axis=1)

@@ -12,21 +12,36 @@ from jaxtyping import Bool, Int
 
 from training.config import Pool
 from training.draws import Bits, random_bits
+from training.tables import Ragged, Rows
 
 ABSENT = -1
 """Stands where a row has fewer items left than were asked for."""
 Items = Int[np.ndarray, " _"]
 
 
+def touched_or_target(touched: Ragged, rows: Rows, n_items: int) -> Bool[np.ndarray, "r i"]:
+    """What is never drawn for a row: the items that its user touched in train, by user in `touched`, and its target."""
+    found = np.zeros((len(rows), n_items), dtype=bool)
+    seen = touched.take(rows.user_id)
+    found[seen.owners, seen.values] = True
+    found[np.arange(len(rows)), rows.target] = True
+    return found
+
+
 def draw_uniform(
-    is_excluded: Bool[np.ndarray, "r i"], row_id: Int[np.ndarray, " r"], n: int, seed: int
+    is_excluded: Bool[np.ndarray, "r i"],
+    row_id: Int[np.ndarray, " r"],
+    n: int,
+    seed: int,
+    *,
+    stream: str = "uniform negatives",
 ) -> Int[np.ndarray, "r n"]:
     """Distinct items drawn uniformly from those not excluded; ABSENT where a row has fewer.
 
-    Draw j of a row is a hash of (seed, row id, j); excluded and repeated items are rejected. The few rows left short by
-    that order their remaining items by a hash of (seed, row id, item).
+    Draw j of a row is a hash of (stream, seed, row id, j); excluded and repeated items are rejected. The few rows left
+    short by that order their remaining items by a hash of (stream, seed, row id, item).
     """
-    stream, n_items = "uniform negatives", is_excluded.shape[1]
+    n_items = is_excluded.shape[1]
 
     def propose(bits: Bits) -> Int[np.ndarray, "r d"]:
         return (bits % np.uint64(n_items)).astype(np.int64)

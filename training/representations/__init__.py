@@ -44,18 +44,23 @@ class Representation(Protocol):
         """Tokens between a history and what follows it, the same for all rows; given, not scored."""
         ...
 
-    def prompts(self, histories: Ragged) -> Ragged:
-        """Tokens of each history. If a history begins another, its tokens begin those of the other."""
+    @property
+    def n_candidates(self) -> int:
+        """How many candidates each prompt lists; 0, where it is a history alone. The others here are then asked for."""
         ...
 
-    def prompt_tokens(self, histories: Ragged) -> Int[np.ndarray, " k"]:
+    def prompts(self, histories: Ragged, candidates: Ragged | None = None) -> Ragged:
+        """Tokens of each prompt. Without candidates, where a history begins another its tokens begin those of it."""
+        ...
+
+    def prompt_tokens(self, histories: Ragged, candidates: Ragged | None = None) -> Int[np.ndarray, " k"]:
         """Length of each prompt in tokens."""
         ...
 
-    def fit(self, histories: Ragged, context: int) -> Ragged:
+    def fit(self, histories: Ragged, context: int, candidates: Ragged | None = None) -> Ragged:
         """Histories without their oldest items, as far as prompt, bridge and any completion need the space.
 
         Raises:
-            ValueError: the context cannot hold one item and any other.
+            ValueError: the context cannot hold one item and any other, behind any of the lists of candidates.
         """
         ...

@@ -44,15 +44,20 @@ class ItemVocabulary:
         """None: the next item follows the last one."""
         return np.zeros(0, dtype=np.int64)
 
-    def prompt_tokens(self, histories: Ragged) -> Int[np.ndarray, " k"]:
+    @property
+    def n_candidates(self) -> int:
+        """None: a prompt is a history alone."""
+        return 0
+
+    def prompt_tokens(self, histories: Ragged, candidates: Ragged | None = None) -> Int[np.ndarray, " k"]:
         """Length of each prompt in tokens."""
         return histories.lengths + 1
 
-    def fit(self, histories: Ragged, context: int) -> Ragged:
+    def fit(self, histories: Ragged, context: int, candidates: Ragged | None = None) -> Ragged:
         """Histories without the oldest items of those whose prompt is longer than the context."""
         return histories.last(context - 1)
 
-    def prompts(self, histories: Ragged) -> Ragged:
+    def prompts(self, histories: Ragged, candidates: Ragged | None = None) -> Ragged:
         """Tokens of each history.
 
         >>> ItemVocabulary(n_items=5).prompts(Ragged.of([[3, 0], [4]])).padded(-1)

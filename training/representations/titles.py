@@ -1,10 +1,11 @@
-"""Items as text: a prompt lists the titles of a history, and a title with its end is what is scored.
+"""Items as text: a prompt lists the titles of a history, maybe of candidates; a title with its end is what is scored.
 
 Text is cut at the places of the template's braces before it becomes tokens, here and wherever a policy is used: a title
 has the same tokens in every prompt and as a completion, and no token reaches across the end of a prompt. A tokeniser
 that would join tokens there, if it saw the whole text at once, is thereby kept from it, in training as in scoring.
 """
 
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.config import CheckpointBackbone, Titles
-from training.representations.token_lists import TokenLists, refuse_ambiguity
+from training.representations.token_lists import Listing, TokenLists, refuse_ambiguity
 from training.tables import Ragged
 
 if TYPE_CHECKING:
@@ -37,19 +38,20 @@ def title_lists(
         ValueError: an item whose title gives no token, two items with the same tokens, or a tokeniser without end.
     """
     titles = _told_apart(titles, items) if config.repeated == "number" else titles
-    head, tail = config.prompt.split("{history}")
+    head, between, tail = _texts(config)
     before, after = config.line.split("{title}")
 
     def tokens_of(texts: list[str]) -> list[list[int]]:
         found: list[list[int]] = tokeniser(texts, add_special_tokens=False)["input_ids"]  # pyright: ignore[reportAssignmentType]
         return found
 
-    head_tokens, tail_tokens, before_tokens, after_tokens = tokens_of([head, tail, before, after])
+    head_tokens, before_tokens, after_tokens, *others = tokens_of([head, before, after, between, tail])
+    between_tokens, tail_tokens = (np.array(tokens, dtype=np.int64) for tokens in others)
     begin = [] if tokeniser.bos_token_id is None else [int(tokeniser.bos_token_id)]  # pyright: ignore[reportArgumentType]
     if not begin + head_tokens:
         raise ValueError(
-            f"representation.prompt must have text before {{history}}, got {config.prompt!r}: this tokeniser has no "
-            "token that begins a text. Write an instruction there."
+            f"representation.prompt must have text before {{history}} and {{candidates}}, got {config.prompt!r}: this "
+            "tokeniser has no token that begins a text. Write an instruction there."
         )
     end = _end(config, tokeniser, tokens_of)
     of_titles = Ragged.of(tokens_of(titles))
@@ -62,16 +64,38 @@ def title_lists(
     )
     pad = tokeniser.pad_token_id if tokeniser.pad_token_id is not None else end[-1]  # never seen: any token would do
     size = len(tokeniser) if n_tokens is None else n_tokens
+    listing, bridge = None, tail_tokens
+    if config.candidates is not None:
+        separator = np.array(tokens_of([config.candidates.separator])[0], dtype=np.int64)
+        is_first = config.prompt.index("{candidates}") < config.prompt.index("{history}")
+        pieces = of_titles.preceded(separator)
+        listing = Listing(config.candidates.n, is_first, separator, between_tokens, tail_tokens, pieces)
+        bridge = np.zeros(0, dtype=np.int64)
     return TokenLists(
         size,
         size,
         int(pad),  # pyright: ignore[reportArgumentType]
         np.array(begin + head_tokens, dtype=np.int64),
-        np.array(tail_tokens, dtype=np.int64),
+        bridge,
         of_titles.preceded(np.array(before_tokens, dtype=np.int64)).followed(np.array(after_tokens, dtype=np.int64)),
         of_titles.followed(np.array(end, dtype=np.int64)),
         _files(tokeniser),
+        listing,
     )
+
+
+def _texts(config: Titles) -> tuple[str, str, str]:
+    """What stands before, between and behind the two places of a template; with one of them, nothing is between."""
+    head, *others = re.split(r"\{history\}|\{candidates\}", config.prompt)
+    return head, *(others if config.candidates is not None else ("", others[0]))  # pyright: ignore[reportReturnType]
+
+
+def candidates_cut_through(config: Titles, tokeniser: "PreTrainedTokenizerBase", titles: list[str]) -> int:
+    """As `titles_cut_through`, in a list of candidates between two separators."""
+    if config.candidates is None:
+        return 0
+    line = f"{config.candidates.separator}{{title}}{config.candidates.separator}"
+    return titles_cut_through(config.model_copy(update={"line": line}), tokeniser, titles)
 
 
 def titles_cut_through(config: Titles, tokeniser: "PreTrainedTokenizerBase", titles: list[str]) -> int:
@@ -113,8 +137,9 @@ def trained_tokeniser(config: Titles, titles: list[str]) -> "PreTrainedTokenizer
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
+    separators = [] if config.candidates is None else [config.candidates.separator]
     tokenizer.train_from_iterator(
-        [config.prompt, *(config.line.replace("{title}", title) for title in titles)], trainer
+        [config.prompt, *separators, *(config.line.replace("{title}", title) for title in titles)], trainer
     )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=END)
 
