@@ -21,11 +21,13 @@ from assets.published_files import mistakes as published_mistakes
 from training.config import (
     EXPERIMENT,
     BaselineExperiment,
+    CandidateList,
     Experiment,
     Negatives,
     Pool,
     PreferenceExperiment,
     SftExperiment,
+    candidates_in_prompt,
     identity,
 )
 
@@ -290,7 +292,12 @@ def _checked(key: str, experiment: Experiment) -> Experiment:
                 f"{_place_of(key, 'start_from')}: start_from must be an experiment of kind sft, got "
                 f"'{experiment.start_from}'. Accepted: {', '.join(starts) or 'none yet; add one to experiments/'}."
             )
-        _refuse_short_pool(key, experiment, load_start(experiment))
+        start = load_start(experiment)
+        try:
+            experiment.budget.require_protocol(start.representation)
+        except ValueError as error:
+            raise ConfigurationError(f"{_place_of(key, 'budget', 'select_by')}: {error}") from error
+        _refuse_short_pool(key, experiment, start)
         _refuse_long_rounds(key, experiment)
     if isinstance(experiment, SftExperiment) and experiment.backbone.kind == "checkpoint":
         try:
@@ -376,6 +383,19 @@ def load_start(experiment: PreferenceExperiment) -> SftExperiment:
     start = load_experiment(experiment.start_from)
     assert isinstance(start, SftExperiment)  # load_experiment refuses any other
     return start
+
+
+def listed_candidates(experiment: Experiment) -> CandidateList | None:
+    """The candidates that the prompts of an experiment's policy list; none for a baseline, which has no prompts."""
+    if isinstance(experiment, BaselineExperiment):
+        return None
+    start = load_start(experiment) if isinstance(experiment, PreferenceExperiment) else experiment
+    return candidates_in_prompt(start.representation)
+
+
+def is_servable(experiment: Experiment) -> bool:
+    """Whether its policy recommends from the catalogue: no baseline, and none that must be given candidates."""
+    return not isinstance(experiment, BaselineExperiment) and listed_candidates(experiment) is None
 
 
 def definition(key: str) -> str:

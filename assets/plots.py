@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 PANELS = {
     "loss": ("train/loss",),
     "validation": ("validation/ndcg_at_10_full", "validation/recall_at_10_full", "validation/mrr_full"),
+    "validation, of the candidates": (r"validation/hit_ratio_at_1_of_\d+", r"validation/mrr_of_\d+"),
     "violations and boundary": (
         "diagnostic/violation_rate_policy",
         "diagnostic/violation_rate_ratio",
@@ -27,7 +29,7 @@ PANELS = {
     "beta": ("diagnostic/beta_q10", "diagnostic/beta_q50", "diagnostic/beta_q90"),
     "win rate on the fixed probe": ("diagnostic/probe_win_rate_all", "diagnostic/probe_win_rate_pair"),
 }
-"""Which curves stand in which panel. One without a curve is left out: SFT has no preferences to diagnose."""
+"""Which curves, by pattern, stand in which panel. One without any is left out: SFT has no preferences to diagnose."""
 COLUMNS = 5
 
 
@@ -35,7 +37,10 @@ def curves_plot(curves: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
     """Loss, validation metrics and diagnostics against the step, as a PNG."""
     from matplotlib.figure import Figure
 
-    panels = {title: [name for name in names if name in curves] for title, names in PANELS.items()}
+    panels = {
+        title: [name for each in names for name in curves if re.fullmatch(each, name)]
+        for title, names in PANELS.items()
+    }
     panels = {title: names for title, names in panels.items() if names}
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)

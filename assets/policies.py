@@ -5,7 +5,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -17,10 +17,18 @@ import yaml
 from assets.acceptance import accepted_in, leak_tags
 from assets.attempts import next_attempt, remove_attempts
 from assets.collapse import CHECK, StopOnCollapse, collapse_check, judge_training
-from assets.configuration import load_experiment, raw_folder, source_of, study_of, written_as
+from assets.configuration import (
+    listed_candidates,
+    load_dataset,
+    load_experiment,
+    raw_folder,
+    source_of,
+    study_of,
+    written_as,
+)
 from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.plots import curves_plot, image
-from assets.ports import PARENT_RUN_TAG, Lake, Launcher, Tracker, partition_text
+from assets.ports import PARENT_RUN_TAG, Lake, Launcher, Partition, Tracker, partition_text
 from assets.progress import Follower
 from assets.publication import Check, Content, Inputs, check_specs, publish
 from assets.rounds import start_of
@@ -65,7 +73,7 @@ def sft_policies(
     if not isinstance(experiment, SftExperiment):
         raise wrong_kind("sft_policies", keys, "sft", experiment.kind)
 
-    codes = code_table(keys, experiment)
+    codes, for_prompts = code_table(keys, experiment), tables_of_prompts(keys, experiment)
     config = {"experiment": identity(experiment, exclude={"pool"})}
     if codes is not None:
         config["codes"] = hashlib.sha256(codes.read_bytes()).hexdigest()
@@ -79,6 +87,7 @@ def sft_policies(
             output=output,
             compute=launcher.compute,
             codes=codes,
+            **paths_of(inputs, for_prompts),
         )
         content = run_tracked(context, launcher, tracker, "sft", spec, keys, inputs)
         return {"sft_policies": content}
@@ -88,7 +97,7 @@ def sft_policies(
         lake,
         train,
         partition=keys,
-        inputs=[("histories", (keys.dataset,)), ("items", (keys.dataset,))],
+        inputs=[("histories", (keys.dataset,)), ("items", (keys.dataset,)), *for_prompts],
         config=config,
     )
     remove_attempts(launcher.checkpoints_root, keys)
@@ -118,7 +127,7 @@ def preference_policies(
     """
     keys = keys_of(context)
     experiment = load_preference("preference_policies", keys)
-    start = start_of(keys, experiment)
+    start, for_prompts = start_of(keys, experiment), tables_of_prompts(keys, experiment)
 
     def train(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         output = staged["preference_policies"]
@@ -131,6 +140,7 @@ def preference_policies(
             reference_logps=inputs["reference_logps"].table_path,
             output=output,
             compute=launcher.compute,
+            **paths_of(inputs, for_prompts),
         )
         content = run_tracked(context, launcher, tracker, "preference", spec, keys, inputs)
         link = dg.MetadataValue.md(f"`{start.asset}` of `{partition_text(start.policy)}`, which is also the reference")
@@ -147,6 +157,7 @@ def preference_policies(
             start.policy_input,
             ("preference_rows", keys),
             ("reference_logps", keys),
+            *for_prompts,
         ],
         config={"experiment": identity(experiment)},
     )
@@ -165,6 +176,30 @@ def code_table(keys: Keys, experiment: SftExperiment) -> Path | None:
             allow_retries=False,
         )
     return path
+
+
+def tables_of_prompts(keys: Keys, experiment: Experiment) -> list[tuple[str, Partition]]:
+    """What a training reads besides, where prompts list candidates; an edge that Dagster does not show, as few need it.
+
+    Raises:
+        dg.Failure: prompts list another number of candidates than the data set's candidate sets hold.
+    """
+    listed, n = listed_candidates(experiment), load_dataset(keys.dataset).candidates.n
+    if listed is None:
+        return []
+    if listed.n != n:
+        raise dg.Failure(
+            f"{source_of(keys.experiment)} has prompts that list {listed.n} candidates, but the candidate sets of "
+            f"{keys.dataset} hold {n}. Give representation.candidates.n of the sft experiment and candidates.n of the "
+            "data set the same value.",
+            allow_retries=False,
+        )
+    return [("interactions", (keys.dataset,)), ("candidate_sets", (keys.dataset,))]
+
+
+def paths_of(inputs: Inputs, tables: Sequence[tuple[str, Partition]]) -> dict[str, Any]:
+    """Where the versions of these tables that are read lie, by asset: fields of a specification."""
+    return {asset: inputs[asset].table_path for asset, _ in tables}
 
 
 def load_preference(asset: str, keys: Keys) -> PreferenceExperiment:

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from assets.partitions import BY_EXPERIMENT, keys_of, of_start
-from assets.policies import load_preference
+from assets.policies import load_preference, paths_of, tables_of_prompts
 from assets.ports import Lake, Launcher
 from assets.progress import Follower
 from assets.publication import Content, Inputs, check, check_specs, publish
@@ -32,12 +32,13 @@ def reference_logps(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     """Log-probabilities of every chosen and rejected item under the policy that the experiment starts from.
 
-    They depend on its weights and on the rows alone, so experiments with the same rows share them. The reference of a
-    later round is the policy of the round before.
+    They depend on its weights, on the rows and on what their prompts list alone, so experiments with the same rows
+    share them. The reference of a later round is the policy of the round before.
     """
     keys = keys_of(context)
     experiment = load_preference("reference_logps", keys)
     dataset, start = (keys.dataset,), start_of(keys, experiment)
+    for_prompts = [table for table in tables_of_prompts(keys, experiment) if table[0] == "interactions"]
 
     def score(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         spec = ReferenceSpec(
@@ -47,6 +48,7 @@ def reference_logps(
             items=inputs["items"].table_path,
             output=staged["reference_logps"],
             compute=launcher.compute,
+            **paths_of(inputs, for_prompts),
         )
         launcher.run("reference", spec, Follower(context, f"reference of {keys.experiment}"))
         table = pl.read_parquet(spec.output / "reference_logps.parquet")
@@ -63,6 +65,7 @@ def reference_logps(
             ("preference_rows", keys),
             ("histories", dataset),
             ("items", dataset),
+            *for_prompts,
         ],
         config={},
         shared=True,

@@ -11,7 +11,7 @@ import polars as pl
 from assets.acceptance import accepted_in, leak_tags
 from assets.ancestry import ancestors, raw_files
 from assets.collapse import published_verdict
-from assets.configuration import load_experiment
+from assets.configuration import is_servable, load_experiment, source_of
 from assets.metrics import policy_run
 from assets.partitions import BY_EXPERIMENT, keys_of
 from assets.policies import flatten, wrong_kind
@@ -40,6 +40,12 @@ def registered_models(
     experiment = load_experiment(keys.experiment)
     if isinstance(experiment, BaselineExperiment):
         raise wrong_kind("registered_models", keys, "sft or preference", experiment.kind)
+    if not is_servable(experiment):
+        raise dg.Failure(
+            f"registered_models holds policies that recommend from the catalogue, but the prompts of "
+            f"{source_of(keys.experiment)} list candidates. Launch the job `train`: it leaves this one out.",
+            allow_retries=False,
+        )
     policy_asset = POLICY_OF[experiment.kind]
 
     def register(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:

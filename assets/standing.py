@@ -6,6 +6,7 @@ from assets.configuration import (
     ConfigurationError,
     definition,
     experiment_keys,
+    listed_candidates,
     load_experiment,
     study_keys,
     study_of,
@@ -79,7 +80,9 @@ def _choices(experiment: str) -> dict[str, str]:
             start = _choices(config.start_from)
             return {**start, "objective": config.objective.kind, "seed": str(config.seed)}
         case _:
-            representation = config.representation.kind
+            representation, listed = config.representation.kind, listed_candidates(config)
+            if listed is not None:
+                representation += f", {listed.n} candidates in the prompt"
             return {"objective": "next-item", "representation": representation, "seed": str(config.seed)}
 
 

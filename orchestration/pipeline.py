@@ -14,6 +14,7 @@ from assets.acceptance import ACCEPT_TAG
 from assets.configuration import (
     ConfigurationError,
     experiment_keys,
+    is_servable,
     load_dataset,
     load_experiment,
     previous_round,
@@ -107,10 +108,10 @@ class Pipeline:
         for experiment in ordered:
             for job in jobs_of(experiment):
                 self.layer(job, dataset, experiment)
-            if load_experiment(experiment).kind != "baseline":
+            if is_servable(load_experiment(experiment)):
                 self.layer("register", dataset, experiment)
         self.layer("compare", dataset)
-        if any(load_experiment(name).kind != "baseline" for name in ordered):
+        if any(is_servable(load_experiment(name)) for name in ordered):
             self.layer("promote", dataset)
 
     def study(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from assets.configuration import (
     ConfigurationError,
     experiment_keys,
+    listed_candidates,
     load_dataset,
     load_experiment,
     load_study,
@@ -76,9 +77,16 @@ def refuse_unmeasured(grid: Grid, name: str, dataset: str) -> None:
     """Refuses a study that selects by a metric which the data set has not, before its candidates are trained.
 
     Raises:
-        ConfigurationError: its candidate sets have another size.
+        ConfigurationError: its candidate sets have another size, or a rank in the catalogue of what ranks candidates.
     """
     select, candidates = grid.study.select, load_dataset(dataset).candidates
+    if select is not None and select.by.endswith("_full"):
+        listing = next((key for key in grid.points if listed_candidates(load_experiment(key)) is not None), None)
+        if listing is not None:
+            raise ConfigurationError(
+                f"{name} selects by {select.by}, but the prompts of {listing} list candidates, which are all that it "
+                "ranks. Write select.by: hit_ratio_at_1_of_20."
+            )
     if select is None or candidates.draw == "published" or not select.by.endswith("_of_20") or candidates.n == 20:
         return
     raise ConfigurationError(

@@ -12,6 +12,7 @@ from assets.configuration import (
     definition,
     experiment_keys,
     experiment_partitions,
+    is_servable,
     load_dataset,
     load_experiment,
     previous_round,
@@ -250,6 +251,32 @@ def test_nothing_starts_from_an_experiment_that_mines_no_negatives(project: Path
     write(project, "kind: sft\noptimizer: {kind: adamw, lr: 3.0e-4}\npool: null\n", key="poolless")
     write(project, GOOD.replace("start_from: sft", "start_from: poolless"))
     with pytest.raises(ConfigurationError, match=r"mines negatives, got poolless, whose pool is null"):
+        load_experiment("mine")
+
+
+LISTED = GOOD.replace("start_from: sft", "start_from: sft-titles-candidates").replace("mixed", "uniform")
+
+
+def test_a_preference_experiment_is_selected_by_what_the_policy_it_starts_from_ranks(project: Path) -> None:
+    write(project, LISTED)
+    said = r"mine.yaml:\d+: budget.select_by must be hit_ratio_at_1_of_20 or mrr_of_20, as the prompt lists 20 c"
+    with pytest.raises(ConfigurationError, match=said):
+        load_experiment("mine")
+    write(project, LISTED + "budget: {select_by: mrr_of_20}\n")
+    assert is_servable(load_experiment("mine")) is False
+    write(project, GOOD + "budget: {select_by: mrr_of_20}\n")
+    with pytest.raises(
+        ConfigurationError, match=r"mine.yaml:\d+: budget.select_by must be ndcg_at_10_full, .* no cand"
+    ):
+        load_experiment("mine")
+    write(project, GOOD)
+    assert is_servable(load_experiment("mine"))
+    assert not is_servable(load_experiment("popularity"))
+
+
+def test_negatives_come_from_the_list_in_the_prompt(project: Path) -> None:
+    write(project, LISTED.replace("n: 15", "n: 20") + "budget: {select_by: mrr_of_20}\n")
+    with pytest.raises(ConfigurationError, match="at most the 19 uniform negatives the pool of sft-titles-candidates"):
         load_experiment("mine")
 
 

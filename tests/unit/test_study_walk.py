@@ -150,6 +150,22 @@ def test_a_metric_that_the_data_set_has_not_is_refused_before_it_is_trained_for(
         studies.refuse_unmeasured(load_study("mine"), "mine", "shop")
 
 
+def test_nothing_that_ranks_candidates_alone_is_selected_by_its_rank_in_the_catalogue(
+    walk: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "shop.yaml").write_text("source: {kind: demo}\n")
+    listing = Path(__file__).parents[2] / "experiments" / "sft-titles-candidates.yaml"
+    (tmp_path / "experiments" / "sft.yaml").write_text(listing.read_text(encoding="utf-8"), encoding="utf-8")
+    some = "negatives: {n: 5, miner: uniform}, budget: {select_by: mrr_of_20}"
+    study = STUDY.replace("optimizer: {kind: adamw}}", f"optimizer: {{kind: adamw}}, {some}}}")
+    (tmp_path / "studies" / "mine.yaml").write_text(study)
+    with pytest.raises(ConfigurationError, match=r"by ndcg_at_10_full, but the prompts of mine\.\S+ list candidates"):
+        studies.refuse_unmeasured(load_study("mine"), "mine", "shop")
+    (tmp_path / "studies" / "mine.yaml").write_text(study.replace("  at: {}", "  at: {}\n  by: mrr_of_20"))
+    studies.refuse_unmeasured(load_study("mine"), "mine", "shop")
+
+
 def test_a_refusal_stops_the_study_at_once(walk: Any) -> None:
     one, jobs, _ = walk(mine_dmpo_low_s0=LayerRefused("write it otherwise"))
     with pytest.raises(LayerRefused):
