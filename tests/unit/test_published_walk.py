@@ -36,7 +36,9 @@ class Pipeline:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BORDERLINE_PROJECT", str(tmp_path))
     monkeypatch.setenv("BORDERLINE_RAW", str(tmp_path / "raw"))
-    texts = {"studies/papers.yaml": STUDY, "experiments/popularity.yaml": "kind: baseline\nbaseline: popularity\n"}
+    texts = {"studies/papers.yaml": STUDY}
+    for floor in ("popularity", "random"):
+        texts[f"experiments/{floor}.yaml"] = f"kind: baseline\nbaseline: {floor}\n"
     for name in ("leaky", "fair"):
         texts[f"datasets/{name}.yaml"] = "source: {kind: movielens, release: 100k}\n"
     for name, text in texts.items():
