@@ -821,8 +821,3 @@ class ScoreSpec(Spec):
     """row_id, candidates (list)."""
     top_k: int = Field(default=50, ge=1)
     """Length of the stored full-catalogue list; the rank of the target does not depend on it."""
-
-
-def read_spec(model: type[Spec], path: Path) -> Any:
-    """The validated specification in the JSON file at `path`."""
-    return model.model_validate_json(path.read_text(encoding="utf-8"))
