@@ -237,7 +237,8 @@ def test_every_cell_is_compared_with_what_it_started_from() -> None:
         for label, share, start in (("full", 0.4, "sft"), ("weak", 0.4, "sft-short"), ("other", 0.4, "unseen"))
     ]
     starts = [START, StudyRun("sft-short", {}, metrics(0.3), {}, 8.0)]
-    found = study_numbers(runs, axes=axes_of(axes), split="test", starts=starts, resamples=200)
+    floors = {"unseen": metrics(0.1)}  # called as a start that is not shown, and none
+    found = study_numbers(runs, axes=axes_of(axes), split="test", starts=starts, floors=floors, resamples=200)
     verdicts = {
         (one.pair.first, one.pair.second): one.verdict
         for one in found.comparisons
