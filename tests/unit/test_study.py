@@ -14,6 +14,7 @@ import pytest
 from evaluation.significance import paired_difference, panel_of
 from evaluation.study import Shared, StudyReport, StudyRun, study_report
 from evaluation.study.cells import StudyNumbers, axes_of
+from evaluation.study.figures import drawn_floors
 from evaluation.study.numbers import study_numbers
 
 USERS = 200
@@ -215,6 +216,15 @@ def test_cells_that_are_not_measured_yet_may_be_missing() -> None:
 def test_a_floor_that_only_orders_candidate_sets_is_shown_with_what_it_has() -> None:
     (floor,) = numbers(RUNS, {"slot": table({"hit_ratio_at_1_of_20": 0.05})}).floors
     assert set(floor.metrics) == {"hit_ratio_at_1_of_20"}
+
+
+def test_only_floors_near_the_cells_are_drawn() -> None:
+    floors = {"near": metrics(0.05), "low": table({"hit_ratio_at_1_of_20": 0.0})}
+    crowded = numbers([one for one in RUNS if one.labels["base"] == "sdpo"], floors)  # all within 0.08
+    assert drawn_floors(crowded, "hit_ratio_at_1_of_20") == []
+    wide = numbers(RUNS, floors)
+    assert [floor.name for floor in drawn_floors(wide, "hit_ratio_at_1_of_20")] == ["low", "near"]
+    assert [floor.name for floor in drawn_floors(wide, "ndcg_at_10_full")] == ["near"]
 
 
 def test_what_cannot_be_laid_out_is_refused_by_name() -> None:
