@@ -146,7 +146,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     place[preferences.row] = np.arange(len(preferences.row))
     windows = find_windows(rows).keep(place >= 0)
     generator = torch.Generator(device.device).manual_seed(worker_seed(experiment.seed))
-    probe = Probe(policy, validation)
+    probe = Probe(policy, validation, spec.compute.micro_batch_tokens)
     lengths = policy.vocabulary.completions.lengths
     criterion = Preferred(
         experiment.objective, items.astype(np.int32), n_rejected, reference, place, generator, probe, lengths

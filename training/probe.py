@@ -12,7 +12,7 @@ from torch import Tensor
 from training.draws import random_bits
 from training.policy import Policy
 from training.tables import Rows
-from training.windows import find_windows, lay_out
+from training.windows import cut, find_windows, lay_out
 
 ROWS = 512
 NEGATIVES = 19
@@ -21,9 +21,16 @@ SEED = 0
 
 
 class Probe:
-    """Up to 512 validation rows with 19 uniform negatives each, and what the starting policy makes of them."""
+    """Up to 512 validation rows with 19 uniform negatives each, and what the starting policy makes of them.
 
-    def __init__(self, policy: Policy, validation: Rows) -> None:
+    Args:
+        policy: the starting policy.
+        validation: the rows to choose from.
+        max_tokens: of one pass.
+    """
+
+    def __init__(self, policy: Policy, validation: Rows, max_tokens: int = 16_384) -> None:
+        self.max_tokens = max_tokens
         order = np.argsort(random_bits(SEED, "probe rows", validation.row_id), kind="stable")
         self.windows = find_windows(validation.take(np.sort(order[:ROWS])))
         self.items = probe_items(self.windows.rows, policy.vocabulary.n_items)
@@ -42,10 +49,16 @@ class Probe:
     def _logps(self, policy: Policy) -> Float[Tensor, "r n+1"]:
         was_training = policy.model.training
         policy.model.eval()
-        trunks = lay_out(self.windows, np.arange(len(self.windows)), policy.vocabulary)
-        logps = policy.item_logps(trunks, self.items[trunks.row])
+        logps = torch.empty(self.items.shape)
+        parts = cut(self.windows, policy.vocabulary, self._items_of, max_tokens=self.max_tokens, max_rows=ROWS)
+        for part in parts:
+            trunks = lay_out(self.windows, part, policy.vocabulary)
+            logps[torch.from_numpy(trunks.row)] = policy.item_logps(trunks, self._items_of(trunks.row)).float().cpu()
         policy.model.train(was_training)
         return logps
+
+    def _items_of(self, row: Int[np.ndarray, " k"]) -> Int[np.ndarray, "k n+1"]:
+        return self.items[row]
 
 
 def probe_items(rows: Rows, n_items: int) -> Int[np.ndarray, "r n+1"]:

@@ -45,6 +45,16 @@ def test_the_starting_policy_wins_nothing_against_itself(policy: Policy, validat
     assert Probe(policy, validation).win_rates(policy) == {"probe_win_rate_pair": 0.0, "probe_win_rate_all": 0.0}
 
 
+def test_how_much_a_pass_holds_changes_nothing(policy: Policy, validation: Rows) -> None:
+    whole, cut = Probe(policy, validation), Probe(policy, validation, max_tokens=40)
+    torch.testing.assert_close(cut.reference, whole.reference)
+    with torch.no_grad():
+        for weight in policy.trained_parameters().values():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    assert cut.win_rates(policy) == whole.win_rates(policy)
+    assert 0.0 < whole.win_rates(policy)["probe_win_rate_pair"] < 1.0
+
+
 def test_a_policy_that_learned_the_targets_wins(policy: Policy, validation: Rows) -> None:
     probe = Probe(policy, validation)
     before = policy.snapshot()
