@@ -25,10 +25,10 @@ from accelerate.optimizer import AcceleratedOptimizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training import loop
+from training.accumulation import Scorer
 from training.attention import ATTENTION
 from training.backbones import scratch_model
 from training.config import AdamW, Budget, ComputeConfig, Dmpo, ScratchBackbone
-from training.loop import Scorer
 from training.policy import Policy
 from training.preference import Preferred
 from training.probe import Probe

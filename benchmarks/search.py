@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM
 
+from training.accumulation import accumulate
 from training.backbones import scratch_model
 from training.config import ComputeConfig, ScratchBackbone
 from training.decoding import search, trie_of
-from training.loop import accumulate
 from training.policy import Policy
 from training.representations.token_lists import TokenLists
 from training.sft import NextItem

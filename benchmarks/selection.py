@@ -16,9 +16,9 @@ from statistics import median
 import numpy as np
 import torch
 
+from training.accumulation import accumulate
 from training.backbones import scratch_model
 from training.config import ComputeConfig, Dmpo, DynamicDmpo, ScratchBackbone
-from training.loop import accumulate
 from training.objectives.diagnostics import diagnose
 from training.objectives.dynamicpo import focus
 from training.policy import Policy

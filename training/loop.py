@@ -1,23 +1,21 @@
 """The training loop of SFT and preference optimisation alike: the policy scores items, a criterion makes losses of it.
 
 One process or several (`training/workers.py`), from the first step or from a checkpoint (`training/checkpoints.py`).
-Dimensions: r rows, c items scored per row.
+Dimensions: r rows.
 """
 
 import math
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from signal import SIGTERM
-from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Int
+from torch import Tensor
 
+from training.accumulation import Criterion, Scored, Scorer, accumulate
 from training.checkpoint import PolicyCard, save_policy
 from training.checkpoints import Checkpoints
 from training.command import Stopped, StopRequest
@@ -36,51 +34,12 @@ from training.resume import (
 )
 from training.scoring import rank_targets, ranking_metrics, row_values
 from training.tables import Rows
-from training.telemetry import Telemetry
+from training.telemetry import Meter, Telemetry
 from training.verdicts import Verdicts
-from training.windows import Trunks, Windows, cut, lay_out, plan_steps
+from training.windows import Windows, plan_steps
 from training.workers import Workers, worker_seed
 
-MAX_LOGITS = 2**26
-"""Most logits of one forward pass (256 MiB in float32), beside `micro_batch_tokens`."""
 ROWS_NAMED = 10
-
-Scored = list[tuple[np.ndarray, Tensor]]
-"""For each pass of a step its rows and their log-probabilities, detached."""
-
-
-class Criterion(Protocol):
-    """What distinguishes SFT from preference optimisation."""
-
-    @property
-    def generator(self) -> torch.Generator | None:
-        """What its losses draw from, where they draw."""
-        ...
-
-    @property
-    def needs_normaliser(self) -> bool:
-        """Whether it needs log-probabilities over the whole catalogue, or the logits of what it asks for are enough."""
-        ...
-
-    def start_step(self, step: int) -> None:
-        """Told before each optimizer step; the first is 1."""
-        ...
-
-    def items(self, row: Int[np.ndarray, " r"]) -> Int[np.ndarray, "r c"]:
-        """Which items the policy must score after each row's history."""
-        ...
-
-    def losses(self, row: Int[np.ndarray, " r"], logps: Float[Tensor, "r c"]) -> Float[Tensor, " r"]:
-        """The loss of each row, not reduced."""
-        ...
-
-    def diagnostics(self, row: Int[np.ndarray, " r"], logps: Float[Tensor, "r c"]) -> dict[str, float]:
-        """Numbers that tell how training goes, over the rows of one step."""
-        ...
-
-    def probed(self, policy: Policy) -> dict[str, float]:
-        """Numbers that tell how training goes, on rows that are the same at every validation."""
-        ...
 
 
 class Diverged(FloatingPointError):
@@ -256,7 +215,7 @@ class _Training:
             Scorer(self.policy), build_optimizer(weights, self.descent)
         )
         self.weights = [weight for group in self.stepper.param_groups for weight in group["params"]]
-        self.meter, self.peak = _Meter(), Peak(self.validation.user_id)
+        self.meter, self.peak = Meter(), Peak(self.validation.user_id)
 
     def run(self, stop: StopRequest) -> Kept:
         """To the last step, to the end of patience, to a verdict, or to a signal."""
@@ -440,71 +399,6 @@ def _verdicts(spec: TrainingSpec) -> Verdicts | None:
     return None
 
 
-class Scorer(nn.Module):
-    """The policy as a module whose forward pass is what is trained: that is what DDP and FSDP wrap."""
-
-    def __init__(self, policy: Policy) -> None:
-        super().__init__()
-        self.model, self.policy = policy.model, policy
-
-    def forward(
-        self, trunks: Trunks, items: Int[np.ndarray, "r c"], needs_normaliser: bool = True
-    ) -> Float[Tensor, "r c"]:
-        """See `Policy.item_logps` and `Policy.item_logits`."""
-        return (self.policy.item_logps if needs_normaliser else self.policy.item_logits)(trunks, items)
-
-
-def accumulate(
-    policy: Policy,
-    windows: Windows,
-    criterion: Criterion,
-    compute: ComputeConfig,
-    workers: Workers | None = None,
-    scorer: nn.Module | None = None,
-) -> tuple[Float[Tensor, ""], Scored]:
-    """Adds to the gradients that of the mean loss over all rows of the windows, however many passes they are cut into.
-
-    Args:
-        policy, criterion: make the losses.
-        windows: of one optimizer step, the same for all workers; each takes its share.
-        compute: how much one pass may hold.
-        workers: this process alone, when absent.
-        scorer: the policy's `Scorer`, prepared for several workers.
-
-    Returns:
-        This worker's part of the mean loss, in float64; and what it scored.
-    """
-    policy.model.train()
-    workers = workers or Workers(policy.device.device)
-    scorer = scorer or Scorer(policy)
-    n_rows, size = len(windows.members.values), workers.size
-    loss = torch.zeros((), dtype=torch.float64, device=policy.device.device)
-    scored: Scored = []
-    mine = windows if size == 1 else windows.take(workers.share(len(windows)))
-    is_idle = len(mine) == 0  # fewer windows than workers: one pass without weight, because the others wait for it
-    if is_idle:
-        mine = windows.take(np.array([0]))
-    parts = list(
-        cut(
-            mine,
-            policy.vocabulary,
-            criterion.items,
-            max_tokens=compute.micro_batch_tokens,
-            max_rows=max(1, MAX_LOGITS // policy.vocabulary.n_items),
-        )
-    )
-    for at, part in enumerate(parts, start=1):
-        trunks = lay_out(mine, part, policy.vocabulary)
-        with nullcontext() if at == len(parts) else workers.without_sync(scorer):
-            logps = scorer(trunks, criterion.items(trunks.row), criterion.needs_normaliser)
-            total = criterion.losses(trunks.row, logps).sum() / n_rows
-            (total * (0 if is_idle else size)).backward()  # DDP takes the mean over workers
-        if not is_idle:
-            loss += total.detach()
-            scored.append((trunks.row, logps.detach()))
-    return loss, scored
-
-
 def _measure(policy: Policy, validation: Rows, workers: Workers) -> tuple[dict[str, float], Int[np.ndarray, " r"]]:
     """The metrics, and the rank of each row's target."""
     rank, logp = np.zeros(len(validation), dtype=np.int64), np.zeros(len(validation), dtype=np.float32)
@@ -518,34 +412,3 @@ def _measure(policy: Policy, validation: Rows, workers: Workers) -> tuple[dict[s
 def _named(row_id: np.ndarray) -> str:
     names = ", ".join(map(str, np.sort(row_id)[:ROWS_NAMED]))
     return names if len(row_id) <= ROWS_NAMED else f"{names} and {len(row_id) - ROWS_NAMED} more"
-
-
-class _Meter:
-    """Mean loss and speed since the last reading, without the time of validations and checkpoints."""
-
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.rows = self.rows_timed = 0
-        self.start()
-
-    def start(self) -> None:
-        """The clock."""
-        self.started, self.rows_timed = time.perf_counter(), 0
-
-    def add(self, loss: float, rows: int) -> None:
-        self.losses.append(loss * rows)
-        self.rows += rows
-        self.rows_timed += rows
-
-    def read(self) -> dict[str, float]:
-        elapsed = time.perf_counter() - self.started
-        loss, speed = math.fsum(self.losses) / self.rows, self.rows_timed / max(elapsed, 1e-9)
-        self.losses, self.rows = [], 0
-        self.start()
-        return {"loss": loss, "rows_per_s": round(speed, 1)}
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        at = time.perf_counter()
-        yield
-        self.started += time.perf_counter() - at

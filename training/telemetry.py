@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self
@@ -71,3 +72,37 @@ class Telemetry:
     def repeat(self, kept: str) -> None:
         """The lines of the process that this one continues."""
         self._file.write(kept)
+
+
+class Meter:
+    """Mean loss and speed since the last reading, without the time of validations and checkpoints."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.rows = self.rows_timed = 0
+        self.start()
+
+    def start(self) -> None:
+        """The clock."""
+        self.started, self.rows_timed = time.perf_counter(), 0
+
+    def add(self, loss: float, rows: int) -> None:
+        """The mean loss of one step's rows."""
+        self.losses.append(loss * rows)
+        self.rows += rows
+        self.rows_timed += rows
+
+    def read(self) -> dict[str, float]:
+        """Loss and rows per second; both begin anew."""
+        elapsed = time.perf_counter() - self.started
+        loss, speed = math.fsum(self.losses) / self.rows, self.rows_timed / max(elapsed, 1e-9)
+        self.losses, self.rows = [], 0
+        self.start()
+        return {"loss": loss, "rows_per_s": round(speed, 1)}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the clock."""
+        at = time.perf_counter()
+        yield
+        self.started += time.perf_counter() - at

@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from training.accumulation import accumulate
 from training.backbones import checkpoint_model, scratch_model
 from training.checkpoint import PolicyCard, Selection, load_policy, save_policy
 from training.config import CheckpointBackbone, ComputeConfig, LoraConfig, ScratchBackbone, SftExperiment, identity
 from training.logps import catalogue_logps
-from training.loop import accumulate
 from training.policy import Policy
 from training.representations.items import ItemVocabulary
 from training.sft import NextItem

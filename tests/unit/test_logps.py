@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from training.accumulation import accumulate
 from training.attention import ATTENTION
 from training.backbones import scratch_model
 from training.config import ComputeConfig, ScratchBackbone
 from training.logps import catalogue_logps, item_logps
-from training.loop import accumulate
 from training.policy import Policy, fit_context
 from training.representations.items import ItemVocabulary
 from training.sft import NextItem

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from training import loop
+from training.accumulation import accumulate
 from training.backbones import scratch_model
 from training.config import AdamW, Budget, ComputeConfig, Lion, ScratchBackbone
 from training.loop import Diverged, Kept, fit, learning_rate
@@ -206,5 +207,5 @@ def test_the_reported_loss_is_the_mean_over_rows(setting: Setting, telemetry_lin
         ItemVocabulary(30),
         16,
     )
-    loss, _ = loop.accumulate(fresh.policy, setting.windows, NextItem(setting.windows.rows), ComputeConfig())
+    loss, _ = accumulate(fresh.policy, setting.windows, NextItem(setting.windows.rows), ComputeConfig())
     assert line["metrics"]["loss"] == pytest.approx(float(loss))
