@@ -43,8 +43,9 @@ class Policy:
         device: Device = CPU,
     ) -> None:
         self.vocabulary, self.context, self.device = vocabulary, context, device
-        self.is_direct = len(vocabulary.bridge) == 0 and bool((vocabulary.completions.lengths == 1).all())
-        """Whether an item is one token, so that the state behind a history scores the whole catalogue."""
+        tokens = vocabulary.completions
+        self.is_direct = len(vocabulary.bridge) == 0 and np.array_equal(tokens.values, np.arange(len(tokens)))
+        """Whether item k is token k alone, so that the state behind a history scores the whole catalogue."""
         self.adapter: PeftModel | None = (
             None if lora is None else attach_lora(model, lora, seed, trains_ends=trains_ends)
         )

@@ -252,16 +252,40 @@ def test_titles_that_would_be_joined_with_what_stands_around_them_are_counted() 
         (
             ["Up", "Up", "Her"],
             {},
-            r"titles must tell any two items apart.*'Up \(a\)' and 'Up \(b\)'",
+            r"titles with their end must tell any two items apart.*'Up \(a\)' and 'Up \(b\)'",
         ),
         (["Up", "", "Her"], {}, r"titles must not be empty, got none for item ' \(b\)'"),
         (["Up", "Ant", "Her"], {"end": ""}, r"representation.end must be text with a token"),
+        (
+            ["Alien", "Alien: Aliens", "Her"],
+            {"end": ":"},
+            r"titles with their end .*begins the other, 1 times: 'Alien \(a\)' and 'Alien: Aliens \(b\)'.*title holds",
+        ),
     ],
 )
 def test_bad_titles_are_refused_by_name(titles: list[str], settings: dict[str, Any], message: str) -> None:
     config = TITLES.model_copy(update=settings)
     with pytest.raises(ValueError, match=message):
         title_lists(config, trained_tokeniser(config, titles), None, titles, ["a", "b", "c"])
+
+
+def test_a_tokeniser_of_another_model_is_refused() -> None:
+    titles = ["Up", "Ant", "Her"]
+    tokeniser = trained_tokeniser(TITLES, titles)
+    with pytest.raises(ValueError, match=r"must be among the backbone's 100, got token \d+ of \d+\. Give"):
+        title_lists(TITLES, tokeniser, 100, titles, titles)
+
+
+def test_one_code_an_item_is_scored_by_the_code_and_not_by_the_item(tmp_path: Path) -> None:
+    (tmp_path / "codes.json").write_text('{"a": [5], "b": [3], "c": [4]}')  # as tokens: 2, 0, 1
+    lists = semantic_id_lists(SemanticIds(kind="semantic_ids", table="codes.json"), tmp_path / "codes.json", [*"abc"])
+    policy = policy_of(lists)
+    windows = find_windows(Rows(np.arange(1), np.arange(1), Ragged.of([[1]]), np.array([0])))
+    trunks = lay_out(windows, np.arange(1), lists)
+    with torch.no_grad():
+        of_items = policy.item_logps(trunks, np.array([[0, 1, 2]]))[0]
+        of_tokens = torch.log_softmax(policy.states(trunks)[0] @ policy.head.T, dim=-1)
+    torch.testing.assert_close(of_items, of_tokens[[int(lists.completions[item][0]) for item in range(3)]])
 
 
 def test_items_with_the_same_title_are_numbered_when_asked() -> None:

@@ -55,13 +55,8 @@ def title_lists(
         )
     end = _end(config, tokeniser, tokens_of)
     of_titles = Ragged.of(tokens_of(titles))
-    names = [f"{title} ({item})" for title, item in zip(titles, items, strict=True)]
-    refuse_ambiguity(
-        Ragged.of([[*tokens, -1] if len(tokens) else [] for tokens in map(of_titles.__getitem__, range(len(titles)))]),
-        names,
-        "titles",
-        "Give each item a title of its own, or set representation.repeated to number.",
-    )
+    ended = of_titles.followed(np.array(end, dtype=np.int64))
+    _refuse_alike(config, of_titles, ended, [f"{title} ({item})" for title, item in zip(titles, items, strict=True)])
     pad = tokeniser.pad_token_id if tokeniser.pad_token_id is not None else end[-1]  # never seen: any token would do
     size = len(tokeniser) if n_tokens is None else n_tokens
     listing, bridge = None, tail_tokens
@@ -71,17 +66,34 @@ def title_lists(
         pieces = of_titles.preceded(separator)
         listing = Listing(config.candidates.n, is_first, separator, between_tokens, tail_tokens, pieces)
         bridge = np.zeros(0, dtype=np.int64)
-    return TokenLists(
+    lists = TokenLists(
         size,
         size,
         int(pad),  # pyright: ignore[reportArgumentType]
         np.array(begin + head_tokens, dtype=np.int64),
         bridge,
         of_titles.preceded(np.array(before_tokens, dtype=np.int64)).followed(np.array(after_tokens, dtype=np.int64)),
-        of_titles.followed(np.array(end, dtype=np.int64)),
+        ended,
         _files(tokeniser),
         listing,
     )
+    used = [lists.start, bridge, between_tokens, lists.pieces.values, ended.values]
+    if (largest := max(int(tokens.max(initial=0)) for tokens in used)) >= size:
+        raise ValueError(
+            f"the tokeniser's tokens must be among the backbone's {size}, got token {largest} of {len(tokeniser)}. "
+            "Give the checkpoint the tokeniser that it was trained with."
+        )
+    return lists
+
+
+def _refuse_alike(config: Titles, titles: Ragged, ended: Ragged, names: list[str]) -> None:
+    """Every title has tokens, and none with its end begins another with its own: both would be scored as one."""
+    if len(titles) and titles.lengths.min() == 0:
+        refuse_ambiguity(titles, names, "titles", "Give it a title.")
+    advice = "Give each item a title of its own, or set representation.repeated to number."
+    if config.end is not None:
+        advice += " If one goes on behind the other's end, choose a representation.end that no title holds."
+    refuse_ambiguity(ended, names, "titles with their end", advice)
 
 
 def _texts(config: Titles) -> tuple[str, str, str]:
