@@ -18,6 +18,8 @@ from transformers.modeling_utils import AttentionInterface
 
 ATTENTION = "borderline_tree"
 """`attn_implementation` of every model here."""
+CHANGES_SCORES = ("softcap", "s_aux", "position_bias")
+"""What some models ask of their attention beside scaling and dropout."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,13 @@ def attend(
     layout: Layout,
     scaling: float | None = None,
     dropout: float = 0.0,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Float[Tensor, "1 t+n h d"], None]:
     """Causal attention of each trunk to itself, and of each node to what it sees."""
     assert attention_mask is None  # none is given, and none is made for an attention that transformers does not know
+    for name in CHANGES_SCORES:
+        if others.get(name) is not None:
+            raise TypeError(f"its attention changes scores in a way that is not known here ({name})")
     queries, keys, values = (packed[0].transpose(0, 1) for packed in (query, key, value))
     branches, memory = layout.branches, layout.memory
     n_nodes = 0 if branches is None else len(branches.ancestors)

@@ -10,28 +10,25 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from training.attention import ATTENTION
 from training.config import CheckpointBackbone, LoraConfig, ScratchBackbone
 from training.device import CPU, Device
-from training.logps import path_logps
-from training.tables import Ragged
-from training.tree import grow, lay_out_pass
+from training.sharing import refuse_unshareable
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
 INNER_MULTIPLE = 32
+LAYERS = (torch.nn.Linear, Conv1D)
+"""What an adapter can stand beside; layers in 4 bits are of the first class."""
 HIDDEN_DROPOUT = "hidden_dropout"
 """A key of this project's own in a model's config.json, which others pass over."""
-SELF_TEST_TOKENS = 28
-LARGEST_DIFFERENCE = {torch.float32: 1e-3, torch.float64: 1e-6, torch.bfloat16: 0.3, torch.float16: 0.1}
-"""Nats per token that rounding explains."""
 
 
 def scratch_model(config: ScratchBackbone, n_tokens: int, seed: int) -> LlamaForCausalLM:
@@ -97,8 +94,6 @@ def checkpoint_model(
         ValueError: a folder without safetensors, a repository on the hub without a revision, 4-bit weights without
             CUDA, or an architecture that cannot share prefixes, see `refuse_unshareable`.
     """
-    from transformers.models.auto.modeling_auto import AutoModelForCausalLM
-
     folder = Path(config.name)
     if folder.is_dir():
         if not any(folder.glob("*.safetensors")):
@@ -115,98 +110,50 @@ def checkpoint_model(
     settings: dict[str, Any] = {"dtype": torch.float32}
     if config.quantization is not None:
         settings = _four_bit(device)
+    model = _loaded(config, settings)
+    if n_tokens is not None:
+        _replace_vocabulary(model, n_tokens, seed)
+    refuse_unshareable(model, config)
+    return model
+
+
+def _loaded(config: CheckpointBackbone, settings: dict[str, Any]) -> Any:
+    """The model with every weight of its architecture; transformers would draw what is missing at random."""
+    from safetensors import SafetensorError
+    from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             config.name,
             revision=config.revision or "main",
             use_safetensors=True,
             trust_remote_code=False,
             attn_implementation=ATTENTION,
+            output_loading_info=True,
             **settings,
         )
-    except ValueError as error:
+        model, found = loaded
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"backbone.name must be a checkpoint with all its files, got {config.name}: {error}. Copy it again."
+        ) from error
+    except (ValueError, KeyError, AttributeError, RuntimeError) as error:
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"backbone.name must be an architecture that transformers has, got {config.name}, which brings code of "
+                "its own: that is never run. Choose another checkpoint."
+            ) from error
         raise ValueError(
             f"backbone.name must be a decoder-only language model that this version of transformers knows, got "
             f"{config.name}: {error}"
         ) from error
-    refuse_unshareable(model, config)
-    if n_tokens is not None:
-        _replace_vocabulary(model, n_tokens, seed)
+    lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    if lacking:
+        raise ValueError(
+            f"backbone.name must be a checkpoint with all weights of its config.json, got {config.name}, where "
+            f"{len(lacking)} are missing or of another shape, such as {min(lacking)}. Copy it again."
+        )
     return model
-
-
-def refuse_unshareable(model: Any, config: CheckpointBackbone) -> None:
-    """Stops where a shared prefix would not give what a prefix of its own gives.
-
-    Sliding windows are known by their configuration: a text shorter than the window shows nothing. Everything else
-    is found by doing both on a few tokens: recurrence, attention of another kind, states that are not what the output
-    layer alone turns into logits.
-
-    Raises:
-        ValueError: naming the architecture.
-    """
-    text = model.config.get_text_config()
-    name = f"{config.name} ({text.model_type})"
-    advice = "Choose a decoder-only transformer with full causal attention, such as Llama, Qwen or GPT-2."
-    window = getattr(text, "sliding_window", None) or getattr(text, "attention_window_size", None)
-    if window is not None and window < config.context:
-        raise ValueError(
-            f"the backbone must attend to the whole context of {config.context} tokens, got {name} with a sliding "
-            f"window of {window}. Lower backbone.context to {window}. {advice}"
-        )
-    longest = getattr(text, "max_position_embeddings", None) or config.context
-    if longest < config.context:
-        raise ValueError(
-            f"backbone.context must be at most the {longest} positions that {name} knows, got {config.context}. "
-            "Lower it."
-        )
-    difference = _difference(model, name, advice)
-    largest = LARGEST_DIFFERENCE[next(model.parameters()).dtype]
-    if not difference <= largest:
-        raise ValueError(
-            f"the backbone must give completions on a shared prompt the log-probabilities that they have alone, got "
-            f"{name}, which differs by {difference:.2g} nats a token. {advice}"
-        )
-
-
-def _difference(model: Any, name: str, advice: str) -> float:
-    """Largest difference between both ways over a few completions, in nats per token."""
-    n_tokens = model.get_input_embeddings().weight.shape[0]
-    tokens = torch.randperm(n_tokens, generator=torch.Generator().manual_seed(0))[:SELF_TEST_TOKENS]
-    tokens = np.resize(tokens.numpy(), SELF_TEST_TOKENS)
-    trunks = Ragged(tokens[:18], np.array([0, 11, 18]))
-    window, prompt = np.array([0, 0, 0, 1]), np.array([11, 11, 4, 7])
-    paths = Ragged(tokens[18:28], np.array([0, 3, 6, 8, 10]))
-    was_training, device = model.training, model.device
-    model.eval()
-    try:
-        with torch.no_grad():
-            nodes, predictions = grow(trunks.values, trunks.offsets, window, prompt, paths, 0)
-            positions, layout = lay_out_pass(trunks.offsets, nodes, device)
-            hidden = model.base_model(
-                input_ids=torch.from_numpy(np.concatenate([trunks.values, nodes.tokens])).to(device)[None],
-                position_ids=torch.from_numpy(positions).to(device)[None],
-                use_cache=False,
-                layout=layout,
-            ).last_hidden_state[0]
-            shared = path_logps(hidden, model.get_output_embeddings().weight, predictions, len(paths)).cpu()
-            model.set_attn_implementation("eager")
-            alone = []
-            for path in range(len(paths)):
-                own = np.concatenate([trunks[int(window[path])][: prompt[path]], paths[path]])
-                ids = torch.from_numpy(own).to(device)[None]
-                logps = torch.log_softmax(model(input_ids=ids, use_cache=False).logits[0].float(), dim=-1).cpu()
-                at = torch.arange(int(prompt[path]) - 1, len(own) - 1)
-                alone.append(logps[at, ids[0, at + 1].cpu()].sum())
-    except (TypeError, AttributeError, KeyError, RuntimeError, IndexError) as error:  # of models that know no layout
-        raise ValueError(
-            f"the backbone must be a transformer whose attention can be replaced, got {name}: {error}. {advice}"
-        ) from error
-    finally:
-        model.set_attn_implementation(ATTENTION)
-        model.train(was_training)
-    difference = (shared - torch.stack(alone)).abs() / torch.from_numpy(paths.lengths)
-    return float("nan") if bool(difference.isnan().any()) else float(difference.max())
 
 
 def _four_bit(device: Device) -> dict[str, Any]:
@@ -230,19 +177,18 @@ def _four_bit(device: Device) -> dict[str, Any]:
 
 
 def _replace_vocabulary(model: Any, n_tokens: int, seed: int) -> None:
-    old = model.get_input_embeddings().weight.detach()
-    hidden, deviation = old.shape[1], float(old.float().std())
-    generator = torch.Generator().manual_seed(seed)
+    """New weights in the modules at both ends, which stay of their class: some scale what they embed."""
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    old = embeddings.weight.detach()
+    deviation, generator = float(old.float().std()), torch.Generator().manual_seed(seed)
     model.config.tie_word_embeddings = False
-    model.config.vocab_size = n_tokens
+    model.config.vocab_size = embeddings.num_embeddings = head.out_features = n_tokens
     model.config.bos_token_id = model.config.eos_token_id = model.config.pad_token_id = None
+    embeddings.padding_idx = None
     model.generation_config = None
-    embeddings, head = torch.nn.Embedding(n_tokens, hidden), torch.nn.Linear(hidden, n_tokens, bias=False)
-    with torch.no_grad():
-        embeddings.weight.normal_(0.0, deviation, generator=generator)
-        head.weight.normal_(0.0, deviation, generator=generator)
-    model.set_input_embeddings(embeddings)
-    model.set_output_embeddings(head)
+    for module in (embeddings, head):
+        weight = torch.empty(n_tokens, old.shape[1]).normal_(0.0, deviation, generator=generator)
+        module.weight = torch.nn.Parameter(weight)
 
 
 def load_model(folder: Path) -> "PreTrainedModel":
@@ -282,7 +228,7 @@ def attach_lora(model: "PreTrainedModel", config: LoraConfig, seed: int, *, trai
         trains_ends: whether the embeddings at both ends train in full, through copies: a new vocabulary has to.
 
     Raises:
-        ValueError: adapters on the output layer, past which log-probabilities are read.
+        ValueError: adapters on the output layer, past which log-probabilities are read, or on layers that do not exist.
     """
     import peft
 
@@ -293,15 +239,25 @@ def attach_lora(model: "PreTrainedModel", config: LoraConfig, seed: int, *, trai
         for name, module in model.named_modules()
         if module in (model.get_input_embeddings(), model.get_output_embeddings())
     ]
-    if any(name.rsplit(".", 1)[-1] in config.targets for name in ends):
+    if any(_last(name) in config.targets for name in ends):
         raise ValueError(f"backbone.lora.targets must not name the embeddings at either end, got {config.targets}.")
+    layers = {_last(name) for name, module in model.named_modules() if isinstance(module, LAYERS)} - {*map(_last, ends)}
+    if unknown := sorted(set(config.targets) - layers):
+        raise ValueError(
+            f"backbone.lora.targets must be linear layers of {model.config.model_type}, got {', '.join(unknown)}. "
+            f"Choose among {', '.join(sorted(layers))}."
+        )
     settings = peft.LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=config.dropout,
         target_modules=config.targets,
-        modules_to_save=[name.rsplit(".", 1)[-1] for name in ends] if trains_ends else None,
+        modules_to_save=[*map(_last, ends)] if trains_ends else None,
     )
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5 for a deprecated name; gone with the next peft
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         return peft.get_peft_model(model, settings)  # pyright: ignore[reportReturnType]
+
+
+def _last(name: str) -> str:
+    return name.rsplit(".", 1)[-1]

@@ -7,10 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from training.accumulation import accumulate
-from training.backbones import checkpoint_model, scratch_model
+from training.backbones import attach_lora, checkpoint_model, scratch_model
 from training.checkpoint import PolicyCard, Selection, load_policy, save_policy
 from training.config import CheckpointBackbone, ComputeConfig, LoraConfig, ScratchBackbone, SftExperiment, identity
 from training.logps import catalogue_logps
@@ -243,3 +252,58 @@ def test_a_checkpoint_that_cannot_be_trusted_is_refused(name: str, message: str,
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
     with pytest.raises(ValueError, match=message):
         checkpoint_model(CheckpointBackbone(kind="checkpoint", name=name), 14, seed=0)
+
+
+def test_a_checkpoint_with_a_weight_missing_is_refused_by_its_name(tmp_path: Path) -> None:
+    backbone = small_checkpoint(tmp_path, "llama")
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"all weights .*1 are missing .*model\.layers\.1\.mlp\.up_proj\.weight"):
+        checkpoint_model(backbone, None, seed=0)
+
+
+def test_a_checkpoint_without_one_of_its_files_is_refused_by_the_file(tmp_path: Path) -> None:
+    backbone = small_checkpoint(tmp_path, "llama")
+    weights = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    shards = {name: f"model-0000{1 + name.startswith('model.layers.1')}-of-00002.safetensors" for name in weights}
+    for shard in set(shards.values()):
+        of_shard = {name: weights[name] for name in weights if shards[name] == shard}
+        save_file(of_shard, tmp_path / shard, metadata={"format": "pt"})
+    index = {"metadata": {"total_size": 1}, "weight_map": shards}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert checkpoint_model(backbone, None, seed=0) is not None
+    cut = (tmp_path / "model-00002-of-00002.safetensors").read_bytes()[:-100]
+    (tmp_path / "model-00002-of-00002.safetensors").write_bytes(cut)
+    with pytest.raises(ValueError, match=r"backbone.name must be a checkpoint with all its files"):
+        checkpoint_model(backbone, None, seed=0)
+    (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"all its files, got .*model-00002-of-00002"):
+        checkpoint_model(backbone, None, seed=0)
+
+
+def test_a_checkpoint_with_code_of_its_own_is_refused_and_its_code_not_run(tmp_path: Path) -> None:
+    backbone = small_checkpoint(tmp_path, "llama")
+    described = json.loads((tmp_path / "config.json").read_text())
+    described |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    (tmp_path / "mine.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(ValueError, match="brings code of its own: that is never run") as refused:
+        checkpoint_model(backbone, None, seed=0)
+    assert "Pass" not in str(refused.value)
+
+
+def test_an_architecture_whose_attention_cannot_be_replaced_is_refused(tmp_path: Path) -> None:
+    GPTNeoForCausalLM(
+        GPTNeoConfig(hidden_size=16, num_layers=2, num_heads=4, attention_types=[[["global"], 2]], vocab_size=50)
+    ).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="must be a decoder-only language model that this version"):
+        checkpoint_model(CheckpointBackbone(kind="checkpoint", name=str(tmp_path)), None, seed=0)
+
+
+def test_adapters_on_layers_that_are_not_there_are_refused_with_those_that_are(tmp_path: Path) -> None:
+    model = checkpoint_model(small_checkpoint(tmp_path, "llama"), None, seed=0)
+    lora = LORA.model_copy(update={"targets": ["q_proj", "c_attn"]})
+    with pytest.raises(ValueError, match=r"of llama, got c_attn\. Choose among down_proj, .*v_proj"):
+        attach_lora(model, lora, 0, trains_ends=False)
