@@ -33,7 +33,8 @@ MCPO = {
     "optimizer": {"kind": "lion", "lr": 1e-3},
     "budget": {"epochs": 3, "batch_size": 64, "validations": 5, "patience": 3},
 }
-CLOCKS = ("rows_per_s", "seconds")
+OF_THE_PROCESS = ("rows_per_s", "seconds", "peak_memory_bytes")
+"""What differs between two runs of the same training."""
 
 
 class Killed(BaseException):
@@ -97,7 +98,7 @@ def trainings(tables: Any, tmp_path: Path) -> Trainings:
 
 @pytest.fixture
 def curves(telemetry_lines: Callable[[Path], list[dict[str, Any]]]) -> Callable[[Path], list[Any]]:
-    """Everything that was measured: no clocks, no progress, no word of checkpoints."""
+    """Everything that was measured: no clocks and memory, no progress, no word of checkpoints."""
 
     def read(output: Path) -> list[Any]:
         return [
@@ -105,7 +106,7 @@ def curves(telemetry_lines: Callable[[Path], list[dict[str, Any]]]) -> Callable[
                 line["kind"],
                 line["step"],
                 line["epoch"],
-                {name: value for name, value in line["metrics"].items() if name not in CLOCKS},
+                {name: value for name, value in line["metrics"].items() if name not in OF_THE_PROCESS},
             )
             for line in telemetry_lines(output)
             if line["kind"] != "progress" and not {"saved_step", "resumed_from_step"} & line["metrics"].keys()
