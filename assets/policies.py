@@ -5,7 +5,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -32,6 +32,7 @@ from assets.ports import PARENT_RUN_TAG, Lake, Launcher, Partition, Tracker, par
 from assets.progress import Follower
 from assets.publication import Check, Content, Inputs, check_specs, publish
 from assets.rounds import start_of
+from training.base_model import base_files, base_folder, base_sha256
 from training.config import (
     Experiment,
     PreferenceExperiment,
@@ -77,6 +78,9 @@ def sft_policies(
     config = {"experiment": identity(experiment, exclude={"pool"})}
     if codes is not None:
         config["codes"] = hashlib.sha256(codes.read_bytes()).hexdigest()
+    base = base_model(context.log.info, keys, experiment)
+    if base is not None:
+        config["base_model"] = base
 
     def train(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         output = staged["sft_policies"]
@@ -89,7 +93,7 @@ def sft_policies(
             codes=codes,
             **paths_of(inputs, for_prompts),
         )
-        content = run_tracked(context, launcher, tracker, "sft", spec, keys, inputs)
+        content = run_tracked(context, launcher, tracker, "sft", spec, keys, inputs, config)
         return {"sft_policies": content}
 
     yield from publish(
@@ -128,6 +132,7 @@ def preference_policies(
     keys = keys_of(context)
     experiment = load_preference("preference_policies", keys)
     start, for_prompts = start_of(keys, experiment), tables_of_prompts(keys, experiment)
+    config = {"experiment": identity(experiment)}
 
     def train(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         output = staged["preference_policies"]
@@ -142,7 +147,7 @@ def preference_policies(
             compute=launcher.compute,
             **paths_of(inputs, for_prompts),
         )
-        content = run_tracked(context, launcher, tracker, "preference", spec, keys, inputs)
+        content = run_tracked(context, launcher, tracker, "preference", spec, keys, inputs, config)
         link = dg.MetadataValue.md(f"`{start.asset}` of `{partition_text(start.policy)}`, which is also the reference")
         return {"preference_policies": replace(content, metadata={**content.metadata, "start_from": link})}
 
@@ -159,7 +164,7 @@ def preference_policies(
             ("reference_logps", keys),
             *for_prompts,
         ],
-        config={"experiment": identity(experiment)},
+        config=config,
     )
     remove_attempts(launcher.checkpoints_root, keys)
 
@@ -176,6 +181,25 @@ def code_table(keys: Keys, experiment: SftExperiment) -> Path | None:
             allow_retries=False,
         )
     return path
+
+
+def base_model(say: Callable[[str], None], keys: Keys, experiment: SftExperiment) -> str | None:
+    """SHA-256 of the base model of an experiment that names it by a folder, which may hold another one tomorrow."""
+    backbone = experiment.backbone
+    if backbone.kind != "checkpoint":
+        return None
+    backbone.require_pinned()
+    if backbone.revision is None and not Path(backbone.name).is_dir():
+        raise dg.Failure(
+            f"{source_of(keys.experiment)} starts from the base model in {backbone.name}, but there is no such folder. "
+            "Put it there, or name another in backbone.name.",
+            allow_retries=False,
+        )
+    folder = base_folder(backbone)
+    if folder is not None:
+        size = sum(path.stat().st_size for path in base_files(folder))
+        say(f"{keys.experiment}: looks whether the base model in {folder} is the same, {size / 1e9:.1f} GB")
+    return base_sha256(backbone)
 
 
 def tables_of_prompts(keys: Keys, experiment: Experiment) -> list[tuple[str, Partition]]:
@@ -227,16 +251,14 @@ def run_tracked(
     spec: TrainingSpec,
     keys: Keys,
     inputs: Inputs,
+    config: Mapping[str, str],
 ) -> Content:
     """Runs a training command inside a tracked run, and describes the policy it leaves in the staging folder.
 
     A command that goes on from where an interrupted one stood repeats its curves, so that this run has them whole.
     """
     experiment = spec.experiment
-    made_from = {
-        "experiment": identity(experiment, exclude={"pool"}),
-        "code_version": context.assets_def.code_versions_by_key[context.asset_key],
-    }
+    made_from = {**config, "code_version": context.assets_def.code_versions_by_key[context.asset_key]}
     afresh = context.run.tags.get("borderline/force") == "true"
     attempt = next_attempt(launcher.checkpoints_root, keys, made_from, inputs, afresh=afresh)
     judge = None

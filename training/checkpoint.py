@@ -40,7 +40,7 @@ class PolicyCard(Frozen):
     identity: str
     """Of the experiment, see `training.config.identity`."""
     start: str | None
-    """SHA-256 of the weights that training started from; none, when it started from scratch."""
+    """SHA-256 of the weights that training started from, see `training.base_model`; none, when it was from scratch."""
     selection: Selection
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the other files of the folder."""

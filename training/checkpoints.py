@@ -7,7 +7,7 @@
 
 Nothing is pickled. Two are kept: one is whole whatever happens while the next is written. One whose files are not those
 it lists is skipped with a warning that names the file, and the one before it is taken; one that was made from other
-things (experiment, tables, starting policy) is refused by name.
+things (experiment, tables, starting policy, base model) is refused by name.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class CheckpointCard(Frozen):
     step: int
     """Optimizer steps done."""
     made_from: dict[str, str]
-    """What the result depends on: identity of the experiment, sha256 of every table and policy read."""
+    """What the result depends on: identity of the experiment, sha256 of every table, policy and base model read."""
     made_by: dict[str, str]
     """What bits depend on beside that: code, libraries, device, number of processes."""
     state: dict[str, Any]

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from training.base_model import base_sha256
 from training.checkpoints import sha256_of
 from training.config import TrainingSpec, identity
 from training.workers import worker_seed
@@ -15,13 +16,15 @@ Named = dict[str, Tensor]
 
 
 def made_from(spec: TrainingSpec) -> dict[str, str]:
-    """Hashes of all that the result depends on: the experiment, and every table and policy that is read."""
+    """Hashes of all that the result depends on: the experiment, and every table, policy and base model that is read."""
     files = {
         name: sha256_of(value)
         for name in type(spec).model_fields
         if isinstance(value := getattr(spec, name), Path) and name not in ("output", "checkpoints")
     }
-    return {"experiment": identity(spec.experiment, exclude={"pool"}), **files}
+    base = base_sha256(spec.experiment.backbone) if spec.experiment.kind == "sft" else None
+    of_base = {} if base is None else {"base model": base}
+    return {"experiment": identity(spec.experiment, exclude={"pool"}), **files, **of_base}
 
 
 def made_by(device: torch.device, processes: int) -> dict[str, str]:

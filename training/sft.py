@@ -52,6 +52,7 @@ class NextItem:
 
 def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     """Trains a policy from scratch or from a checkpoint; returns its validation metrics."""
+    from training.base_model import weights_sha256
     from training.candidates import refuse_long_lists, with_drawn, with_given
     from training.checkpoint import PolicyCard, Selection  # seconds of loading: after the specification was read
     from training.device import prepare_device
@@ -95,7 +96,7 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
         context=backbone.context,
         experiment=experiment,
         identity=identity(experiment),
-        start=None,
+        start=weights_sha256(backbone) if backbone.kind == "checkpoint" else None,
         selection=Selection(metric=experiment.budget.select_by, value=0.0, step=0),
     )
     if experiment.loss.kind == "sampled_softmax":
