@@ -94,7 +94,7 @@ class Checkpoints:
             try:
                 card = read_card(path)
             except Torn as torn:
-                _warn(f"{torn} This checkpoint is skipped.")
+                warn(f"{torn} This checkpoint is skipped.")
                 continue
             for name in sorted(self.made_from.keys() | card.made_from.keys()):
                 theirs, ours = card.made_from.get(name, "nothing"), self.made_from.get(name, "nothing")
@@ -112,7 +112,7 @@ class Checkpoints:
         for name, ours in self.made_by.items():
             theirs = card.made_by.get(name, "none")
             if theirs != ours:
-                _warn(f"{path} was made with {name} {theirs}, this is {ours}: training goes on, but not to the bit.")
+                warn(f"{path} was made with {name} {theirs}, this is {ours}: training goes on, but not to the bit.")
         tensors = {
             name.removesuffix(".safetensors"): load_file(path / name)
             for name in card.files
@@ -204,5 +204,6 @@ def _entry(path: Path) -> FileEntry:
     return FileEntry(bytes=os.stat(path).st_size, sha256=sha256_of(path))
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Says on stderr what a person should know although work goes on."""
     print(f"warning: {message}", file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Self, TypeVar
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from training.config import Spec
 from training.memory import peak_memory
-from training.telemetry import Telemetry
+from training.telemetry import Telemetry, TelemetryFailed
 
 TELEMETRY = "telemetry.jsonl"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -98,11 +99,13 @@ def run_command(
         spec = _read(spec_type, path, result)
         is_main = os.environ.get("RANK", "0") == "0"
         with Telemetry(spec.output / TELEMETRY if is_main else Path(os.devnull)) as telemetry:
-            metrics: dict[str, float] = {"success": 0}
             try:
-                metrics = {**work(spec, telemetry), "success": 1}
-            finally:  # an unforeseen error too is followed by an end line, then by its traceback
-                telemetry.write("end", {**metrics, **peak_memory()})
+                metrics = work(spec, telemetry)
+            except BaseException:  # an unforeseen error too is followed by an end line, then by its traceback
+                with suppress(TelemetryFailed):  # it may be the very disk that the error is about
+                    telemetry.write("end", {"success": 0, **peak_memory()})
+                raise
+            telemetry.write("end", {**metrics, "success": 1, **peak_memory()})
     except (ValueError, OSError, FloatingPointError) as error:
         if not str(error):
             raise

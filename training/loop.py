@@ -8,16 +8,18 @@ import math
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from signal import SIGTERM
 
 import numpy as np
 import torch
 from jaxtyping import Int
+from safetensors import SafetensorError
 from torch import Tensor
 
 from training.accumulation import Criterion, Scored, Scorer, accumulate
 from training.checkpoint import PolicyCard, save_policy
-from training.checkpoints import Checkpoints
+from training.checkpoints import CheckpointFailed, Checkpoints, warn
 from training.command import Stopped, StopRequest
 from training.config import Budget, ComputeConfig, Descent, TrainingSpec
 from training.optimisation import build_optimizer, learning_rate
@@ -48,6 +50,10 @@ class Diverged(FloatingPointError):
     def __init__(self, message: str, best: "Kept | None") -> None:
         super().__init__(message)
         self.best = best
+
+
+class PolicyNotWritten(OSError):
+    """The policy could not be written; nothing of it is left, and checkpoints are untouched."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,9 @@ def fit_and_save(
 
     Returns:
         The validation metrics of the weights that were kept.
+
+    Raises:
+        PolicyNotWritten: the disk is full, or refuses for another reason.
     """
     experiment, device = spec.experiment, policy.device.device
     workers = Workers(device)
@@ -141,7 +150,12 @@ def fit_and_save(
 
     def save(name: str, kept: Kept) -> None:
         if workers.is_main:
-            save_policy(spec.output / name, policy, card.selected(kept.value, kept.step))
+            try:
+                save_policy(spec.output / name, policy, card.selected(kept.value, kept.step))
+            except FileExistsError:
+                raise
+            except (OSError, SafetensorError) as error:
+                raise _not_written(spec.output / name, error, checkpoints) from error
         workers.wait()
 
     try:
@@ -196,6 +210,8 @@ class _Training:
     best: Kept | None = None
     stale: int = 0
     """Validations since the best one."""
+    is_ended: bool = False
+    """Whether nothing is left to do but to keep the weights."""
 
     def prepare(self) -> None:
         """Everything that follows from the experiment alone."""
@@ -221,13 +237,14 @@ class _Training:
         """To the last step, to the end of patience, to a verdict, or to a signal."""
         self.telemetry.start_clock(self.done)
         self.meter.start()
-        while True:
+        while not self.is_ended:
             if self.done in self.validate_at and self.validated < self.done:
                 with self.meter.paused():
                     self.validate()
-                    is_over = self.is_over(stop)
-                if is_over and self.best is not None:
-                    return self.best if self.budget.keep == "best" else self.at_hand()
+                    self.is_ended = self.is_over(stop) and self.best is not None
+                    if self.is_ended:
+                        self.save_end()
+                continue
             is_due, is_stopped = self.step(stop)
             if is_due or is_stopped:
                 with self.meter.paused():
@@ -235,6 +252,7 @@ class _Training:
             if is_stopped:
                 kept = "" if self.checkpoints is None else f"; step {self.done} of {self.total} is saved"
                 raise Stopped(stop.number or SIGTERM, kept)
+        return self.best if self.best is not None and self.budget.keep == "best" else self.at_hand()
 
     def step(self, stop: StopRequest) -> tuple[bool, bool]:
         """One optimizer step; then whether a checkpoint is due, and whether a signal asks to stop."""
@@ -323,6 +341,8 @@ class _Training:
             "loss_sums": self.meter.losses,
             "loss_rows": self.meter.rows,
             "best": best and {"value": best.value, "step": best.step, "metrics": best.metrics},
+            "measured": self.measured,
+            "is_ended": self.is_ended,
         }
         tensors = {
             "weights": self.policy.snapshot(),
@@ -333,6 +353,13 @@ class _Training:
         }
         self.checkpoints.save(self.done, state, tensors, self.telemetry.kept())
         self.telemetry.write("checkpoint", {"saved_step": self.done, "seconds": round(time.monotonic() - started, 3)})
+
+    def save_end(self) -> None:
+        """A checkpoint behind the last step, so that a policy that cannot be written is not trained again."""
+        try:
+            self.save()
+        except CheckpointFailed as error:
+            warn(f"no checkpoint of the last step, {self.done}: {error.__cause__}. The policy is written without it.")
 
     def resume(self) -> None:
         """Goes to where the newest whole checkpoint stands, if there is one, and says so."""
@@ -347,6 +374,7 @@ class _Training:
         self.policy.restore(found.tensors["weights"])
         restore_optimizer(self.stepper, weights, found.tensors["optimizer"])
         self.done, self.validated, self.stale = found.card.step, state["validated"], state["stale"]
+        self.measured, self.is_ended = state["measured"], state["is_ended"]
         if state["best"] is not None:
             self.best = Kept(**state["best"], weights=found.tensors["best"])
         self.peak.restore(found.tensors["peak"])
@@ -387,6 +415,14 @@ class _Training:
             self.policy.restore(self.best.weights)
             kept = f"The weights of step {self.best.step} are kept."
         return Diverged(f"{what}. {kept} Lower the learning rate, or look at these rows.", self.best)
+
+
+def _not_written(folder: Path, error: Exception, checkpoints: Checkpoints | None) -> PolicyNotWritten:
+    step = 0 if checkpoints is None else checkpoints.saved_step
+    again = f"it goes on from step {step}" if step else "there is no checkpoint, it starts from the beginning"
+    return PolicyNotWritten(
+        f"the policy could not be written to {folder}: {error}. Free some space, then run the same command: {again}."
+    )
 
 
 def _verdicts(spec: TrainingSpec) -> Verdicts | None:

@@ -14,6 +14,10 @@ Kind = Literal["train", "validation", "diagnostic", "progress", "checkpoint", "e
 PROGRESS_INTERVAL_S = 0.5
 
 
+class TelemetryFailed(OSError):
+    """A line could not be written."""
+
+
 class Telemetry:
     """Writes `telemetry.jsonl` in the output folder of a command."""
 
@@ -28,15 +32,23 @@ class Telemetry:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            if kind is None:  # else it is what was said already: the line that could not be written, tried again
+                raise self._failed(error) from error
 
     def at(self, step: int, epoch: float) -> None:
         """Where the following lines belong: optimizer steps done, and epochs (with a fraction)."""
         self.step, self.epoch = step, round(epoch, 6)
 
     def write(self, kind: Kind, metrics: Mapping[str, float | int]) -> None:
-        """One line. A metric without a finite value (a mean over nothing) is left out: JSON has no NaN."""
+        """One line. A metric without a finite value (a mean over nothing) is left out: JSON has no NaN.
+
+        Raises:
+            TelemetryFailed: the disk is full, or refuses for another reason.
+        """
         line = {
             "step": self.step,
             "epoch": self.epoch,
@@ -44,7 +56,7 @@ class Telemetry:
             "kind": kind,
             "metrics": {name: value for name, value in metrics.items() if math.isfinite(value)},
         }
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._append(json.dumps(line, allow_nan=False) + "\n")
 
     def progress(self, unit: str, done: int, total: int) -> None:
         """How far, and how fast (per second since the start); at most two lines a second, and always the last."""
@@ -71,7 +83,19 @@ class Telemetry:
 
     def repeat(self, kept: str) -> None:
         """The lines of the process that this one continues."""
-        self._file.write(kept)
+        self._append(kept)
+
+    def _append(self, lines: str) -> None:
+        try:
+            self._file.write(lines)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> TelemetryFailed:
+        return TelemetryFailed(
+            f"telemetry could not be written to {self.path}: {error}. Free some space, then run the same command: "
+            "it goes on from what it has saved."
+        )
 
 
 class Meter:

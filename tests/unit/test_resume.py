@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from training import preference, reference, sft
 from training.sampled_softmax import SampledNextItem
@@ -154,8 +155,7 @@ def test_it_says_from_which_step_it_goes_on(
     trainings.killed(monkeypatch, 5)
     resumed = trainings.run(sft)
     assert f"resumed from step 4 of 15: {trainings.checkpoints / 'step-00000004'}" in capsys.readouterr().err
-    steps = [line["metrics"].get("resumed_from_step") for line in telemetry_lines(resumed)]
-    assert [step for step in steps if step is not None] == [4]
+    assert resumed_from(telemetry_lines(resumed)) == [4]
 
 
 @pytest.fixture
@@ -333,6 +333,100 @@ def test_a_full_disk_stops_training_in_one_line_and_leaves_the_checkpoint_before
     assert "that of step 3 is kept." in said.lower()
     assert {path: path.read_bytes() for path in trainings.checkpoints.rglob("*") if path.is_file()} == files
     assert weights(trainings.run(sft)) == weights(whole)
+
+
+FULL = [
+    ("best", {}),
+    ("last", {"keep": "last"}),
+    ("out of patience", {"epochs": 30, "validations": 30, "patience": 1}),
+]
+
+
+@pytest.mark.parametrize(("name", "budget"), FULL, ids=[name for name, _ in FULL])
+def test_a_policy_that_could_not_be_written_is_not_trained_again(
+    trainings: Trainings,
+    curves: Callable[[Path], list[Any]],
+    telemetry_lines: Callable[[Path], list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    budget: dict[str, Any],
+) -> None:
+    fields = {
+        "experiment": {**SFT, "budget": {**SFT["budget"], **budget}, "optimizer": {"kind": "adamw", "lr": 0.3}},
+        "compute": {"log_every": 2, "checkpoint_every_s": 3600, "threads": 1},
+    }
+    whole = trainings.run(sft, **fields, checkpoints=None)
+    failed = trainings.spec(**fields)
+    with monkeypatch.context() as patch:
+        patch.setattr("training.loop.save_policy", killed)
+        with pytest.raises(Killed):
+            sft.main([str(failed / "spec.json")])
+    with monkeypatch.context() as patch:
+        patch.setattr(sft.NextItem, "losses", killed)  # not a step more
+        resumed = trainings.run(sft, **fields)
+    assert weights(resumed) == weights(whole)
+    assert curves(resumed) == curves(whole)
+    last = telemetry_lines(whole)[-1]["step"]
+    assert resumed_from(telemetry_lines(resumed)) == [last]
+    assert name != "out of patience" or last < 150
+
+
+def killed(*_: Any) -> None:
+    raise Killed
+
+
+def resumed_from(lines: list[dict[str, Any]]) -> list[int]:
+    """The steps that the command says it went on from."""
+    return [line["metrics"]["resumed_from_step"] for line in lines if "resumed_from_step" in line["metrics"]]
+
+
+def run_on_a_small_disk(output: Path, largest: int) -> str:
+    """The last line that the command says where no file can be larger."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "training.sft", str(output / "spec.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest)),
+    )
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    return ended.stderr.splitlines()[-1]
+
+
+def test_a_disk_too_full_for_the_policy_is_one_line_and_leaves_nothing_half(
+    trainings: Trainings, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    base = trainings.folder / "base"
+    sizes: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1}
+    LlamaForCausalLM(LlamaConfig(vocab_size=40, num_attention_heads=2, **sizes)).save_pretrained(base)
+    experiment = {
+        **SFT,
+        "backbone": {"kind": "checkpoint", "name": str(base), "lora": {"rank": 2}, "context": 16},
+        "budget": {"epochs": 1, "batch_size": 64, "validations": 1},
+    }
+    fields = {"experiment": experiment, "compute": {"checkpoint_every_s": 3600, "threads": 1}}
+    output = trainings.spec(**fields)
+    said = run_on_a_small_disk(output, 100_000)  # enough for a checkpoint of the adapter
+    assert said.startswith(f"the policy could not be written to {output / 'policy'}: ")
+    assert said.endswith(
+        "File too large (os error 27). Free some space, then run the same command: it goes on from step 5."
+    )
+    assert sorted(path.name for path in output.iterdir()) == ["spec.json", "telemetry.jsonl"]
+    assert telemetry_lines(output)[-1]["metrics"]["success"] == 0
+    assert sft.main([str(output / "spec.json")]) == 0
+    assert resumed_from(telemetry_lines(output)) == [5]
+    assert (output / "policy" / "policy.json").exists()
+
+
+def test_a_disk_too_full_for_telemetry_names_the_file(trainings: Trainings) -> None:
+    output = trainings.spec()
+    said = run_on_a_small_disk(output, 500)
+    assert said.startswith(
+        f"telemetry could not be written to {output / 'telemetry.jsonl'}: [Errno 27] File too large."
+    )
+    assert "Free some space, then run the same command" in said
 
 
 LONG = {**SFT, "budget": {"epochs": 60, "batch_size": 64, "validations": 6}}
