@@ -160,11 +160,11 @@ def _four_bit(device: Device) -> dict[str, Any]:
     """How transformers is told to load weights in 4 bits."""
     if device.device.type != "cuda":
         raise ValueError(
-            "backbone.quantization must be absent on a machine without CUDA, got nf4: bitsandbytes computes in 4 bits "
-            "on CUDA only. Remove it, or run on a GPU."
+            "backbone.quantization must be absent on a machine without CUDA, got nf4: that is for weights that do not "
+            "fit a GPU. Remove it, or run on a GPU."
         )
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError("backbone.quantization needs bitsandbytes, which is not installed: pip install bitsandbytes.")
+        raise ValueError("backbone.quantization needs bitsandbytes, which is not installed: pip install '.[cuda]'.")
     from transformers import BitsAndBytesConfig
 
     settings = BitsAndBytesConfig(
@@ -188,7 +188,7 @@ def _replace_vocabulary(model: Any, n_tokens: int, seed: int) -> None:
     model.generation_config = None
     for module in (embeddings, head):
         weight = torch.empty(n_tokens, old.shape[1]).normal_(0.0, deviation, generator=generator)
-        module.weight = torch.nn.Parameter(weight)
+        module.weight = torch.nn.Parameter(weight.to(old.device))
 
 
 def load_model(folder: Path) -> "PreTrainedModel":
@@ -257,6 +257,24 @@ def attach_lora(model: "PreTrainedModel", config: LoraConfig, seed: int, *, trai
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5 for a deprecated name; gone with the next peft
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         return peft.get_peft_model(model, settings)  # pyright: ignore[reportReturnType]
+
+
+def merged(adapted: "PeftModel") -> "PreTrainedModel":
+    """The model with the adapters' change written into its weights, in float32 where these were in 4 bits.
+
+    Rounded to 4 bits again, most of the change would be lost. What is given must not be used afterwards.
+    """
+    import peft
+
+    if getattr(adapted, "is_quantized", False):
+        trained = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)  # those that train are in it
+        settings = adapted.peft_config["default"]
+        model: Any = adapted.unload()  # pyright: ignore[reportCallIssue]
+        model = model.dequantize(dtype=torch.float32).float()
+        model.config.dtype = torch.float32
+        adapted = peft.get_peft_model(model, settings)  # pyright: ignore[reportAssignmentType]
+        peft.set_peft_model_state_dict(adapted, trained)
+    return adapted.merge_and_unload()  # pyright: ignore[reportReturnType,reportCallIssue]
 
 
 def _last(name: str) -> str:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from training.attention import Layout
-from training.backbones import attach_lora
+from training.backbones import attach_lora, merged
 from training.config import LoraConfig
 from training.device import CPU, Device
 from training.logps import item_logits, item_logps, path_logps, prompt_ends
@@ -153,7 +153,9 @@ class Policy:
 
     def merged_model(self) -> "PreTrainedModel":
         """The model with the adapter's change written into its weights; the policy must not be used afterwards."""
-        return self.model if self.adapter is None else self.adapter.merge_and_unload()  # pyright: ignore[reportReturnType,reportCallIssue]
+        if self.adapter is None:
+            return self.model
+        return merged(self.adapter)
 
 
 def fit_context(rows: Rows, vocabulary: Representation, context: int) -> tuple[Rows, int]:

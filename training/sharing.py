@@ -54,7 +54,7 @@ def refuse_unshareable(model: Any, config: CheckpointBackbone) -> None:
     if getattr(head, "bias", None) is not None:
         raise ValueError(f"the backbone's output layer must be without bias, got {name} with one. {ADVICE}")
     shared, alone = _both_ways(model, name)
-    largest = LARGEST_DIFFERENCE[next(model.parameters()).dtype]
+    largest = max(LARGEST_DIFFERENCE.get(weight.dtype, 0.0) for weight in model.parameters())  # the least precise
     for what, unit, differs in (
         ("log-probabilities", " nats a token", float((shared[0] - alone[0]).abs().max())),
         ("gradients", " of their norm", float((shared[1] - alone[1]).norm() / alone[1].norm())),

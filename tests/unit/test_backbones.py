@@ -18,10 +18,12 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from training import backbones
 from training.accumulation import accumulate
 from training.backbones import attach_lora, checkpoint_model, scratch_model
 from training.checkpoint import PolicyCard, Selection, load_policy, save_policy
 from training.config import CheckpointBackbone, ComputeConfig, LoraConfig, ScratchBackbone, SftExperiment, identity
+from training.device import Device
 from training.logps import catalogue_logps
 from training.policy import Policy
 from training.representations.items import ItemVocabulary
@@ -307,3 +309,32 @@ def test_adapters_on_layers_that_are_not_there_are_refused_with_those_that_are(t
     lora = LORA.model_copy(update={"targets": ["q_proj", "c_attn"]})
     with pytest.raises(ValueError, match=r"of llama, got c_attn\. Choose among down_proj, .*v_proj"):
         attach_lora(model, lora, 0, trains_ends=False)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_adapters_on_weights_in_4_bits_are_saved_as_they_were_trained(
+    windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, where bitsandbytes computes too, though slowly: what CUDA adds is speed."""
+    in_4_bits = backbones._four_bit(Device(torch.device("cuda")))  # pyright: ignore[reportPrivateUsage]
+    on_cpu = {**in_4_bits, "device_map": {"": "cpu"}}
+    monkeypatch.setattr(backbones, "_four_bit", lambda _: on_cpu)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=50)).save_pretrained(tmp_path / "checkpoint")
+    backbone = CheckpointBackbone(
+        kind="checkpoint", name=str(tmp_path / "checkpoint"), lora=LORA, context=16, quantization="nf4"
+    )
+    vocabulary = ItemVocabulary(N_ITEMS)
+    policy = Policy(checkpoint_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, 16, lora=LORA)
+    before = scores(policy, windows)
+    losses = train_a_little(policy, windows, steps=10)
+    assert losses[-1] < losses[0]
+    after = scores(policy, windows)
+    assert not torch.allclose(after, before, atol=0.1)
+    with policy.as_reference():
+        assert torch.equal(scores(policy, windows), before)
+    save_policy(tmp_path / "policy", policy, card(backbone))
+    assert "quantization_config" not in json.loads((tmp_path / "policy" / "config.json").read_text())
+    # trained in bfloat16, saved in float32
+    torch.testing.assert_close(scores(load_policy(tmp_path / "policy"), windows), after, rtol=0.0, atol=0.1)

@@ -114,7 +114,10 @@ class CheckpointBackbone(Frozen):
     lora: LoraConfig | None = LoraConfig()
     context: int = Field(default=512, ge=2)
     quantization: Literal["nf4"] | None = None
-    """4-bit weights under the adapters (https://arxiv.org/abs/2305.14314); needs CUDA, bitsandbytes and `lora`."""
+    """4-bit weights under the adapters (https://arxiv.org/abs/2305.14314); needs CUDA, bitsandbytes and `lora`.
+
+    Of supervised fine-tuning: the policy that is saved has its adapters merged in float32, and so has all that follows.
+    """
 
     @model_validator(mode="after")
     def _quantized_weights_do_not_train(self) -> "CheckpointBackbone":
