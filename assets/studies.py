@@ -119,7 +119,7 @@ class _Subject:
     group_name="evaluation",
     kinds={"polars", "mlflow"},
     owners=["team:evaluation"],
-    code_version="3",
+    code_version="4",
     check_specs=check_specs("study_reports", "every_experiment_is_measured"),
 )
 def study_reports(

@@ -49,8 +49,8 @@ LOGARITHMIC = ("train/loss", "diagnostic/grad_boundary_abs")
 def study_figures(numbers: StudyNumbers) -> dict[str, bytes]:
     """PNG files by name; one that would be empty is left out."""
     figures = {
-        "metrics": _metrics_by_number(numbers) if numbers.axes.swept else _dots(numbers),
-        "differences": _differences_by_number(numbers),
+        "metrics": _metrics(numbers),
+        "differences": _differences(numbers),
         "loss_against_metric": _loss_against_metric(numbers),
         "gradients": _over_steps(numbers, GRADIENTS),
         "curves": _over_steps(numbers, CURVES),
@@ -61,44 +61,56 @@ def study_figures(numbers: StudyNumbers) -> dict[str, bytes]:
 # Metrics
 
 
-def _metrics_by_number(numbers: StudyNumbers) -> "Figure":
-    figure = _by_number_of(
+Values = Mapping[tuple[str, str], CellMetric]
+"""By cell and metric."""
+Background = Callable[[Sequence[Cell], str, Panel], object]
+"""Draws what stands behind some cells' values of a metric."""
+
+
+def _metrics(numbers: StudyNumbers) -> "Figure":
+    values = {(cell.name, metric): found for cell in numbers.cells for metric, found in cell.metrics.items()}
+    is_vertical = numbers.axes.swept is None
+    return _drawn(
         numbers,
-        {(cell.name, metric): found for cell in numbers.cells for metric, found in cell.metrics.items()},
+        values,
         label="{}",
-        background=lambda cells, metric, axes: _background(numbers, cells, metric, axes),
+        background=lambda cells, metric, axes: _background(numbers, cells, metric, axes, vertical=is_vertical),
+        behind=_of_background(numbers),
     )
-    add_legend(figure, [*_contrasts(numbers).values(), *_of_background(numbers)])
-    return figure
 
 
-def _differences_by_number(numbers: StudyNumbers) -> "Figure | None":
+def _differences(numbers: StudyNumbers) -> "Figure | None":
     """Each cell minus what it started from, on the same rows: much of what users differ by is gone."""
-    found = {
+    values = {
         (one.pair.first, one.metric): CellMetric(one.difference.value, one.difference.low, one.difference.high, ())
         for one in numbers.comparisons
         if one.pair.table == AGAINST_START
     }
-    if numbers.axes.swept is None or not found:
+    if not values:
         return None
-    figure = _by_number_of(
-        numbers,
-        found,
-        label="{}\nminus that of the start",
-        background=lambda cells, metric, axes: axes.axhline(0.0, color=START, linestyle="--", linewidth=1.1, zorder=1),
-    )
-    add_legend(figure, [*_contrasts(numbers).values(), Look(START, "--", _named_starts(numbers))])
+
+    def zero(_cells: Sequence[Cell], _metric: str, axes: Panel) -> None:
+        line = axes.axhline if numbers.axes.swept is not None else axes.axvline
+        line(0.0, color=START, linestyle="--", linewidth=1.1, zorder=1)
+
+    behind = [Look(START, "--", _named_starts(numbers))]
+    return _drawn(numbers, values, label="{}\nminus that of the start", background=zero, behind=behind)
+
+
+def _drawn(
+    numbers: StudyNumbers, values: Values, *, label: str, background: Background, behind: Sequence[Look]
+) -> "Figure":
+    """Over the numbers of a sweep, or cell under cell."""
+    draw = _dots if numbers.axes.swept is None else _by_number_of
+    figure, looks = draw(numbers, values, label=label, background=background)
+    add_legend(figure, [*looks, *behind])
     return figure
 
 
 def _by_number_of(
-    numbers: StudyNumbers,
-    values: Mapping[tuple[str, str], CellMetric],
-    *,
-    label: str,
-    background: Callable[[Sequence[Cell], str, Panel], object],
-) -> "Figure":
-    """One line for each label of the contrast; values by cell and metric."""
+    numbers: StudyNumbers, values: Values, *, label: str, background: Background
+) -> "tuple[Figure, list[Look]]":
+    """One line for each label of the contrast."""
     groups = _groups(numbers)
     figure, panels = panel_grid(len(groups), len(numbers.compared), sharey="row" if len(groups) <= COLUMNS else False)
     looks = _contrasts(numbers)
@@ -119,30 +131,35 @@ def _by_number_of(
             axes.plot(x, [of.value for of in found], "o-", color=look.colour, markersize=4.5, linewidth=2, zorder=4)
         axes.set_xticks(sorted({numbers.axes.number(cell) for cell in cells}))
         title_panel(axes, title, x=str(numbers.axes.swept), y=label.format(metric), n_groups=len(groups))
-    return figure
+    return figure, list(looks.values())
 
 
-def _dots(numbers: StudyNumbers) -> "Figure":
+def _dots(numbers: StudyNumbers, values: Values, *, label: str, background: Background) -> "tuple[Figure, list[Look]]":
+    """One line for each cell, the first on top."""
     figure = blank_figure(3.4 * len(numbers.compared) + 2.4, 0.32 * len(numbers.cells) + 1.5)
     panels = figure.subplots(1, len(numbers.compared), sharey=True, squeeze=False)[0]
     cells = numbers.cells[::-1]
     looks = _contrasts(numbers)
     is_told = numbers.axes.contrast is not None and len(numbers.axes.labels) > 1
     for metric, axes in zip(numbers.compared, panels, strict=True):
-        _background(numbers, cells, metric, axes, vertical=True)
+        background(cells, metric, axes)
         for place, cell in enumerate(cells):
-            found, colour = cell.metrics[metric], looks[_contrast_of(numbers, cell)].colour if is_told else COLOURS[1]
+            if (cell.name, metric) not in values:
+                continue
+            found, colour = (
+                values[cell.name, metric],
+                looks[_contrast_of(numbers, cell)].colour if is_told else COLOURS[1],
+            )
             axes.plot([found.low, found.high], [place, place], color=colour, linewidth=1.8, zorder=3)
             axes.plot([found.value], [place], "o", color=colour, markersize=5.5, zorder=4)
             if len(found.by_seed) > 1:
                 axes.plot(found.by_seed, [place] * len(found.by_seed), "|", color="black", markersize=6, zorder=5)
-        axes.set_title(metric, fontsize=10, fontweight="bold")
+        axes.set_title(label.format(metric), fontsize=10, fontweight="bold")
         make_plain(axes, lines="x")
         axes.tick_params(labelleft=axes is panels[0])
     panels[0].set_yticks(range(len(cells)), [cell.name for cell in cells], fontsize=9)
     panels[0].set_ylim(-0.6, len(cells) - 0.4)
-    add_legend(figure, [*(looks.values() if is_told else ()), *_of_background(numbers)])
-    return figure
+    return figure, list(looks.values()) if is_told else []
 
 
 def _loss_against_metric(numbers: StudyNumbers) -> "Figure | None":
@@ -170,8 +187,10 @@ def _loss_against_metric(numbers: StudyNumbers) -> "Figure | None":
             draw_intervals(axes, [x for x, _ in points], [of for _, of in points], look)
             for cell, (x, of) in zip(line, points, strict=True):
                 axes.plot([x], [of.value], "o", color=look.colour, markersize=5, zorder=4)
-                text = cell.labels[swept] if swept is not None else cell.name
+                if swept is None:  # the legend names them: they lie too close for words
+                    continue
                 box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+                text = cell.labels[swept]
                 axes.annotate(
                     text, (x, of.value), (6, 5), textcoords="offset points", fontsize=8, color=look.colour, bbox=box
                 )
@@ -185,7 +204,7 @@ def _loss_against_metric(numbers: StudyNumbers) -> "Figure | None":
             y=metric,
             n_groups=len(groups),
         )
-    add_legend(figure, [*(looks.values() if swept is not None else ()), *_of_background(numbers)])
+    add_legend(figure, [*looks.values(), *_of_background(numbers)])
     return figure
 
 

@@ -16,8 +16,8 @@ MARKS: Mapping[Verdict, str] = {"better": "▲", "worse": "▼", "cannot tell": 
 CAPTIONS = {
     "differences": "Each cell minus what it started from, on the same rows, seeds averaged, with the paired interval "
     "over users. The table further down corrects for the number of cells; these bars do not.",
-    "loss_against_metric": "Final training loss and metric; an arrow leads from one number to the next larger one. "
-    "Down and to the left: the loss falls, and the policy gets worse.",
+    "loss_against_metric": "Final training loss and metric. Down and to the left: the loss falls, and the policy gets "
+    "worse. In a sweep an arrow leads from one number to the next larger one.",
     "gradients": "What the loss's gradient does with its negatives during training; means over seeds.",
     "curves": "Training loss, the validation metric, and the share of a fixed probe's rows whose target beats all 19 "
     "negatives, whatever a run trains on; means over seeds.",

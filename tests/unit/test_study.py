@@ -191,12 +191,12 @@ def test_what_stands_on_the_page_is_escaped() -> None:
 def test_a_study_without_numbers_on_an_axis_gets_dots_and_no_sweep() -> None:
     axes = {"parts": ["none", "selection", "both"], "seed": ["0"]}
     runs = [
-        StudyRun(f"ablation.{label}-s0", {"parts": label, "seed": "0"}, metrics(share), curves(0.3), 5.0)
+        StudyRun(f"ablation.{label}-s0", {"parts": label, "seed": "0"}, metrics(share), curves(0.3), 5.0, start="sft")
         for label, share in zip(axes["parts"], (0.4, 0.5, 0.6), strict=True)
     ]
     found = study_report("ablation", "Which part helps?", runs, axes=axes, starts=[START], contrast="parts", **SMALL)
     assert found.as_json["sweeps"] == []
-    assert set(found.figures) == {"metrics", "loss_against_metric", "gradients", "curves"}
+    assert set(found.figures) == {"metrics", "differences", "loss_against_metric", "gradients", "curves"}
     pairs = {(c["pair"]["first"], c["pair"]["second"]) for c in found.as_json["comparisons"]}
     assert ("both", "none") in pairs
     assert ("both", "selection") not in pairs
