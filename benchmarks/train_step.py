@@ -57,10 +57,49 @@ class Workload:
     histories: int = 1
 
     @property
+    def tokens(self) -> int:
+        """That are computed when the prompt is computed once."""
+        return self.histories * (self.prompt + (self.negatives + 1) * self.completion)
+
+    @property
     def sharing_limit(self) -> float:
         """How many times fewer tokens are computed when the prompt is computed once."""
         p, n, c = self.prompt, self.negatives + 1, self.completion
         return n * (p + c) / (p + n * c)
+
+
+def model_flops(size: Size, work: Workload) -> float:
+    """Of one step that shares the prompt: what the products of matrices ask for, nothing computed twice.
+
+    A multiplication and an addition for each weight and token, and for each pair of tokens that attention looks at; the
+    output layer where a completion token is predicted. The backward pass asks for as much again for the activations'
+    gradients, and again for those of weights, where they train; adapters are not counted.
+    """
+    p, n, c = work.prompt, work.negatives + 1, work.completion
+    of_layers = size.layers * size.hidden * (4 * size.hidden + 3 * inner(size)) * work.tokens
+    pairs = p * (p + 1) / 2 + n * (c * p + c * (c + 1) / 2)
+    of_attention = 2 * size.layers * size.hidden * pairs * work.histories
+    of_head = size.hidden * size.vocabulary * n * c * work.histories
+    return 2 * (of_layers + of_attention + of_head) * (2 if size.lora else 3)
+
+
+def inner(size: Size) -> int:
+    """Width of the feed-forward layers."""
+    return -(-8 * size.hidden // 96) * 32
+
+
+def largest_flops(device: str) -> float:
+    """What one product of large matrices reaches here, per second: the peak that utilisation is a share of."""
+    n, dtype = (8192, torch.bfloat16) if device == "cuda" else (2048, torch.float32)
+    left, right = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(8):
+        started = time.perf_counter()
+        left @ right
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2 * n**3 / best
 
 
 SIZES = {
@@ -178,9 +217,8 @@ def measure(device: str, workload: Workload, repeats: int) -> dict[str, Any]:
             seconds["repeated_without_reference"] / seconds["ours"] / workload.sharing_limit, 3
         ),
         "share_of_one_plain_pass": round(seconds[FLOOR] / seconds["ours"], 3),
-        "tokens_per_s": round(
-            workload.histories * (workload.prompt + (workload.negatives + 1) * workload.completion) / seconds["ours"]
-        ),
+        "tokens_per_s": round(workload.tokens / seconds["ours"]),
+        "model_flop_utilisation": round(model_flops(size, workload) / seconds["ours"] / largest_flops(device), 3),
     }
     return result
 
@@ -193,7 +231,7 @@ def _model(size: Size, attention: str, lora: bool) -> Any:
         LlamaConfig(
             vocab_size=size.vocabulary,
             hidden_size=size.hidden,
-            intermediate_size=-(-8 * size.hidden // 96) * 32,
+            intermediate_size=inner(size),
             num_hidden_layers=size.layers,
             num_attention_heads=size.heads,
             num_key_value_heads=size.heads,
