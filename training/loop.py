@@ -142,11 +142,11 @@ def fit_and_save(
     Raises:
         PolicyNotWritten: the disk is full, or refuses for another reason.
     """
-    experiment, device = spec.experiment, policy.device.device
-    workers = Workers(device)
+    experiment, workers = spec.experiment, Workers(policy.device.device)
     checkpoints = None
     if spec.checkpoints is not None:
-        checkpoints = Checkpoints(spec.checkpoints, made_from=made_from(spec), made_by=made_by(device, workers.size))
+        computed = made_by(policy.device, spec.compute, workers.size)
+        checkpoints = Checkpoints(spec.checkpoints, made_from=made_from(spec), made_by=computed)
 
     def save(name: str, kept: Kept) -> None:
         if workers.is_main:

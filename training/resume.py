@@ -9,7 +9,8 @@ from torch import Tensor
 
 from training.base_model import base_sha256
 from training.checkpoints import sha256_of
-from training.config import TrainingSpec, identity
+from training.config import ComputeConfig, TrainingSpec, identity
+from training.device import Device
 from training.workers import worker_seed
 
 Named = dict[str, Tensor]
@@ -27,16 +28,19 @@ def made_from(spec: TrainingSpec) -> dict[str, str]:
     return {"experiment": identity(spec.experiment, exclude={"pool"}), **files, **of_base}
 
 
-def made_by(device: torch.device, processes: int) -> dict[str, str]:
+def made_by(device: Device, compute: ComputeConfig, processes: int) -> dict[str, str]:
     """What the bits of the result depend on beside that."""
     sources = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         sources.update(path.read_bytes())
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    name = torch.cuda.get_device_name(device.device) if device.device.type == "cuda" else "CPU"
     return {
         "code": sources.hexdigest()[:16],
         "torch": torch.__version__,
         "device": name,
+        "precision": "bf16" if device.is_bf16 else "float32",
+        "micro_batch_tokens": str(compute.micro_batch_tokens),
+        "gradient_checkpointing": str(compute.gradient_checkpointing).lower(),
         "threads": str(torch.get_num_threads()),
         "processes": str(processes),
     }

@@ -306,6 +306,27 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(
     assert not (output / "policy").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"micro_batch_tokens": 30}, "made with micro_batch_tokens 16384, this is 30: "),
+        ({"precision": "bf16"}, "made with precision float32, this is bf16: "),
+        ({"gradient_checkpointing": True}, "made with gradient_checkpointing false, this is true: "),
+    ],
+)
+def test_what_changes_the_bits_is_continued_with_a_warning(
+    trainings: Trainings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, Any],
+    said: str,
+) -> None:
+    trainings.killed(monkeypatch, 3)
+    trainings.run(sft, compute={"checkpoint_every_s": 3600, "threads": 1, **change})
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert [said in line and line.endswith("training goes on, but not to the bit.") for line in warnings] == [True]
+
+
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[int], None]]:
     """Sets the largest size of a file, as a full disk does; undone at the end."""
