@@ -65,6 +65,9 @@ class Follower:
             self.end = event.metrics
         if "resumed_from_step" in event.metrics:
             self._resumed(int(event.metrics["resumed_from_step"]))
+        elif "torn_checkpoints" in event.metrics:
+            n = event.metrics["torn_checkpoints"]
+            self._say(f"all {n:.0f} checkpoints are torn, training starts from the beginning")
         elif "stopped_on_collapse" in event.metrics:
             self._stopped(event.step)
         elif event.kind == "validation":

@@ -6,8 +6,9 @@
     FOLDER/.step-…tmp                        one being written; no reader looks here
 
 Nothing is pickled. Two are kept: one is whole whatever happens while the next is written. One whose files are not those
-it lists is skipped with a warning that names the file, and the one before it is taken; one that was made from other
-things (experiment, tables, starting policy, base model) is refused by name.
+it lists is skipped with a warning that names the file, and the one before it is taken; without one, training starts
+from the beginning, and says so. One that was made from other things (experiment, tables, starting policy, base model)
+is refused by name.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -30,6 +31,8 @@ from training.config import Frozen
 from training.tables import flush
 
 CARD, TELEMETRY = "checkpoint.json", "telemetry.jsonl"
+GROUPS = ("best", "optimizer", "peak", "random", "weights")
+"""Of tensors."""
 NAME = re.compile(r"step-(\d{8,})")
 KEPT = 2
 
@@ -41,18 +44,37 @@ class FileEntry(Frozen):
     sha256: str
 
 
+class BestCard(Frozen):
+    """What the validation rows said of the best weights so far."""
+
+    value: float
+    step: int
+    metrics: dict[str, float]
+
+
+class LoopState(Frozen):
+    """Numbers of the loop that are no tensors; each is described where the loop has it."""
+
+    validated: int
+    measured: dict[str, float]
+    stale: int
+    is_ended: bool
+    best: BestCard | None
+    loss_sums: list[float]
+    loss_rows: int
+
+
 class CheckpointCard(Frozen):
     """`checkpoint.json`."""
 
-    format: Literal["borderline-checkpoint-1"] = "borderline-checkpoint-1"
+    format: Literal["borderline-checkpoint-2"] = "borderline-checkpoint-2"
     step: int
     """Optimizer steps done."""
     made_from: dict[str, str]
     """What the result depends on: identity of the experiment, sha256 of every table, policy and base model read."""
     made_by: dict[str, str]
     """What bits depend on beside that: code, libraries, device, number of processes."""
-    state: dict[str, Any]
-    """Numbers of the loop that are no tensors."""
+    state: LoopState
     files: dict[str, FileEntry]
 
 
@@ -83,6 +105,8 @@ class Checkpoints:
         self.folder, self.made_from, self.made_by = folder, dict(made_from), dict(made_by)
         self.saved_at = time.monotonic()
         self.saved_step = 0
+        self.n_torn = 0
+        """Those that `latest` skipped."""
 
     def latest(self) -> Path | None:
         """The newest whole one; none, when training starts at its first step.
@@ -95,6 +119,7 @@ class Checkpoints:
                 card = read_card(path)
             except Torn as torn:
                 warn(f"{torn} This checkpoint is skipped.")
+                self.n_torn += 1
                 continue
             for name in sorted(self.made_from.keys() | card.made_from.keys()):
                 theirs, ours = card.made_from.get(name, "nothing"), self.made_from.get(name, "nothing")
@@ -104,6 +129,9 @@ class Checkpoints:
                         f"({theirs[:16]}, not {ours[:16]}). Delete {self.folder}, or name another folder."
                     )
             return path
+        if self.n_torn:
+            what = f"no checkpoint in {self.folder} is whole, {self.n_torn} are torn"
+            warn(f"{what}: training starts from the beginning.")
         return None
 
     def load(self, path: Path) -> Checkpoint:
@@ -121,10 +149,10 @@ class Checkpoints:
         self.saved_at, self.saved_step = time.monotonic(), card.step
         return Checkpoint(path, card, tensors, (path / TELEMETRY).read_text(encoding="utf-8"))
 
-    def save(
-        self, step: int, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]], telemetry: str
-    ) -> Path:
+    def save(self, step: int, state: LoopState, tensors: Mapping[str, Mapping[str, Tensor]], telemetry: str) -> Path:
         """Writes a checkpoint beside the others, down to the disk, renames it, and removes all but the last two.
+
+        What a process that was killed had begun to write is removed first.
 
         Raises:
             CheckpointFailed: the disk is full, or refuses for another reason.
@@ -132,7 +160,8 @@ class Checkpoints:
         target = self.folder / f"step-{step:08d}"
         staging = self.folder / f".{target.name}.tmp"
         try:
-            shutil.rmtree(staging, ignore_errors=True)
+            for left in self.folder.glob(".step-*.tmp"):
+                shutil.rmtree(left, ignore_errors=True)
             staging.mkdir(parents=True)
             for group, named in tensors.items():
                 save_file(
@@ -140,9 +169,7 @@ class Checkpoints:
                 )
             (staging / TELEMETRY).write_text(telemetry, encoding="utf-8")
             files = {path.name: _entry(path) for path in sorted(staging.iterdir())}
-            card = CheckpointCard(
-                step=step, made_from=self.made_from, made_by=self.made_by, state=dict(state), files=files
-            )
+            card = CheckpointCard(step=step, made_from=self.made_from, made_by=self.made_by, state=state, files=files)
             (staging / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
             for path in [*staging.iterdir(), staging]:
                 flush(path)
@@ -174,6 +201,9 @@ def read_card(path: Path) -> CheckpointCard:
         Torn: a file is missing or was changed.
     """
     card = _parsed(path)
+    lacking = {TELEMETRY, *(f"{group}.safetensors" for group in GROUPS)} - card.files.keys()
+    if lacking:
+        raise Torn(f"{path / CARD} must list {min(lacking)}, it does not.")
     for name, entry in card.files.items():
         if not (path / name).is_file():
             raise Torn(f"{path} must hold {name}, it is missing.")
@@ -196,8 +226,14 @@ def _parsed(path: Path) -> CheckpointCard:
         return CheckpointCard.model_validate_json((path / CARD).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise Torn(f"{path} must hold {CARD}, it is missing.") from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise Torn(f"{path / CARD} must describe a checkpoint of this version of borderline, it does not.") from error
+    except UnicodeDecodeError as error:
+        raise Torn(f"{path / CARD} must be text, it is not.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise Torn(
+            f"{path / CARD} must describe a checkpoint of this version of borderline, got {where}: {first['msg']}."
+        ) from error
 
 
 def _entry(path: Path) -> FileEntry:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from training.accumulation import Criterion, Scored, Scorer, accumulate
 from training.checkpoint import PolicyCard, save_policy
-from training.checkpoints import CheckpointFailed, Checkpoints, warn
+from training.checkpoints import BestCard, CheckpointFailed, Checkpoints, LoopState, warn
 from training.command import Stopped, StopRequest
 from training.config import Budget, ComputeConfig, Descent, TrainingSpec
 from training.optimisation import build_optimizer, learning_rate
@@ -335,15 +335,15 @@ class _Training:
         if not self.workers.is_main:
             return
         started, best = time.monotonic(), self.best
-        state = {
-            "validated": self.validated,
-            "stale": self.stale,
-            "loss_sums": self.meter.losses,
-            "loss_rows": self.meter.rows,
-            "best": best and {"value": best.value, "step": best.step, "metrics": best.metrics},
-            "measured": self.measured,
-            "is_ended": self.is_ended,
-        }
+        state = LoopState(
+            validated=self.validated,
+            measured=self.measured,
+            stale=self.stale,
+            is_ended=self.is_ended,
+            best=best and BestCard(value=best.value, step=best.step, metrics=best.metrics),
+            loss_sums=self.meter.losses,
+            loss_rows=self.meter.rows,
+        )
         tensors = {
             "weights": self.policy.snapshot(),
             "optimizer": optimizer_tensors(self.stepper, self.policy.trained_parameters()),
@@ -367,21 +367,24 @@ class _Training:
         if self.checkpoints is None:
             return
         folder = self.workers.of_main(self.checkpoints.latest() if self.workers.is_main else None)
+        torn = {"torn_checkpoints": self.checkpoints.n_torn} if self.checkpoints.n_torn else {}
         if folder is None:
+            if torn:
+                self.telemetry.write("checkpoint", torn)
             return
         found = self.checkpoints.load(folder)
         state, weights = found.card.state, self.policy.trained_parameters()
         self.policy.restore(found.tensors["weights"])
         restore_optimizer(self.stepper, weights, found.tensors["optimizer"])
-        self.done, self.validated, self.stale = found.card.step, state["validated"], state["stale"]
-        self.measured, self.is_ended = state["measured"], state["is_ended"]
-        if state["best"] is not None:
-            self.best = Kept(**state["best"], weights=found.tensors["best"])
+        self.done, self.validated, self.stale = found.card.step, state.validated, state.stale
+        self.measured, self.is_ended = state.measured, state.is_ended
+        if state.best is not None:
+            self.best = Kept(**dict(state.best), weights=found.tensors["best"])
         self.peak.restore(found.tensors["peak"])
-        self.meter.losses, self.meter.rows = list(state["loss_sums"]), state["loss_rows"]
+        self.meter.losses, self.meter.rows = list(state.loss_sums), state.loss_rows
         self.telemetry.repeat(found.telemetry)
         self.telemetry.at(self.done, self.steps[self.done - 1][0])
-        self.telemetry.write("checkpoint", {"resumed_from_step": self.done})
+        self.telemetry.write("checkpoint", {"resumed_from_step": self.done, **torn})
         if self.workers.is_main:
             print(f"resumed from step {self.done} of {self.total}: {folder}", file=sys.stderr, flush=True)
         device = self.policy.device.device

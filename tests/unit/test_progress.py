@@ -32,6 +32,14 @@ def test_a_short_step_says_nothing_and_an_error_passes_through(tmp_path: Path) -
     assert said == []
 
 
+def test_a_training_whose_checkpoints_are_all_torn_is_said_to_start_from_the_beginning() -> None:
+    said: list[str] = []
+    follower = Follower(cast(Any, SimpleNamespace(log=SimpleNamespace(info=said.append))), "sft")
+    follower(Telemetry(0, 0.0, "checkpoint", {"torn_checkpoints": 2}))
+    assert said == ["sft: all 2 checkpoints are torn, training starts from the beginning"]
+    assert follower.resumed_from_step == 0
+
+
 def test_curves_are_read_back_as_they_were_followed(tmp_path: Path) -> None:
     events = [
         Telemetry(0, 0.0, "validation", {"ndcg_at_10_full": 0.1}),

@@ -261,6 +261,67 @@ def test_a_checkpoint_with_a_missing_file_is_skipped_by_name_for_the_one_before(
     assert weights(resumed) == weights(whole)
 
 
+def damage(folder: Path) -> None:
+    """Cuts a byte off the weights of every checkpoint."""
+    for path in folder.glob("step-*/weights.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_a_training_that_starts_anew_because_all_checkpoints_are_torn_says_so(
+    trainings: Trainings,
+    telemetry_lines: Callable[[Path], list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = trainings.run(sft, checkpoints=None)
+    trainings.killed(monkeypatch, 6)
+    damage(trainings.checkpoints)
+    again = trainings.run(sft)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == (
+        f"warning: no checkpoint in {trainings.checkpoints} is whole, 2 are torn: training starts from the beginning."
+    )
+    assert weights(again) == weights(whole)
+    torn = [line for line in telemetry_lines(again) if "torn_checkpoints" in line["metrics"]]
+    assert [(line["kind"], line["step"], line["metrics"]) for line in torn] == [
+        ("checkpoint", 0, {"torn_checkpoints": 2})
+    ]
+    assert resumed_from(telemetry_lines(again)) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "said"),
+    [
+        ("state", "stale", "must describe a checkpoint of this version of borderline, got state.stale: Field"),
+        ("files", "optimizer.safetensors", "must list optimizer.safetensors, it does not."),
+    ],
+)
+def test_a_card_that_lacks_a_key_is_skipped_by_name(
+    trainings: Trainings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+    key: str,
+    said: str,
+) -> None:
+    trainings.killed(monkeypatch, 6)
+    path = trainings.checkpoints / "step-00000005" / "checkpoint.json"
+    card = json.loads(path.read_text())
+    del card[place][key]
+    path.write_text(json.dumps(card))
+    trainings.run(sft)
+    err = capsys.readouterr().err
+    assert f"warning: {path} {said}" in err
+    assert "resumed from step 4 of 15" in err
+
+
+def test_what_a_killed_process_had_begun_to_write_is_removed(trainings: Trainings) -> None:
+    for step in (2, 9999):
+        (trainings.checkpoints / f".step-{step:08d}.tmp").mkdir(parents=True)
+    trainings.run(sft)
+    assert sorted(path.name for path in trainings.checkpoints.iterdir()) == ["step-00000014", "step-00000015"]
+
+
 def test_a_flipped_bit_is_seen(
     trainings: Trainings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
