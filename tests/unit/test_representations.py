@@ -206,6 +206,31 @@ def test_bad_codes_are_refused_by_name(
         semantic_id_lists(CODES.model_copy(update=settings), path, read_texts(tables.items, "item"))
 
 
+@pytest.mark.parametrize(
+    ("items", "codes", "message"),
+    [
+        (["a", "b", "a"], [[1], [2], [3]], r"got row 3, item 'a', which has codes in a row before\."),
+        (["a", None], [[1], [2]], r"got row 2, item None, which is neither an integer nor text\."),
+        (["a", "b"], [[1, 2], [3, None]], r"got row 2, item 'b', with None among its codes\."),
+        (["a", "b"], [[1], None], r"got row 2, item 'b', whose codes are None and no list\."),
+        (["a", "b"], [1, 2], r"got row 1, item 'a', whose codes are 1 and no list\."),
+        (["a"], [[0.5]], r"got row 1, item 'a', with 0\.5 among its codes\."),
+    ],
+)
+def test_bad_rows_of_codes_are_refused_alike_in_parquet_and_json(
+    items: list[Any], codes: list[Any], message: str, tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"item": items, "codes": codes}), tmp_path / "codes.parquet")
+    paths = [tmp_path / "codes.parquet"]
+    if None not in items:  # every key of JSON is text
+        pairs = ", ".join(f"{json.dumps(item)}: {json.dumps(of)}" for item, of in zip(items, codes, strict=True))
+        (tmp_path / "codes.json").write_text(f"{{{pairs}}}")
+        paths.append(tmp_path / "codes.json")
+    for path in paths:
+        with pytest.raises(ValueError, match=message):
+            read_codes(path)
+
+
 def test_codes_are_read_from_json_and_parquet_and_a_missing_table_is_named(tmp_path: Path) -> None:
     codes = {"a": [1, 2], "b": [1, 3]}
     (tmp_path / "codes.json").write_text(json.dumps(codes))

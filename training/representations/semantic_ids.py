@@ -16,7 +16,8 @@ from training.config import SemanticIds
 from training.representations.token_lists import TokenLists, refuse_ambiguity
 from training.tables import Ragged
 
-Codes = dict[str, list[Any]]
+Codes = dict[str, list[int | str]]
+WANTED = "a JSON object of lists, or Parquet with the columns item and codes, with integers or text as codes"
 
 
 def semantic_id_lists(config: SemanticIds, path: Path, items: list[str]) -> TokenLists:
@@ -72,29 +73,63 @@ def semantic_id_lists(config: SemanticIds, path: Path, items: list[str]) -> Toke
 
 
 def read_codes(path: Path) -> Codes:
-    """Item → codes, from JSON (also gzipped) or from Parquet with the columns `item` and `codes`."""
-    wanted = "a JSON object of lists, or Parquet with the columns item and codes"
+    """Item → codes, from JSON (also gzipped) or from Parquet with the columns `item` and `codes`.
+
+    Raises:
+        ValueError: a table that cannot be read, an item that is missing or stands there twice, or a code that is
+            neither an integer nor text; the row is named.
+    """
     try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path, columns=["item", "codes"])
-            return dict(zip(map(str, table["item"].to_pylist()), table["codes"].to_pylist(), strict=True))
-        content = path.read_bytes()
-        found = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+        rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
     except FileNotFoundError as error:
         raise ValueError(f"representation.table must be a file that exists, got {path}. Put it there.") from error
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} must be {wanted}, got: {error}. Write it anew.") from error
-    if not isinstance(found, dict) or not all(
-        isinstance(row, list) and all(isinstance(code, int | str) for code in row) for row in found.values()
-    ):
-        raise ValueError(f"{path} must be {wanted}, with integers or text as codes. Write it anew.")
+        raise ValueError(f"{path} must be {WANTED}, got: {error}. Write it anew.") from error
+    codes: Codes = {}
+    for number, (item, of_item) in enumerate(rows, start=1):
+        wrong = _what_is_wrong(item, of_item)
+        if wrong is None and str(item) in codes:
+            wrong = "which has codes in a row before"
+        if wrong is not None:
+            raise ValueError(f"{path} must be {WANTED}, got row {number}, item {item!r}, {wrong}. Write it anew.")
+        codes[str(item)] = of_item
+    return codes
+
+
+def _parquet_rows(path: Path) -> list[tuple[Any, Any]]:
+    table = pq.read_table(path, columns=["item", "codes"])
+    return list(zip(table["item"].to_pylist(), table["codes"].to_pylist(), strict=True))
+
+
+def _json_rows(path: Path) -> list[tuple[Any, Any]]:
+    content = path.read_bytes()
+    found = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content, object_pairs_hook=_Pairs)
+    if not isinstance(found, _Pairs):
+        raise ValueError(type(found).__name__)
     return found
 
 
-def _extended(codes: list[list[Any]]) -> list[list[Any]]:
+class _Pairs(list[tuple[Any, Any]]):
+    """A JSON object with the keys that stand in it twice."""
+
+
+def _what_is_wrong(item: Any, codes: Any) -> str | None:
+    if not _is_name(item):
+        return "which is neither an integer nor text"
+    if not isinstance(codes, list) or isinstance(codes, _Pairs):
+        return f"whose codes are {codes!r} and no list"
+    odd = [code for code in codes if not _is_name(code)]
+    return f"with {odd[0]!r} among its codes" if odd else None
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)  # True would be taken for 1
+
+
+def _extended(codes: list[list[int | str]]) -> list[list[int | str]]:
     """One code more: how many items before have the same ones."""
-    counts: dict[tuple[Any, ...], int] = {}
-    longer = []
+    counts: dict[tuple[int | str, ...], int] = {}
+    longer: list[list[int | str]] = []
     for row in codes:
         n = counts.get(tuple(row), 0)
         counts[tuple(row)] = n + 1
