@@ -61,11 +61,6 @@ def test_values_outside_the_domain_are_refused_with_the_accepted_range(values: d
         read(**values)
 
 
-def test_selection_by_log_ratio_needs_a_reference_that_the_base_does_not() -> None:
-    assert not read(kind="dynamicpo-simpo").needs_reference
-    assert read(kind="dynamicpo-simpo", selection_score="log_ratio").needs_reference
-
-
 def test_only_objectives_that_draw_need_a_generator() -> None:
     assert read(kind="mcpo").needs_generator
     assert read(kind="dynamicpo-mcpo").needs_generator

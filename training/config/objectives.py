@@ -10,7 +10,6 @@ from training.config.base import Frozen
 class PreferenceObjective(Frozen):
     """What every objective has in common; the formulas, gradients and sources are in `docs/objectives.md`."""
 
-    reads_reference: ClassVar[bool] = True
     needs_generator: ClassVar[bool] = False
     """Whether the loss draws at random, from a `generator` given to it."""
 
@@ -24,11 +23,6 @@ class PreferenceObjective(Frozen):
     def hyperparameters(self) -> dict[str, Any]:
         """Keyword arguments of `OBJECTIVES[kind]`; one that draws takes a `generator` beside them."""
         return self.model_dump(exclude={"kind"})
-
-    @property
-    def needs_reference(self) -> bool:
-        """Whether the loss reads the reference's log-probabilities."""
-        return self.reads_reference
 
 
 class Dpo(PreferenceObjective):
@@ -48,8 +42,6 @@ class Ipo(PreferenceObjective):
 class Simpo(PreferenceObjective):
     """SimPO (https://arxiv.org/abs/2405.14734), per token, no reference; mean over the negatives."""
 
-    reads_reference: ClassVar[bool] = False
-
     kind: Literal["simpo"]
     beta: float = Field(default=2.0, gt=0, le=100)
     gamma: float = Field(default=1.0, ge=0, le=100)
@@ -59,8 +51,6 @@ class Simpo(PreferenceObjective):
 class Cpo(PreferenceObjective):
     """Contrastive preference optimisation (https://arxiv.org/abs/2401.08417), no reference; mean over the negatives."""
 
-    reads_reference: ClassVar[bool] = False
-
     kind: Literal["cpo"]
     beta: float = Field(default=0.1, gt=0, le=100)
     nll_weight: float = Field(default=1.0, ge=0, le=100)
@@ -68,8 +58,6 @@ class Cpo(PreferenceObjective):
 
 class Orpo(PreferenceObjective):
     """Odds-ratio preference optimisation (https://arxiv.org/abs/2403.07691), no reference; mean over the negatives."""
-
-    reads_reference: ClassVar[bool] = False
 
     kind: Literal["orpo"]
     beta: float = Field(default=0.1, gt=0, le=100)
@@ -92,8 +80,6 @@ class Dmpo(PreferenceObjective):
 
 class Mppo(PreferenceObjective):
     """Multi pair-wise preference optimisation (https://arxiv.org/abs/2412.15244), Pair-MNM, no reference."""
-
-    reads_reference: ClassVar[bool] = False
 
     kind: Literal["mppo"]
     probability: Literal["geometric_mean", "joint"] = "geometric_mean"
@@ -134,8 +120,6 @@ class Mcpo(PreferenceObjective):
 class DynamicBoundary(Frozen):
     """DynamicPO's selection and weighting (https://arxiv.org/abs/2605.00327), around any base."""
 
-    reads_reference: ClassVar[bool]
-
     margin: float = Field(default=6.0, ge=0, le=1000)
     """Nats by which beta's adjustment is shifted: 6 in the later release, 2 in the first."""
     clusters: int = Field(default=3, ge=2, le=10)
@@ -148,11 +132,6 @@ class DynamicBoundary(Frozen):
     """False keeps beta constant: selection alone, for an ablation."""
     selection_score: Literal["policy_logp", "log_ratio"] = "policy_logp"
     """What selection and weighting read: policy log-probability (the authors' code), or that over the reference."""
-
-    @property
-    def needs_reference(self) -> bool:
-        """Whether the base's loss reads the reference's log-probabilities, or the selection does."""
-        return self.reads_reference or self.selection_score == "log_ratio"
 
 
 class DynamicDpo(DynamicBoundary, Dpo):
