@@ -21,6 +21,8 @@ from training.memory import peak_memory
 from training.telemetry import Telemetry, TelemetryFailed
 
 TELEMETRY = "telemetry.jsonl"
+POLICY, LAST_GOOD_POLICY = "policy", "last_good_policy"
+"""What a training leaves when it ends, and when it diverges."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 S = TypeVar("S", bound=Spec)
@@ -68,7 +70,7 @@ class StopRequest:
 def run_command(
     spec_type: type[S],
     work: Callable[[S, Telemetry], dict[str, float]],
-    result: str,
+    results: Sequence[str],
     arguments: Sequence[str] | None,
     *,
     shares_work: bool = False,
@@ -78,7 +80,7 @@ def run_command(
     Args:
         spec_type: what the JSON file must hold.
         work: gets the specification and the telemetry; returns the metrics of the last line.
-        result: name of what `work` writes into the output folder, which must not be there yet.
+        results: names of what `work` can write into the output folder, none of which must be there yet.
         arguments: of the command line; those of this process, when absent.
         shares_work: several processes, started by `torchrun` or `accelerate launch`, can do it together.
 
@@ -96,7 +98,7 @@ def run_command(
         processes = os.environ.get("WORLD_SIZE", "1")
         if processes != "1" and not shares_work:
             raise ValueError(f"{name} must run as one process, got {processes}. Start it without torchrun.")
-        spec = _read(spec_type, path, result)
+        spec = _read(spec_type, path, results)
         is_main = os.environ.get("RANK", "0") == "0"
         with Telemetry(spec.output / TELEMETRY if is_main else Path(os.devnull)) as telemetry:
             try:
@@ -131,7 +133,7 @@ def die_with_parent() -> None:
         sys.exit(f"the parent process {parent} is gone")
 
 
-def _read(spec_type: type[S], path: Path, result: str) -> S:
+def _read(spec_type: type[S], path: Path, results: Sequence[str]) -> S:
     try:
         spec = spec_type.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
@@ -139,8 +141,9 @@ def _read(spec_type: type[S], path: Path, result: str) -> S:
         raise ValueError(f"{path} must be a {spec_type.__name__}, got {wrong}.") from error
     if not spec.output.is_dir():
         raise ValueError(f"output must be a folder that exists, got {spec.output}. Create it first.")
-    if (spec.output / result).exists():
-        raise ValueError(f"output must not hold a result yet, got {spec.output / result}. Choose an empty folder.")
+    for result in results:
+        if (spec.output / result).exists():
+            raise ValueError(f"output must not hold a result yet, got {spec.output / result}. Choose an empty folder.")
     return spec
 
 

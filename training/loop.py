@@ -20,7 +20,7 @@ from torch import Tensor
 from training.accumulation import Criterion, Scored, Scorer, accumulate
 from training.checkpoint import PolicyCard, save_policy
 from training.checkpoints import BestCard, CheckpointFailed, Checkpoints, LoopState, warn
-from training.command import Stopped, StopRequest
+from training.command import LAST_GOOD_POLICY, POLICY, Stopped, StopRequest
 from training.config import Budget, ComputeConfig, Descent, TrainingSpec
 from training.optimisation import build_optimizer, learning_rate
 from training.peak import Peak
@@ -176,9 +176,12 @@ def fit_and_save(
         )
     except Diverged as error:
         if error.best is not None:
-            save("last_good_policy", error.best)
+            try:
+                save(LAST_GOOD_POLICY, error.best)
+            except OSError as failure:  # why training ended is what is to be raised
+                warn(str(failure))
         raise
-    save("policy", kept)
+    save(POLICY, kept)
     workers.close()
     return {**kept.metrics, "selected_step": kept.step}
 

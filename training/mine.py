@@ -253,7 +253,7 @@ def _fingerprint(spec: MineSpec) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    return run_command(MineSpec, mine, RESULT, arguments)
+    return run_command(MineSpec, mine, (RESULT,), arguments)
 
 
 if __name__ == "__main__":

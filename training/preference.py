@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from training.command import run_command
+from training.command import LAST_GOOD_POLICY, POLICY, run_command
 from training.config import Objective, PreferenceSpec, identity
 from training.telemetry import Telemetry
 
@@ -205,7 +205,7 @@ def _check_reference(policy: "Policy", windows: "Windows", criterion: Preferred,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    return run_command(PreferenceSpec, train, "policy", arguments, shares_work=True)
+    return run_command(PreferenceSpec, train, (POLICY, LAST_GOOD_POLICY), arguments, shares_work=True)
 
 
 if __name__ == "__main__":

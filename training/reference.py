@@ -63,7 +63,7 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    return run_command(ReferenceSpec, compute_reference, RESULT, arguments)
+    return run_command(ReferenceSpec, compute_reference, (RESULT,), arguments)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    return run_command(ScoreSpec, score, RESULT, arguments)
+    return run_command(ScoreSpec, score, (RESULT,), arguments)
 
 
 if __name__ == "__main__":

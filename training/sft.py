@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from training.command import run_command
+from training.command import LAST_GOOD_POLICY, POLICY, run_command
 from training.config import SftSpec, identity
 from training.telemetry import Telemetry
 
@@ -153,7 +153,7 @@ def start(spec: SftSpec, device: "Device") -> "tuple[Policy, dict[str, float]]":
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    return run_command(SftSpec, train, "policy", arguments, shares_work=True)
+    return run_command(SftSpec, train, (POLICY, LAST_GOOD_POLICY), arguments, shares_work=True)
 
 
 if __name__ == "__main__":

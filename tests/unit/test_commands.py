@@ -410,6 +410,30 @@ def test_a_run_that_diverges_names_the_step_and_keeps_the_last_good_weights_apar
     measured = [line["step"] for line in telemetry_lines(output) if line["kind"] == "validation"]
     assert card["selection"]["step"] in measured
     assert workshop.mine(output / "last_good_policy").num_rows > 0
+    before = weights(output / "last_good_policy")
+    assert sft.main([str(output / "spec.json")]) == 2
+    said = f"output must not hold a result yet, got {output / 'last_good_policy'}. Choose an empty folder."
+    assert capsys.readouterr().err == f"{said}\n"  # before it is trained, and diverges, again
+    assert weights(output / "last_good_policy") == before
+
+
+def test_a_disk_too_full_for_the_last_good_weights_does_not_hide_that_a_run_diverged(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, calls = sft.NextItem.losses, iter(range(1000))
+
+    def break_in_the_end(self: Any, row: Any, logps: Any) -> Any:
+        return losses(self, row, logps) * (float("nan") if next(calls) > 20 else 1.0)
+
+    def full(folder: Path, *_: Any) -> None:
+        raise OSError(28, "No space left on device", str(folder))
+
+    monkeypatch.setattr(sft.NextItem, "losses", break_in_the_end)
+    monkeypatch.setattr("training.loop.save_policy", full)
+    workshop.run("sft", exit_code=2, experiment=SFT)
+    warning, said = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: the policy could not be written to ")
+    assert said.startswith("loss must be finite, got nan from rows")
 
 
 LONG = {**SFT, "budget": {"epochs": 100_000, "batch_size": 64, "validations": 1}}
