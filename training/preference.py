@@ -126,8 +126,8 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     )
     rows, cut = fit_context(rows, policy.vocabulary, policy.context)
     validation = with_given(read_rows(spec.histories, "validation", n_items), policy.vocabulary, spec.candidate_sets)
-    validation, _ = fit_context(validation, policy.vocabulary, policy.context)
     validation = sampled_rows(validation, experiment.budget.validation_rows)
+    validation, validation_cut = fit_context(validation, policy.vocabulary, policy.context)
     preferences = read_preference_rows(spec.preference_rows, rows, n_items)
     refuse_unlisted(rows, preferences, spec.preference_rows)
     for name, n_rows in (("validation", len(validation)), ("preference", len(preferences.row))):
@@ -159,6 +159,7 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
             "train_windows": len(windows),
             "validation_users": len(np.unique(validation.user_id)),
             "rows_cut_to_context": cut,
+            "validation_rows_cut_to_context": validation_cut,
             "duplicate_negatives_dropped": preferences.n_duplicates,
             "negatives_per_row": float(n_rejected.mean()),
             "parameters_trained": sum(weight.numel() for weight in policy.trained_parameters().values()),

@@ -31,7 +31,7 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
     rows = with_drawn(
         read_rows(spec.histories, "train", n_items), policy.vocabulary, spec.interactions, telemetry.progress
     )
-    rows, _ = fit_context(rows, policy.vocabulary, policy.context)
+    rows, cut = fit_context(rows, policy.vocabulary, policy.context)
     preferences = read_preference_rows(spec.preference_rows, rows, n_items)
     rejected = preferences.rejected.padded(0)
     items = np.concatenate([preferences.chosen[:, None].astype(np.int64), rejected], axis=1)
@@ -58,7 +58,11 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
         "tokens": policy.vocabulary.completions.lengths[items[is_asked]].astype(np.int32),
     }
     publish(pa.table(table), spec.output / RESULT)
-    return {"pairs": len(values), "mean_chosen_logp": float(logps[:, 0].mean(dtype=np.float64)) if len(logps) else 0.0}
+    return {
+        "pairs": len(values),
+        "rows_cut_to_context": cut,
+        "mean_chosen_logp": float(logps[:, 0].mean(dtype=np.float64)) if len(logps) else 0.0,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

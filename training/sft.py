@@ -72,12 +72,12 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     rows = with_drawn(read_rows(spec.histories, "train", n_items), vocabulary, spec.interactions, telemetry.progress)
     rows, cut = fit_context(rows, vocabulary, backbone.context)
     validation = with_given(read_rows(spec.histories, "validation", n_items), vocabulary, spec.candidate_sets)
-    validation, _ = fit_context(validation, vocabulary, backbone.context)
     for split, table in (("train", rows), ("validation", validation)):
         if len(table) == 0:
             raise ValueError(f"histories must have {split} rows, got none in {spec.histories}.")
     windows = find_windows(rows)
     validation = sampled_rows(validation, experiment.budget.validation_rows)
+    validation, validation_cut = fit_context(validation, vocabulary, backbone.context)
     telemetry.write(
         "diagnostic",
         {
@@ -85,6 +85,7 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
             "train_windows": len(windows),
             "validation_rows": len(validation),
             "rows_cut_to_context": cut,
+            "validation_rows_cut_to_context": validation_cut,
             "parameters_trained": sum(weight.numel() for weight in policy.trained_parameters().values()),
             **notes,
         },

@@ -161,6 +161,34 @@ def test_a_sampled_softmax_trains_the_same_however_a_step_is_cut(
     assert measured[-1] < np.log(workshop.tables.n_items) - 0.1
 
 
+def test_rows_that_the_context_cuts_are_counted_in_every_split(
+    workshop: Workshop, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    context = 4
+    experiment = {**SFT, "backbone": {**BACKBONE, "context": context}, "budget": {"epochs": 1, "validation_rows": 30}}
+    policy = workshop.sft(experiment=experiment)
+    reference = workshop.reference(policy, workshop.preference_rows(workshop.mine(policy)))
+    budget = {**PREFERENCE["budget"], "validation_rows": 30}
+    trained = workshop.preference(
+        policy,
+        workshop.folder / "preference_rows.parquet",
+        reference,
+        experiment={**PREFERENCE, "budget": budget},
+    )
+
+    def said(output: Path) -> dict[str, float]:
+        return {name: value for line in telemetry_lines(output) for name, value in line["metrics"].items()}
+
+    def too_long(split: str) -> int:
+        return sum(len(row["history"]) > context - 1 for row in workshop.tables.rows(split))  # after the first token
+
+    for output in (policy.parent, trained):
+        numbers = said(output)
+        assert numbers["rows_cut_to_context"] == too_long("train") > 0
+        assert 0 < numbers["validation_rows_cut_to_context"] <= 30 < too_long("validation")
+    assert said(reference.parent)["rows_cut_to_context"] == too_long("train")
+
+
 def test_validation_can_look_at_a_sample_of_rows_that_is_the_same_each_time(
     workshop: Workshop, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
