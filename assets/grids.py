@@ -52,7 +52,7 @@ class GridStudy(Frozen):
     """What all have in common."""
     axes: Annotated[dict[str, dict[str, Settings]], Field(min_length=1)]
     """Axis → label → what it sets. `{axis}` in a value stands for the label of that axis."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(default=[0], min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31, strict=True)]], Field(default=[0], min_length=1)]
     select: Selection | None = None
 
 

@@ -133,6 +133,7 @@ def test_experiments_of_a_study_are_no_experiments_of_the_data_set(project: Path
         ("question: Which of two, and how many?\n", "", 1, "'question' is missing"),
         ("seeds: [0, 3]", "seeds: [0, 0]", 18, "seeds must differ, got [0, 0]"),
         ("seeds: [0, 3]", "seeds: [0, -3]", 18, "seeds.1 must be greater than or equal to 0"),
+        ("seeds: [0, 3]", "seeds: [0, true]", 18, "seeds.1 must be a valid integer, got True"),
         ("once_per: [base]", "once_per: [bsae]", 21, "select must name axes of the study, got 'bsae'"),
         ("once_per: [base]", "once_per: []", 19, "select must name axis 'base' in either once_per or at, got neither"),
         ("negatives: k5}", "negatives: k7}", 22, "unknown label 'k7' of axis 'negatives'. Accepted: k1, k5"),
