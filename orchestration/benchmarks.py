@@ -6,7 +6,7 @@ from assets.acceptance import ACCEPT_TAG
 from assets.configuration import ConfigurationError, load_dataset, load_published, raw_folder
 from assets.published_files import Benchmark
 from assets.sources import MissingRawFile, located
-from orchestration.pipeline import Pipeline, in_order, jobs_of
+from orchestration.pipeline import Pipeline, in_order, jobs_of, mining_for
 
 
 class PublishedWalk:
@@ -56,9 +56,11 @@ class PublishedWalk:
         pipeline.tracker.prepare(dataset)
         self._accept(benchmark.leaky)  # where the study's file says that there are leaks, and nowhere else
         pipeline.layer("ingest", dataset)
-        for experiment in in_order(benchmark.experiments):
+        ordered = in_order(benchmark.experiments)
+        mining = mining_for(ordered)
+        for experiment in ordered:
             for job in jobs_of(experiment):
-                pipeline.layer(job, dataset, experiment)
+                pipeline.layer(job, dataset, experiment, mines=experiment in mining)
 
     def _accept(self, leaks: bool) -> None:
         """Whether the layers from here on accept leaks."""

@@ -25,7 +25,7 @@ from evaluation.report import FLOORS
 from orchestration import settings
 from orchestration.liveness import PROCESS_TAG, end_dead_runs, process_tag
 from orchestration.sensors import new_partitions
-from training.config import BaselineExperiment, PreferenceExperiment, SftExperiment
+from training.config import BaselineExperiment, PreferenceExperiment
 
 REFUSALS = {"ConfigurationError", "MissingRawFile", "UnusableSource", "NotMaterialised", "MovedHome"}
 """Errors that say what a person has to change."""
@@ -105,9 +105,10 @@ class Pipeline:
 
     def _run(self, dataset: str, ordered: Sequence[str]) -> None:
         self.layer("ingest", dataset)
+        mining = mining_for(ordered)
         for experiment in ordered:
             for job in jobs_of(experiment):
-                self.layer(job, dataset, experiment)
+                self.layer(job, dataset, experiment, mines=experiment in mining)
             if is_servable(load_experiment(experiment)):
                 self.layer("register", dataset, experiment)
         self.layer("compare", dataset)
@@ -192,10 +193,13 @@ class Pipeline:
             self.tags |= {"borderline/study": name}
             walk.run()
 
-    def layer(self, job: str, dataset: str, experiment: str | None = None, *, study: str | None = None) -> None:
+    def layer(
+        self, job: str, dataset: str, experiment: str | None = None, *, study: str | None = None, mines: bool = True
+    ) -> None:
         """Runs one job for a data set, for an experiment on it, or for a study.
 
-        The report of published benchmarks is about many data sets; its study takes the place of the one.
+        The report of published benchmarks is about many data sets; its study takes the place of the one. Without
+        `mines`, a supervised policy is trained and its pool of negatives left as it is.
 
         Raises:
             LayerFailed: the run failed.
@@ -205,22 +209,13 @@ class Pipeline:
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=key,
-            asset_selection=_without_mining(job, experiment),
+            asset_selection=None if mines or job != "train_sft" else [dg.AssetKey("sft_policies")],
             tags={**self.tags, "borderline/dataset": dataset, PROCESS_TAG: process_tag()},
             run_config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
             raise_on_error=False,
         )
         if not result.success:
             raise _failure(result, where=f"The run: {job} of {key}, {result.run_id}.")
-
-
-def _without_mining(job: str, experiment: str | None) -> list[dg.AssetKey] | None:
-    """What of a job is run: all of it, but of `train_sft` the policy alone where the experiment mines nothing."""
-    if job != "train_sft" or experiment is None:
-        return None
-    config = load_experiment(experiment)
-    mines_nothing = isinstance(config, SftExperiment) and config.pool is None
-    return [dg.AssetKey("sft_policies")] if mines_nothing else None
 
 
 @contextmanager
@@ -264,6 +259,12 @@ def in_order(experiments: Sequence[str]) -> list[str]:
     starts = [n for n in ordered if not isinstance(load_experiment(n), BaselineExperiment | PreferenceExperiment)]
     baselines = [n for n in ordered if isinstance(load_experiment(n), BaselineExperiment)]
     return [*baselines, *starts, *(n for n in ordered if n not in baselines and n not in starts)]
+
+
+def mining_for(experiments: Sequence[str]) -> set[str]:
+    """The experiments whose pool of negatives one of the others reads; mining can take longer than training."""
+    read = {name: load_experiment(name) for name in experiments}
+    return {of.start_from for of in read.values() if isinstance(of, PreferenceExperiment)}
 
 
 def jobs_of(experiment: str) -> list[str]:

@@ -556,8 +556,7 @@ def test_our_results_stand_beside_published_ones_and_what_is_not_here_is_named(
 ) -> None:
     (project / "studies").mkdir(exist_ok=True)
     (project / "datasets" / "absent.yaml").write_text("source: {kind: movielens, release: 100k}\n")
-    alone = (project / "experiments" / "sft.yaml").read_text().replace("pool: {hard: 4, uniform: 6}", "pool: null")
-    (project / "experiments" / "alone.yaml").write_text(alone)
+    (project / "experiments" / "alone.yaml").write_text((project / "experiments" / "sft.yaml").read_text())
     (project / "studies" / "papers.yaml").write_text(
         "kind: published\nquestion: How good?\nsources: {Paper: somewhere}\nbenchmarks:\n"
         "  absent: {experiments: [sft]}\n"
@@ -567,7 +566,7 @@ def test_our_results_stand_beside_published_ones_and_what_is_not_here_is_named(
     result = borderline_in(project, home)("study", "papers")
     assert result.returncode == 0, result.stderr
     assert "data set 1 of 2 (absent) is passed over: " in result.stderr
-    assert ("shop", "alone") not in lake.partitions("mined_negatives")  # its pool is null: nothing is mined
+    assert ("shop", "alone") not in lake.partitions("mined_negatives")  # nothing starts from it, so nothing is mined
     for text in (
         "## shop, test",
         "| dmpo | ours |",

@@ -28,7 +28,7 @@ class Pipeline:
     def prepare(self, dataset: str) -> None:
         pass
 
-    def layer(self, job: str, dataset: str, experiment: str | None = None) -> None:
+    def layer(self, job: str, dataset: str, experiment: str | None = None, *, mines: bool = True) -> None:
         self.asked.append((job, dataset, self.tags.get(ACCEPT_TAG) == "true"))
 
 
