@@ -28,6 +28,7 @@ from orchestration.resources.storage import LakeStorage
 from orchestration.resources.tracking import MlflowTracker
 from orchestration.schedules import retraining_schedules
 from orchestration.sensors import yaml_files_become_partitions
+from orchestration.waiting import wait_asleep
 
 ASSET_MODULES = [
     raw,
@@ -52,6 +53,7 @@ ASSET_MODULES = [
 def build_definitions(**overrides: object) -> dg.Definitions:
     """The definitions, with the resources of this machine unless a test passes its own."""
     settings.prepare_home()
+    wait_asleep()
     resources = {
         "lake": lake(),
         "launcher": SubprocessLauncher.from_environment(),

@@ -1,0 +1,47 @@
+"""A run that waits for a slot of a pool leaves the processor to the one that has it."""
+
+import time
+from pathlib import Path
+from threading import Timer
+
+import dagster as dg
+import pytest
+
+from orchestration.waiting import wait_asleep
+
+WAIT_S = 4.0
+
+
+@dg.op(pool="device")
+def training() -> None:
+    pass
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def in_process() -> None:
+    training()
+
+
+@dg.job(executor_def=dg.multiprocess_executor)
+def in_several_processes() -> None:
+    training()
+
+
+@pytest.mark.parametrize("job", [in_process, in_several_processes], ids=lambda job: job.name)
+def test_a_run_that_waits_for_a_pool_sleeps_and_goes_on_when_its_turn_comes(
+    job: dg.JobDefinition, tmp_path: Path
+) -> None:
+    wait_asleep()
+    pools = {"default_limit": 1, "granularity": "op"}
+    overrides = {"concurrency": {"pools": pools}, "telemetry": {"enabled": False}}
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=overrides) as instance:
+        storage = instance.event_log_storage
+        storage.initialize_concurrency_limit_to_default("device")
+        assert storage.claim_concurrency_slot("device", "of another run", "training").is_claimed
+        freed = Timer(WAIT_S, storage.free_concurrency_slots_for_run, ["of another run"])
+        started, busy = time.monotonic(), time.thread_time()
+        freed.start()
+        result = dg.execute_job(dg.reconstructable(job), instance=instance)
+        assert result.success
+        assert time.monotonic() - started > WAIT_S
+        assert time.thread_time() - busy < WAIT_S / 2
