@@ -91,7 +91,8 @@ def accumulate(
     Returns:
         This worker's part of the mean loss, in float64; and what it scored.
     """
-    policy.model.train()
+    if not policy.model.training:
+        policy.model.train()
     workers = workers or Workers(policy.device.device)
     scorer = scorer or Scorer(policy)
     n_rows, size = len(windows.members.values), workers.size
