@@ -2,8 +2,8 @@
 
 A trunk is a sequence of its own. A node sees its trunk up to where its branch is attached, its ancestors and itself.
 Installed through `transformers`' own attention interface: models stay as they are. Dimensions: t tokens of trunks,
-n nodes, w windows, l longest trunk, m most nodes of a window, a longest branch, h query heads, g key heads, d size of a
-head.
+n nodes, w windows, l longest trunk, m most nodes of a window, p paths, a longest path, q most nodes of a path in this
+pass, h query heads, g key heads, d size of a head.
 """
 
 from dataclasses import dataclass, field
@@ -56,16 +56,23 @@ def pack(offsets: Int[np.ndarray, " w+1"], device: torch.device) -> Packing:
 
 @dataclass(frozen=True)
 class Branches:
-    """What the nodes of a pass see."""
+    """What the nodes of a pass see.
+
+    A path is a branch from its first node to its last one. Every node stands on one path, and sees what is above it
+    there: keys are gathered for each path, not for each node.
+    """
 
     packing: Packing
     """Nodes are in the order of their windows."""
     is_hidden: Bool[Tensor, "w 1 m l"] | None
     """The tokens of a trunk that a node does not see; none, when every node sees all of its trunk."""
-    ancestors: Int[Tensor, "n a"]
-    """For each node the nodes of its branch, itself the first; of a shorter branch, itself again."""
-    is_absent: Bool[Tensor, "n a"] | None
-    """Where `ancestors` repeats; none, when all branches are equally long."""
+    paths: Int[Tensor, "p a"]
+    """The nodes of each path, from the trunk on; behind a shorter one, its last again."""
+    on_path: Packing
+    """Where each node stands: a line is a path, its cells are for those of its nodes that are in this pass."""
+    is_below: Bool[Tensor, "n a"] | None
+    """The places of its path that a node does not see; none, when every node sees all of its path."""
+    n_nodes: int
 
 
 @dataclass
@@ -75,7 +82,7 @@ class Memory:
     trunks: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """Tables, as lines of windows."""
     nodes: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    """All nodes so far; those of a pass come behind them, and `Branches.ancestors` counts on from them."""
+    """All nodes so far; those of a pass come behind them, and `Branches.paths` counts on from them."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +114,7 @@ def attend(
             raise TypeError(f"its attention changes scores in a way that is not known here ({name})")
     queries, keys, values = (packed[0].transpose(0, 1) for packed in (query, key, value))
     branches, memory = layout.branches, layout.memory
-    n_nodes = 0 if branches is None else len(branches.ancestors)
-    n_tokens = len(queries) - n_nodes
+    n_tokens = len(queries) - (0 if branches is None else branches.n_nodes)
     attended: list[Tensor] = []
     if layout.trunks is None:
         assert memory is not None
@@ -153,38 +159,47 @@ def _attend_from_nodes(
     dropout: float,
 ) -> Float[Tensor, "n h d"]:
     """One softmax over two blocks of scores, so that nothing is computed between branches that do not meet."""
-    packing, (n_nodes, n_heads, _), (_, n_groups, longest, _) = branches.packing, query.shape, trunk_keys.shape
+    packing, on_path, n_heads, (_, n_groups, longest, _) = (
+        branches.packing,
+        branches.on_path,
+        query.shape[1],
+        trunk_keys.shape,
+    )
     each = n_heads // n_groups  # query heads that share a key head
     lines = packing.table(query)
     of_trunk = (lines.unflatten(1, (n_groups, each)).flatten(2, 3) @ trunk_keys.mT).unflatten(2, (each, -1))
     of_trunk = of_trunk.flatten(1, 2)
     if branches.is_hidden is not None:
         of_trunk = of_trunk.masked_fill(branches.is_hidden, -torch.inf)
-    seen_keys, seen_values = (  # [n, g, a, d]
-        seen.index_select(0, branches.ancestors.flatten()).unflatten(0, branches.ancestors.shape).transpose(1, 2)
+    seen_keys, seen_values = (  # [p, g, a, d]
+        seen.index_select(0, branches.paths.flatten()).unflatten(0, branches.paths.shape).transpose(1, 2)
         for seen in (node_keys, node_values)
     )
-    if each == 1:  # a product of one line with a few is faster as a sum
-        of_branch = (query[:, :, None] * seen_keys).sum(dim=-1)
+    is_line = each * on_path.longest == 1  # a product of one line with a few is faster as a sum
+    lines = on_path.table(query)
+    if is_line:
+        of_path = (lines * seen_keys).sum(dim=-1)[:, :, None]
     else:
-        of_branch = (query.unflatten(1, (n_groups, each)) @ seen_keys.mT).flatten(1, 2)
-    if branches.is_absent is not None:
-        of_branch = of_branch.masked_fill(branches.is_absent[:, None], -torch.inf)
-    scores = torch.cat([of_trunk, packing.table(of_branch)], dim=-1)
+        of_path = lines.unflatten(1, (n_groups, each)).flatten(2, 3) @ seen_keys.mT
+        of_path = of_path.unflatten(2, (each, -1)).flatten(1, 2)
+    of_path = on_path.packed(of_path)
+    if branches.is_below is not None:
+        of_path = of_path.masked_fill(branches.is_below[:, None], -torch.inf)
+    scores = torch.cat([of_trunk, packing.table(of_path)], dim=-1)
     weights = torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
     if dropout:
         weights = F.dropout(weights, dropout)
     weights = weights.to(trunk_values.dtype)
-    on_trunk, on_branch = weights.split([longest, branches.ancestors.shape[1]], dim=-1)
+    on_trunk, along_path = weights.split([longest, branches.paths.shape[1]], dim=-1)
     from_trunk = on_trunk.unflatten(1, (n_groups, each)).flatten(2, 3) @ trunk_values
     from_trunk = packing.packed(from_trunk.unflatten(2, (each, -1)).flatten(1, 2))
-    on_branch = packing.packed(on_branch)
-    if each == 1:
-        from_branch = (on_branch[..., None] * seen_values).sum(dim=-2)
+    along_path = on_path.table(packing.packed(along_path))
+    if is_line:
+        from_path = (along_path[:, :, 0, :, None] * seen_values).sum(dim=-2, keepdim=True)
     else:
-        from_branch = (on_branch.unflatten(1, (n_groups, each)) @ seen_values).flatten(1, 2)
-    assert from_trunk.shape[0] == n_nodes
-    return from_trunk + from_branch
+        from_path = along_path.unflatten(1, (n_groups, each)).flatten(2, 3) @ seen_values
+        from_path = from_path.unflatten(2, (each, -1)).flatten(1, 2)
+    return from_trunk + on_path.packed(from_path)
 
 
 def _layer(module: nn.Module) -> int:

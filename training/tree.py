@@ -146,10 +146,31 @@ def lay_branches(
         cells[nodes.window * packing.longest + within] = nodes.attached
         seen = _on(cells, device).view(n_windows, 1, packing.longest, 1)
         is_hidden = torch.arange(longest, device=device) >= seen
-    is_absent = nodes.ancestors < 0
-    own = n_earlier + np.arange(len(nodes))[:, None]
-    ancestors = _on(np.where(is_absent, own, nodes.ancestors), device)
-    return Branches(packing, is_hidden, ancestors, _on(is_absent, device) if is_absent.any() else None)
+    paths, on_path, is_below = _paths(nodes, n_earlier, device)
+    return Branches(packing, is_hidden, paths, on_path, is_below, len(nodes))
+
+
+def _paths(nodes: Nodes, n_earlier: int, device: torch.device) -> tuple[torch.Tensor, Packing, torch.Tensor | None]:
+    """The paths to the nodes that nothing hangs on, the place of each node on one of them, and what it does not see."""
+    n, above = len(nodes), nodes.ancestors
+    is_last = np.ones(n, dtype=bool)
+    if above.shape[1] > 1:
+        is_last[above[:, 1][above[:, 1] >= n_earlier] - n_earlier] = False
+    last = np.flatnonzero(is_last)
+    lengths = (above[last] >= 0).sum(axis=1)
+    n_paths, longest = len(last), above.shape[1]
+    column = np.maximum(lengths[:, None] - 1 - np.arange(longest), 0)  # from the trunk on; behind the last node, itself
+    paths = np.take_along_axis(above[last], column, axis=1)
+    owner = np.empty(n, dtype=np.int64)
+    line, at = np.nonzero(above[last] >= n_earlier)
+    owner[above[last][line, at] - n_earlier] = line  # a node of several paths stands on one of them
+    in_pass, depth = (above >= n_earlier).sum(axis=1), (above >= 0).sum(axis=1)
+    width = int(in_pass.max())
+    place = owner * width + in_pass - 1
+    is_full = n == n_paths * width and (place == np.arange(n)).all()
+    on_path = Packing(n_paths, width, None if is_full else _on(place, device))
+    is_below = None if (depth == longest).all() else np.arange(longest) >= depth[:, None]
+    return _on(paths, device), on_path, None if is_below is None else _on(is_below, device)
 
 
 def lay_out_pass(
