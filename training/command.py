@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 from pydantic import ValidationError
 
 from training.config import Spec
-from training.memory import peak_memory
+from training.memory import keep_freed_memory, peak_memory
 from training.telemetry import Telemetry, TelemetryFailed
 
 TELEMETRY = "telemetry.jsonl"
@@ -93,6 +93,7 @@ def run_command(
     parser.add_argument("spec", type=Path, help=f"JSON file: a {spec_type.__name__} of training.config")
     path: Path = parser.parse_args(arguments).spec
     die_with_parent()
+    keep_freed_memory()
     previous = {number: signal.signal(number, _stop) for number in STOP_SIGNALS}
     try:
         processes = os.environ.get("WORLD_SIZE", "1")

@@ -1,10 +1,27 @@
-"""How much memory a command took at its peak: measured, reported at its end, never part of a result."""
+"""The memory of a command: kept from pass to pass; its peak reported at the end, never part of a result."""
 
+import ctypes
 import resource
 import sys
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
+MOST_FREE = 2**30
+"""Bytes at the end of the heap that stay when they are free."""
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Of `mallopt`, in glibc's malloc.h."""
+
+
+def keep_freed_memory() -> None:
+    """From now on what one pass frees is there for the next.
+
+    glibc gives large blocks back to the system as soon as they are free, and the system zeroes every page that it gives
+    out again: a quarter of the time of a pass over titles. Where there is another C library nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, MOST_FREE)
 
 
 def peak_memory() -> dict[str, int]:
