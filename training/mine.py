@@ -72,6 +72,7 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
         shard = folder / f"rows-{int(windows.members.offsets[start])}-{int(ends[end - 1])}.parquet"
         if shard.is_file():
             n_kept += 1
+            telemetry.start_clock(int(ends[end - 1]))
         else:
             done = int(windows.members.offsets[start])
             publish(

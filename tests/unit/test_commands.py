@@ -331,6 +331,8 @@ def test_an_interrupted_mining_goes_on_behind_its_last_shard(
     assert pq.read_table(second / "mined_negatives.parquet").equals(whole)
     found = [line["metrics"] for line in telemetry_lines(second) if line["kind"] == "diagnostic"]
     assert found == [{"shards_of_an_earlier_attempt": 2}]
+    speeds = [line["metrics"]["rows_per_s"] for line in telemetry_lines(second) if line["kind"] == "progress"]
+    assert speeds[0] == 0  # what an earlier attempt has done is not done fast
     assert list(shards.iterdir()) == []  # nothing is left of it
     assert [path.name for path in second.iterdir() if path.is_dir()] == []
 
