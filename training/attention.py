@@ -112,17 +112,19 @@ def attend(
     for name in CHANGES_SCORES:
         if others.get(name) is not None:
             raise TypeError(f"its attention changes scores in a way that is not known here ({name})")
-    queries, keys, values = (packed[0].transpose(0, 1) for packed in (query, key, value))
     branches, memory = layout.branches, layout.memory
-    n_tokens = len(queries) - (0 if branches is None else branches.n_nodes)
+    n_nodes = 0 if branches is None else branches.n_nodes
+    (trunk_query, node_query), (trunk_keys, node_keys), (trunk_values, node_values) = (
+        packed[0].transpose(0, 1).split([packed.shape[2] - n_nodes, n_nodes]) for packed in (query, key, value)
+    )
     attended: list[Tensor] = []
     if layout.trunks is None:
         assert memory is not None
         trunk_keys, trunk_values = memory.trunks[_layer(module)]
     else:
-        trunk_keys, trunk_values = (layout.trunks.table(tokens[:n_tokens]) for tokens in (keys, values))
+        trunk_keys, trunk_values = layout.trunks.table(trunk_keys), layout.trunks.table(trunk_values)
         table = F.scaled_dot_product_attention(
-            layout.trunks.table(queries[:n_tokens]),
+            layout.trunks.table(trunk_query),
             trunk_keys,
             trunk_values,
             is_causal=True,  # padding is on the right, where no token looks
@@ -134,7 +136,6 @@ def attend(
         if memory is not None:
             memory.trunks[_layer(module)] = (trunk_keys, trunk_values)
     if branches is not None:
-        node_keys, node_values = keys[n_tokens:], values[n_tokens:]
         if memory is not None:
             if _layer(module) in memory.nodes:
                 before = memory.nodes[_layer(module)]
@@ -142,9 +143,7 @@ def attend(
             memory.nodes[_layer(module)] = (node_keys, node_values)
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         attended.append(
-            _attend_from_nodes(
-                branches, queries[n_tokens:] * scale, trunk_keys, trunk_values, node_keys, node_values, dropout
-            )
+            _attend_from_nodes(branches, node_query * scale, trunk_keys, trunk_values, node_keys, node_values, dropout)
         )
     return (attended[0] if len(attended) == 1 else torch.cat(attended))[None], None
 
