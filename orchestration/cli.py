@@ -87,6 +87,9 @@ def run(
             help="Files in experiments/, separated by commas; all: those of plain items.",
         ),
     ] = "all",
+    mine: Annotated[
+        bool, typer.Option("--mine", help="Mine the pools of these experiments, though none of them reads one.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Compute again what is unchanged.")] = False,
     accept_leaks: Annotated[
         bool, typer.Option("--accept-leaks", help="Run on tables that leak their answers; marks every number.")
@@ -110,7 +113,7 @@ def run(
     with _instance() as instance:
         from orchestration.pipeline import Pipeline
 
-        Pipeline(instance, force=force, accept_leaks=accept_leaks).run(dataset, names)
+        Pipeline(instance, force=force, accept_leaks=accept_leaks).run(dataset, names, mines=mine)
     typer.echo()
     typer.echo(_leaderboard(dataset, Split.test, Format.text))
     typer.echo(

@@ -3,7 +3,7 @@
 import fcntl
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -70,8 +70,10 @@ class Pipeline:
         if parent_run_id is not None:
             self.tags |= {"dagster/parent_run_id": parent_run_id, "dagster/root_run_id": parent_run_id}
 
-    def run(self, dataset: str, experiments: Sequence[str]) -> None:
+    def run(self, dataset: str, experiments: Sequence[str], *, mines: bool = False) -> None:
         """From the raw files of `dataset` to the leaderboard and the registry, for `experiments` and what they need.
+
+        Supervised ones mine what others of them start from; with `mines`, whether or not one does.
 
         Raises:
             ConfigurationError: an unknown name or a wrong file, before anything is computed.
@@ -81,7 +83,7 @@ class Pipeline:
         ordered = in_order(experiments)
         self.tracker.prepare(dataset)
         with self._alone_and_tidy():
-            self._run(dataset, ordered)
+            self._run(dataset, ordered, mining_for(ordered) | (set(experiments) if mines else set()))
 
     def ingest(self, dataset: str) -> None:
         """From the raw files of `dataset` to its candidate sets.
@@ -103,9 +105,8 @@ class Pipeline:
                 self.instance.add_dynamic_partitions(name, keys)
             yield
 
-    def _run(self, dataset: str, ordered: Sequence[str]) -> None:
+    def _run(self, dataset: str, ordered: Sequence[str], mining: Set[str]) -> None:
         self.layer("ingest", dataset)
-        mining = mining_for(ordered)
         for experiment in ordered:
             for job in jobs_of(experiment):
                 self.layer(job, dataset, experiment, mines=experiment in mining)
@@ -194,12 +195,12 @@ class Pipeline:
             walk.run()
 
     def layer(
-        self, job: str, dataset: str, experiment: str | None = None, *, study: str | None = None, mines: bool = True
+        self, job: str, dataset: str, experiment: str | None = None, *, study: str | None = None, mines: bool = False
     ) -> None:
         """Runs one job for a data set, for an experiment on it, or for a study.
 
-        The report of published benchmarks is about many data sets; its study takes the place of the one. Without
-        `mines`, a supervised policy is trained and its pool of negatives left as it is.
+        The report of published benchmarks is about many data sets; its study takes the place of the one. A supervised
+        policy is trained, and with `mines` fills its pool of negatives.
 
         Raises:
             LayerFailed: the run failed.

@@ -128,7 +128,7 @@ class StudyWalk:
         for floor in self._floors():
             pipeline.layer("evaluate", self.dataset, floor)
         for start in self._starts():
-            pipeline.layer("train_sft", self.dataset, start)
+            pipeline.layer("train_sft", self.dataset, start, mines=True)
             pipeline.layer("evaluate", self.dataset, start)
         self.finished = {
             key for key, point in self.grid.points.items() if is_measured(pipeline.lake, self.dataset, point)

@@ -64,6 +64,7 @@ class LakeStorage(dg.ConfigurableResource):
         if version is None:
             run = f"borderline run --dataset {partition[0]}"
             run += f" --experiments {partition[1]}" if len(partition) > 1 else ""
+            run += _mining(asset)
             raise NotMaterialised(f"{asset} of {partition_text(partition)} is not materialised. Run: {run}")
         return version
 
@@ -182,16 +183,19 @@ class LakeStorage(dg.ConfigurableResource):
     def _verify(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         if folder in self._verified:
             return
+        again = f"Materialise {manifest['asset']} again with{_mining(manifest['asset'])} --force."
         for name, entry in manifest["files"].items():
             path = folder / name
             if not path.exists():
-                raise CorruptVersion(f"{path} is missing. Materialise {manifest['asset']} again with --force.")
+                raise CorruptVersion(f"{path} is missing. {again}")
             if path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
-                raise CorruptVersion(
-                    f"{path} is not what was published (its sha256 differs). "
-                    f"Materialise {manifest['asset']} again with --force."
-                )
+                raise CorruptVersion(f"{path} is not what was published (its sha256 differs). {again}")
         self._verified.add(folder)
+
+
+def _mining(asset: str) -> str:
+    """What a command that makes this asset says besides."""
+    return " --mine" if asset == "mined_negatives" else ""
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

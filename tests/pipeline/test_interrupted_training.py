@@ -11,15 +11,7 @@ from typing import Any
 import pytest
 
 from orchestration.resources.storage import LakeStorage
-from tests.pipeline.conftest import (
-    PREFERENCE,
-    SFT,
-    SHOP,
-    borderline_in,
-    environment,
-    with_default_signals,
-    write_project,
-)
+from tests.pipeline.conftest import SFT, SHOP, borderline_in, environment, with_default_signals, write_project
 
 LONG = """\
 kind: sft
@@ -120,11 +112,7 @@ def test_the_next_run_goes_on_behind_the_last_shard_of_an_interrupted_mining(tmp
         SFT.replace("epochs: 2, batch_size: 256, validations: 2", "epochs: 1, batch_size: 4096, validations: 1"),
         encoding="utf-8",
     )
-    preference = PREFERENCE.format(kind="dmpo").replace(
-        "batch_size: 256, validations: 2", "batch_size: 4096, validations: 1"
-    )
-    (project / "experiments" / "dmpo.yaml").write_text(preference, encoding="utf-8")
-    arguments = ("run", "--dataset", "shop", "--experiments", "dmpo")  # which starts from sft, and asks for its pool
+    arguments = ("run", "--dataset", "shop", "--experiments", "sft", "--mine")
     process = subprocess.Popen(
         [sys.executable, "-m", "orchestration.cli", *arguments],
         env=environment(project, home),

@@ -143,6 +143,8 @@ def test_only_the_last_versions_are_kept(tmp_path: Path) -> None:
 def test_what_is_missing_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(NotMaterialised, match="borderline run --dataset demo --experiments sft"):
         lake_in(tmp_path).require("sft_policies", ("demo", "sft"))
+    with pytest.raises(NotMaterialised, match="borderline run --dataset demo --experiments sft --mine"):
+        lake_in(tmp_path).require("mined_negatives", ("demo", "sft"))
 
 
 @pytest.mark.parametrize("name", ["../demo", "a/b", "", ".hidden", "x" * 65, "=1+1", "Demo\0"])

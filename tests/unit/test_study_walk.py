@@ -50,9 +50,13 @@ class Jobs:
 
     def __init__(self, fails: dict[str, Exception]) -> None:
         self.fails, self.asked = fails, list[tuple[str, str | None]]()
-        self.instance, self.lake = Instance(), Lake()
+        self.instance, self.lake, self.mined = Instance(), Lake(), list[str]()
 
-    def layer(self, job: str, dataset: str, experiment: str | None = None, *, study: str | None = None) -> None:
+    def layer(
+        self, job: str, dataset: str, experiment: str | None = None, *, study: str | None = None, mines: bool = False
+    ) -> None:
+        if mines:
+            self.mined.append(f"{experiment}")
         self.asked.append((job, experiment or study))
         if job == "report" and "report" in self.fails:
             raise self.fails["report"]
@@ -95,6 +99,7 @@ def test_what_is_shared_comes_first_then_the_candidates_then_the_rest_then_the_r
     one, jobs, _ = walk()
     one.run()
     assert jobs.asked[:3] == [("ingest", None), ("train_sft", "sft"), ("evaluate", "sft")]
+    assert jobs.mined == ["sft"]  # nothing starts from an experiment of the study
     assert trained(jobs) == [
         "mine.dmpo-low-s0", "mine.dmpo-high-s0", "mine.sdpo-low-s0", "mine.sdpo-high-s0",
         "mine.dmpo-high-s1", "mine.sdpo-high-s1",
