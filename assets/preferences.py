@@ -12,7 +12,7 @@ from assets.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.policies import load_preference
 from assets.ports import Lake, Partition, partition_text
 from assets.publication import Content, Inputs, check, check_specs, publish
-from assets.rounds import start_of
+from assets.rounds import Start, start_of
 from assets.transforms.guarantees import no_train_item_among_negatives
 from assets.transforms.preferences import Shortfall, choose_negatives, negatives_missing
 from training.config import Negatives
@@ -37,7 +37,9 @@ def preference_rows(
     """
     keys = keys_of(context)
     experiment = load_preference("preference_rows", keys)
-    seed, pool = load_start(experiment).seed, start_of(keys, experiment).pool
+    start = start_of(keys, experiment)
+    seed, pool = load_start(experiment).seed, start.pool
+    refuse_pool_of_another_policy(lake, start, keys)
 
     def choose(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         rows = inputs["histories"].table(["row_id", "user_id", "split", "target"])
@@ -72,6 +74,24 @@ def preference_rows(
         config={"negatives": experiment.negatives.model_dump(mode="json", exclude={"rounds"}), "seed": seed},
         shared=True,
     )
+
+
+def refuse_pool_of_another_policy(lake: Lake, start: Start, keys: Keys) -> None:
+    """Refuses negatives that were mined by an earlier version of the policy that the experiment starts from.
+
+    Raises:
+        dg.Failure: naming both.
+    """
+    policy, pool = lake.require(*start.policy_input), lake.require("mined_negatives", start.pool)
+    miners = [entry["data_version"] for entry in pool.manifest["inputs"] if entry["asset"] == start.asset]
+    if miners != [policy.data_version]:
+        raise dg.Failure(
+            f"preference_rows of {partition_text(keys)} must be of negatives that were mined by the policy it starts "
+            f"from, got a pool of an earlier {start.asset} of {partition_text(start.policy)}. Launch the job `mine` "
+            f"for {partition_text(start.pool)}, or run: borderline run --dataset {keys.dataset} --experiments "
+            f"{keys.experiment}",
+            allow_retries=False,
+        )
 
 
 def refuse_empty(short: Shortfall, n_rows: int, negatives: Negatives, *, keys: Keys, pool: Partition) -> None:

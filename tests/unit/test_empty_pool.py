@@ -1,11 +1,15 @@
-"""An experiment that a pool has no negative for is refused before it is trained on nothing."""
+"""A pool that has nothing for an experiment, or is not of the policy it starts from, is refused."""
+
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 
 from assets.partitions import Keys
-from assets.preferences import refuse_empty
+from assets.preferences import refuse_empty, refuse_pool_of_another_policy
+from assets.rounds import Start
 from assets.transforms.preferences import choose_negatives, negatives_missing
 from training.config import Negatives
 
@@ -50,3 +54,22 @@ def test_an_experiment_without_any_negative_is_refused(negatives: Negatives, sai
 def test_rows_that_are_short_are_no_reason() -> None:
     refuse(Negatives(n=2, miner="hardest"))
     refuse(Negatives(n=2, miner="hardest", min_rank=2))  # row 1 has none, row 0 has one
+
+
+@pytest.mark.parametrize(("mined_by", "is_refused"), [("new", False), ("old", True)])
+def test_a_pool_that_an_earlier_version_of_the_policy_mined_is_refused(mined_by: str, is_refused: bool) -> None:
+    inputs = [{"asset": "sft_policies", "data_version": mined_by}, {"asset": "histories", "data_version": "h"}]
+    versions = {
+        "sft_policies": SimpleNamespace(data_version="new", manifest={}),
+        "mined_negatives": SimpleNamespace(data_version="pool", manifest={"inputs": inputs}),
+    }
+    lake: Any = SimpleNamespace(require=lambda asset, partition: versions[asset])
+    keys, sft = Keys("shop", "dmpo"), Keys("shop", "sft")
+    start = Start("sft_policies", policy=sft, pool=sft, pool_before=None)
+    if not is_refused:
+        refuse_pool_of_another_policy(lake, start, keys)
+        return
+    with pytest.raises(dg.Failure) as refused:
+        refuse_pool_of_another_policy(lake, start, keys)
+    said = str(refused.value.description)
+    assert "got a pool of an earlier sft_policies of shop|sft. Launch the job `mine` for shop|sft, or run: " in said
