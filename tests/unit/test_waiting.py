@@ -1,6 +1,9 @@
-"""A run that waits for a slot of a pool leaves the processor to the one that has it."""
+"""A run that waits for a slot of a pool leaves the processor to the one that has it, and ends when it is told to."""
 
+import os
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Timer
 
@@ -27,10 +30,9 @@ def in_several_processes() -> None:
     training()
 
 
-@pytest.mark.parametrize("job", [in_process, in_several_processes], ids=lambda job: job.name)
-def test_a_run_that_waits_for_a_pool_sleeps_and_goes_on_when_its_turn_comes(
-    job: dg.JobDefinition, tmp_path: Path
-) -> None:
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """One whose device another run has."""
     wait_asleep()
     pools = {"default_limit": 1, "granularity": "op"}
     overrides = {"concurrency": {"pools": pools}, "telemetry": {"enabled": False}}
@@ -38,10 +40,33 @@ def test_a_run_that_waits_for_a_pool_sleeps_and_goes_on_when_its_turn_comes(
         storage = instance.event_log_storage
         storage.initialize_concurrency_limit_to_default("device")
         assert storage.claim_concurrency_slot("device", "of another run", "training").is_claimed
-        freed = Timer(WAIT_S, storage.free_concurrency_slots_for_run, ["of another run"])
-        started, busy = time.monotonic(), time.thread_time()
-        freed.start()
-        result = dg.execute_job(dg.reconstructable(job), instance=instance)
-        assert result.success
-        assert time.monotonic() - started > WAIT_S
-        assert time.thread_time() - busy < WAIT_S / 2
+        yield instance
+
+
+@pytest.mark.parametrize("job", [in_process, in_several_processes], ids=lambda job: job.name)
+def test_a_run_that_waits_sleeps_and_goes_on_when_its_turn_comes(
+    job: dg.JobDefinition, instance: dg.DagsterInstance
+) -> None:
+    freed = Timer(WAIT_S, instance.event_log_storage.free_concurrency_slots_for_run, ["of another run"])
+    started, busy = time.monotonic(), time.thread_time()
+    freed.start()
+    assert dg.execute_job(dg.reconstructable(job), instance=instance).success
+    assert time.monotonic() - started > WAIT_S
+    assert time.thread_time() - busy < WAIT_S / 2
+
+
+@pytest.mark.parametrize("job", [in_process, in_several_processes], ids=lambda job: job.name)
+def test_a_run_that_waits_can_be_interrupted(job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
+    told = Timer(WAIT_S / 2, os.kill, [os.getpid(), signal.SIGINT])
+    freed = Timer(60, instance.event_log_storage.free_concurrency_slots_for_run, ["of another run"])
+    freed.daemon = True
+    started = time.monotonic()
+    told.start()
+    freed.start()
+    try:
+        assert not dg.execute_job(dg.reconstructable(job), instance=instance).success
+    finally:
+        freed.cancel()
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - started < 30
