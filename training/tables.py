@@ -56,7 +56,7 @@ class Ragged:
 
     def take(self, lists: Int[np.ndarray, " m"]) -> "Ragged":
         """The named lists, in that order."""
-        lengths = self.offsets[lists + 1] - self.offsets[lists]  # of few among millions: not those of all
+        lengths = self.offsets[1:][lists] - self.offsets[:-1][lists]  # of few among millions: not those of all
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
         return Ragged(self.values[np.repeat(self.offsets[lists], lengths) + within], offsets)
