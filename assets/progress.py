@@ -119,7 +119,7 @@ def _progress(event: Telemetry) -> str:
             if total:
                 text += f" of {total:,.0f} {unit} ({done / total:.0%})"
             if rate:
-                text += f", {rate:,.0f} {unit}/s"
+                text += f", {rate:,.{0 if rate >= 10 else 2}f} {unit}/s"
                 if total:
                     text += f", {(total - done) / rate:.0f} s left"
             return text
