@@ -158,12 +158,8 @@ def _attend_from_nodes(
     dropout: float,
 ) -> Float[Tensor, "n h d"]:
     """One softmax over two blocks of scores, so that nothing is computed between branches that do not meet."""
-    packing, on_path, n_heads, (_, n_groups, longest, _) = (
-        branches.packing,
-        branches.on_path,
-        query.shape[1],
-        trunk_keys.shape,
-    )
+    packing, on_path, n_heads = branches.packing, branches.on_path, query.shape[1]
+    _, n_groups, longest, _ = trunk_keys.shape
     each = n_heads // n_groups  # query heads that share a key head
     lines = packing.table(query)
     of_trunk = (lines.unflatten(1, (n_groups, each)).flatten(2, 3) @ trunk_keys.mT).unflatten(2, (each, -1))
