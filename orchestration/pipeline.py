@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.events import JobFailureData
 
 from assets.acceptance import ACCEPT_TAG
 from assets.configuration import (
@@ -29,6 +30,8 @@ from training.config import BaselineExperiment, PreferenceExperiment
 
 REFUSALS = {"ConfigurationError", "MissingRawFile", "UnusableSource", "NotMaterialised", "MovedHome"}
 """Errors that say what a person has to change."""
+INTERRUPTED = "DagsterExecutionInterruptedError"
+"""An error that says that somebody stopped a run."""
 
 
 class LayerFailed(RuntimeError):
@@ -285,7 +288,7 @@ def _failure(result: dg.ExecuteInProcessResult, where: str) -> LayerFailed:
         while error is not None and error.cause is not None:
             error = error.cause
         name = (error.cls_name if error else None) or ""
-        if name == "DagsterExecutionInterruptedError":
+        if name == INTERRUPTED:
             said = f"{event.step_key} was interrupted; what was published before it stays"
             return LayerInterrupted(f"{said}\n{where}")
         description = event.step_failure_data.user_failure_data
@@ -294,4 +297,7 @@ def _failure(result: dg.ExecuteInProcessResult, where: str) -> LayerFailed:
         said = re.sub(rf"^([\w.]*\.)?{re.escape(name)}: ", "", said.strip())
         kind = LayerRefused if name in REFUSALS else LayerFailed
         return kind(f"{event.step_key}: {said}\n{where}")
+    of_run = [e.event_specific_data for e in result.all_events if e.event_type == dg.DagsterEventType.RUN_FAILURE]
+    if any(isinstance(data, JobFailureData) and data.error and data.error.cls_name == INTERRUPTED for data in of_run):
+        return LayerInterrupted(f"interrupted between two steps; what was published before it stays\n{where}")
     return LayerFailed(f"the run failed before its first step\n{where}")

@@ -10,6 +10,7 @@ from threading import Timer
 import dagster as dg
 import pytest
 
+from orchestration.pipeline import LayerInterrupted, _failure
 from orchestration.waiting import wait_asleep
 
 WAIT_S = 4.0
@@ -55,18 +56,27 @@ def test_a_run_that_waits_sleeps_and_goes_on_when_its_turn_comes(
     assert time.thread_time() - busy < WAIT_S / 2
 
 
-@pytest.mark.parametrize("job", [in_process, in_several_processes], ids=lambda job: job.name)
-def test_a_run_that_waits_can_be_interrupted(job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
+@pytest.fixture
+def told_to_stop(instance: dg.DagsterInstance) -> Iterator[None]:
+    """A signal that comes soon; the device is free much later."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
-    told = Timer(WAIT_S / 2, os.kill, [os.getpid(), signal.SIGINT])
     freed = Timer(60, instance.event_log_storage.free_concurrency_slots_for_run, ["of another run"])
-    freed.daemon = True
-    started = time.monotonic()
-    told.start()
     freed.start()
-    try:
-        assert not dg.execute_job(dg.reconstructable(job), instance=instance).success
-    finally:
-        freed.cancel()
-        signal.signal(signal.SIGINT, before)
+    Timer(WAIT_S / 2, os.kill, [os.getpid(), signal.SIGINT]).start()
+    started = time.monotonic()
+    yield
+    freed.cancel()
+    signal.signal(signal.SIGINT, before)
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.usefixtures("told_to_stop")
+def test_a_run_that_waits_can_be_interrupted(instance: dg.DagsterInstance) -> None:
+    assert not dg.execute_job(dg.reconstructable(in_several_processes), instance=instance).success
+
+
+@pytest.mark.usefixtures("told_to_stop")
+def test_a_step_of_a_walk_that_waits_says_that_it_was_interrupted(instance: dg.DagsterInstance) -> None:
+    failure = _failure(in_process.execute_in_process(instance=instance, raise_on_error=False), where="The run: one.")
+    assert isinstance(failure, LayerInterrupted)
+    assert str(failure) == "interrupted between two steps; what was published before it stays\nThe run: one."
