@@ -156,14 +156,14 @@ def _paths(nodes: Nodes, n_earlier: int, device: torch.device) -> tuple[torch.Te
     is_last = np.ones(n, dtype=bool)
     if above.shape[1] > 1:
         is_last[above[:, 1][above[:, 1] >= n_earlier] - n_earlier] = False
-    last = np.flatnonzero(is_last)
-    lengths = (above[last] >= 0).sum(axis=1)
-    n_paths, longest = len(last), above.shape[1]
+    to_last = above[is_last]
+    lengths = (to_last >= 0).sum(axis=1)
+    n_paths, longest = to_last.shape
     column = np.maximum(lengths[:, None] - 1 - np.arange(longest), 0)  # from the trunk on; behind the last node, itself
-    paths = np.take_along_axis(above[last], column, axis=1)
+    paths = np.take_along_axis(to_last, column, axis=1)
     owner = np.empty(n, dtype=np.int64)
-    line, at = np.nonzero(above[last] >= n_earlier)
-    owner[above[last][line, at] - n_earlier] = line  # a node of several paths stands on one of them
+    line, at = np.nonzero(to_last >= n_earlier)
+    owner[to_last[line, at] - n_earlier] = line  # a node of several paths stands on one of them
     in_pass, depth = (above >= n_earlier).sum(axis=1), (above >= 0).sum(axis=1)
     width = int(in_pass.max())
     place = owner * width + in_pass - 1
