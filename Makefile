@@ -23,14 +23,14 @@ ui: install  ## the Dagster UI and MLflow, on loopback
 	$(BIN)/borderline ui
 
 test: install check  ## everything: what `make check` runs, then pipeline and integration tests
-	$(BIN)/pytest -n 2 tests/contracts tests/pipeline tests/integration tests/gpu
+	$(BIN)/pytest -n 2 tests/pipeline tests/integration tests/gpu
 
 check: install  ## ruff, pyright, import directions, doctests, unit tests and laws
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --doctest-modules training evaluation assets/schemas.py assets/engine.py assets/sources assets/transforms tests/unit tests/laws tests/golden
+	$(BIN)/pytest -n 2 --doctest-modules training evaluation assets/lake/validate.py assets/transforms/database.py assets/sources assets/transforms contracts tests/contracts tests/assets tests/training tests/evaluation tests/orchestration tests/borderline tests/laws tests/golden
 
 bench: install  ## the named benchmarks, each a ratio against an opponent in the same run
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -18,9 +18,9 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from evaluation.beyond_accuracy import beyond_accuracy, catalogue_of
-from evaluation.ranking import PREDICTIONS_SCHEMA, metrics_of
-from evaluation.significance import Panel, bootstrap
+from evaluation.metrics.beyond_accuracy import beyond_accuracy, catalogue_of
+from evaluation.metrics.ranking import PREDICTIONS_SCHEMA, metrics_of
+from evaluation.statistics.significance import Panel, bootstrap
 
 ROWS, ITEMS, TOP_K = 6_040, 3_706, 50
 USERS, RESAMPLES = 100_000, 10_000

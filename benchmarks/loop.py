@@ -1,4 +1,4 @@
-"""What a training takes beside its forward and backward passes: where the time of `training.loop.fit` goes.
+"""What a training takes beside its forward and backward passes: where the time of `training.loop.loop.fit` goes.
 
     python benchmarks/loop.py                 prints a line of JSON per workload; a minute on two CPU cores
 
@@ -24,20 +24,20 @@ import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training import loop
-from training.accumulation import Scorer
-from training.attention import ATTENTION
-from training.backbones import scratch_model
-from training.config import AdamW, Budget, ComputeConfig, Dmpo, ScratchBackbone
-from training.policy import Policy
+from contracts.config import AdamW, Budget, ComputeConfig, Dmpo, ScratchBackbone
+from training.engine.attention import ATTENTION
+from training.engine.backbones import scratch_model
+from training.engine.policy import Policy
+from training.engine.windows import find_windows
+from training.io.tables import Ragged, Rows
+from training.loop import loop
+from training.loop.accumulation import Scorer
+from training.loop.probe import Probe
+from training.loop.telemetry import Telemetry
+from training.loop.workers import Workers
 from training.preference import Preferred
-from training.probe import Probe
 from training.representations.items import ItemVocabulary
 from training.representations.token_lists import TokenLists
-from training.tables import Ragged, Rows
-from training.telemetry import Telemetry
-from training.windows import find_windows
-from training.workers import Workers
 
 HISTORIES = 40
 CLOCKED: dict[str, list[tuple[type, str]]] = {

@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM
 
-from training.accumulation import accumulate
-from training.backbones import scratch_model
-from training.config import ComputeConfig, ScratchBackbone
-from training.decoding import search, trie_of
-from training.policy import Policy
+from contracts.config import ComputeConfig, ScratchBackbone
+from training.engine.backbones import scratch_model
+from training.engine.decoding import search, trie_of
+from training.engine.policy import Policy
+from training.engine.windows import find_windows
+from training.io.tables import Ragged, Rows
+from training.loop.accumulation import accumulate
 from training.representations.token_lists import TokenLists
 from training.sft import NextItem
-from training.tables import Ragged, Rows
-from training.windows import find_windows
 
 LEVELS, CODES, HISTORY, TOP_K = 3, 128, 20, 10
 STEPS, STEP_USERS, REACH = 200, 32, 20

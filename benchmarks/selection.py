@@ -16,17 +16,17 @@ from statistics import median
 import numpy as np
 import torch
 
-from training.accumulation import accumulate
-from training.backbones import scratch_model
-from training.config import ComputeConfig, Dmpo, DynamicDmpo, ScratchBackbone
+from contracts.config import ComputeConfig, Dmpo, DynamicDmpo, ScratchBackbone
+from training.engine.backbones import scratch_model
+from training.engine.policy import Policy
+from training.engine.windows import Windows, find_windows
+from training.io.tables import Ragged, Rows
+from training.loop.accumulation import accumulate
+from training.loop.probe import Probe
 from training.objectives.diagnostics import diagnose
 from training.objectives.dynamicpo import focus
-from training.policy import Policy
 from training.preference import Preferred
-from training.probe import Probe
 from training.representations.items import ItemVocabulary
-from training.tables import Ragged, Rows
-from training.windows import Windows, find_windows
 
 HISTORY, ROWS = 30, 1024
 WORKLOADS = {

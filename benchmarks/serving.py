@@ -22,15 +22,15 @@ import pandas as pd
 import polars as pl
 import torch
 
-from evaluation.ranking import metrics_of
+from contracts.config import ScratchBackbone
+from evaluation.metrics.ranking import metrics_of
 from orchestration.serving.recommender import Recommender
-from training.backbones import scratch_model
-from training.config import ScratchBackbone
-from training.policy import Policy, fit_context
+from training.engine.backbones import scratch_model
+from training.engine.catalogue_scores import catalogue_scores, joined_rankings, rank_rows
+from training.engine.policy import Policy, fit_context
+from training.engine.windows import find_windows
+from training.io.tables import Ragged, Rows
 from training.representations.items import ItemVocabulary
-from training.scoring import catalogue_scores, joined_rankings, rank_rows
-from training.tables import Ragged, Rows
-from training.windows import find_windows
 
 USERS, ITEMS, HISTORY, ASKED, SINGLY = 6_040, 3_706, 100, 1_000, 50
 BACKBONE = ScratchBackbone(hidden=64, layers=2, heads=2, context=100)

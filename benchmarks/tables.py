@@ -215,7 +215,7 @@ def main() -> None:
             "BORDERLINE_RAW": str(place / "raw"),
             **({"BORDERLINE_MEMORY": options.memory} if options.memory else {}),
         }
-        command = [sys.executable, "-m", "orchestration.cli", "ingest", "--dataset", "bench"]
+        command = [sys.executable, "-m", "borderline", "ingest", "--dataset", "bench"]
         results = [measured("borderline", command, environment, place / "borderline.log")]
         print(json.dumps(results[0]), flush=True)
         print((place / "borderline.log").read_text(), file=sys.stderr)

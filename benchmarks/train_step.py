@@ -27,13 +27,13 @@ import numpy as np
 import torch
 from opponents import Work, completion_logits_only, dmpo, official, one_plain_pass, trl_loss
 
-from training.attention import ATTENTION
-from training.backbones import attach_lora
-from training.config import LoraConfig
-from training.device import CPU, Device
-from training.policy import Policy
-from training.tables import Ragged
-from training.windows import Trunks
+from contracts.config import LoraConfig
+from training.engine.attention import ATTENTION
+from training.engine.backbones import attach_lora
+from training.engine.device import CPU, Device
+from training.engine.policy import Policy
+from training.engine.windows import Trunks
+from training.io.tables import Ragged
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from assets.configuration import ConfigurationError
-from training.config import ComputeConfig
+from contracts.config import ComputeConfig
+from contracts.files.load import ConfigurationError
 
 VARIABLES = {
     "device": "BORDERLINE_DEVICE",

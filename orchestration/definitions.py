@@ -2,32 +2,25 @@
 
 import dagster as dg
 
-from assets import (
-    candidates,
-    histories,
-    interactions,
-    leaderboard,
-    metrics,
-    negatives,
-    policies,
-    predictions,
-    preferences,
-    promotion,
-    published,
-    raw,
-    reference,
-    registry,
-    splits,
-    studies,
-)
+from assets.data import candidate_sets as candidates
+from assets.data import histories, interactions, raw, splits
+from assets.learning import mined_negatives as negatives
+from assets.learning import policies
+from assets.learning import preference_rows as preferences
+from assets.learning import reference_logps as reference
+from assets.registry import promotion
+from assets.registry import registered_models as registry
+from assets.results import leaderboard, metrics, predictions
+from assets.results import paper_comparison as published
+from assets.results import study_reports as studies
 from orchestration import settings
+from orchestration.automation.schedules import retraining_schedules
+from orchestration.automation.sensors import yaml_files_become_partitions
 from orchestration.console import console
-from orchestration.jobs import LAYERS, retrain, study, train
+from orchestration.layers import LAYERS, retrain, study, train
+from orchestration.resources.lake import LakeStorage
 from orchestration.resources.launcher import SubprocessLauncher
-from orchestration.resources.storage import LakeStorage
-from orchestration.resources.tracking import MlflowTracker
-from orchestration.schedules import retraining_schedules
-from orchestration.sensors import yaml_files_become_partitions
+from orchestration.resources.mlflow_runs import MlflowTracker
 from orchestration.waiting import wait_asleep
 
 ASSET_MODULES = [

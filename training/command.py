@@ -16,9 +16,9 @@ from typing import Self, TypeVar
 
 from pydantic import ValidationError
 
-from training.config import Spec
-from training.memory import keep_freed_memory, peak_memory
-from training.telemetry import Telemetry, TelemetryFailed
+from contracts.config import Spec
+from training.loop.memory import keep_freed_memory, peak_memory
+from training.loop.telemetry import Telemetry, TelemetryFailed
 
 TELEMETRY = "telemetry.jsonl"
 POLICY, LAST_GOOD_POLICY = "policy", "last_good_policy"
@@ -90,7 +90,7 @@ def run_command(
     module = sys.modules[work.__module__]
     name = module.__spec__.name if module.__spec__ else module.__name__  # under `python -m`, __name__ is __main__
     parser = argparse.ArgumentParser(prog=f"python -m {name}", description=module.__doc__)
-    parser.add_argument("spec", type=Path, help=f"JSON file: a {spec_type.__name__} of training.config")
+    parser.add_argument("spec", type=Path, help=f"JSON file: a {spec_type.__name__} of contracts.config")
     path: Path = parser.parse_args(arguments).spec
     die_with_parent()
     keep_freed_memory()

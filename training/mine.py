@@ -1,6 +1,6 @@
 """Mines the pool of negatives of every train row, with a policy's log-probabilities.
 
-python -m training.mine SPEC.json     a training.config.MineSpec in, OUTPUT/mined_negatives.parquet out
+python -m training.mine SPEC.json     a contracts.config.MineSpec in, OUTPUT/mined_negatives.parquet out
 
 Rows are mined in shards, each a file that appears whole or not at all: with `shards` in the specification, a mining
 that was interrupted goes on behind the last one. What is mined for a row does not depend on the shard it is in.
@@ -13,19 +13,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from contracts.config import MineSpec
 from training.command import run_command
-from training.config import MineSpec
-from training.telemetry import Telemetry
+from training.loop.telemetry import Telemetry
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from jaxtyping import Bool, Float, Int
 
+    from training.engine.policy import Policy
+    from training.engine.windows import Windows
+    from training.io.tables import Ragged
     from training.negatives.drawn import BlindMiners
-    from training.policy import Policy
-    from training.tables import Ragged
-    from training.windows import Windows
 
 RESULT = "mined_negatives.parquet"
 CLUSTERS = 3
@@ -41,13 +41,13 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
     import numpy as np
     import pyarrow.parquet as pq
 
-    from training.candidates import with_drawn
-    from training.checkpoint import load_policy
-    from training.device import prepare_device
+    from training.engine.device import prepare_device
+    from training.engine.policy import fit_context
+    from training.engine.windows import find_windows
+    from training.io.policy_folder import load_policy
+    from training.io.tables import publish, publish_file, read_popularity, read_rows, read_touched, staging_path
     from training.negatives.drawn import Batches, BlindMiners
-    from training.policy import fit_context
-    from training.tables import publish, publish_file, read_popularity, read_rows, read_touched, staging_path
-    from training.windows import find_windows
+    from training.representations.candidate_prompts import with_drawn
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
     n_items = policy.catalogue_of(spec.items)
@@ -125,9 +125,9 @@ def _mined(
     import numpy as np
     import pyarrow as pa
 
+    from training.engine.catalogue_scores import catalogue_scores, item_scores
     from training.negatives.drawn import ABSENT, touched_or_target
     from training.negatives.pool import MINERS, mine_pool, mine_sample, sample_of
-    from training.scoring import catalogue_scores, item_scores
 
     rows, n_items, index, parts, done = windows.rows, policy.vocabulary.n_items, [], [], 0
 

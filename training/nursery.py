@@ -19,7 +19,12 @@ from typing import Any
 from training.command import die_with_parent
 
 PR_SET_NAME = 15  # linux/prctl.h
-PRELOADED = ("training.checkpoint", "training.loop", "training.objectives", "training.scoring")
+PRELOADED = (
+    "training.io.policy_folder",
+    "training.loop.loop",
+    "training.objectives",
+    "training.engine.catalogue_scores",
+)
 
 
 def serve() -> None:

@@ -1,25 +1,25 @@
 """Preference optimisation: the policy learns to prefer each row's target over the negatives mined for it.
 
-python -m training.preference SPEC.json     a training.config.PreferenceSpec in, OUTPUT/policy/ out
+python -m training.preference SPEC.json     a contracts.config.PreferenceSpec in, OUTPUT/policy/ out
 """
 
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from contracts.config import Objective, PreferenceSpec, identity
 from training.command import LAST_GOOD_POLICY, POLICY, run_command
-from training.config import Objective, PreferenceSpec, identity
-from training.telemetry import Telemetry
+from training.loop.telemetry import Telemetry
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float, Int
     from torch import Generator, Tensor
 
+    from training.engine.policy import Policy
+    from training.engine.windows import Windows
+    from training.loop.probe import Probe
     from training.objectives import Preferences
-    from training.policy import Policy
-    from training.probe import Probe
-    from training.windows import Windows
 
 ROWS_CHECKED = 512
 LARGEST_DRIFT = {False: 1e-2, True: 0.5}
@@ -103,15 +103,15 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from training.candidates import refuse_unlisted, with_drawn, with_given
-    from training.checkpoint import PolicyCard, Selection, load_policy, read_card
-    from training.device import prepare_device
-    from training.loop import fit_and_save
-    from training.policy import fit_context
-    from training.probe import Probe
-    from training.tables import read_preference_rows, read_reference_logps, read_rows, sampled_rows
-    from training.windows import find_windows
-    from training.workers import worker_seed
+    from training.engine.device import prepare_device
+    from training.engine.policy import fit_context
+    from training.engine.windows import find_windows
+    from training.io.policy_folder import PolicyCard, Selection, load_policy, read_card
+    from training.io.tables import read_preference_rows, read_reference_logps, read_rows, sampled_rows
+    from training.loop.loop import fit_and_save
+    from training.loop.probe import Probe
+    from training.loop.workers import worker_seed
+    from training.representations.candidate_prompts import refuse_unlisted, with_drawn, with_given
 
     experiment = spec.experiment
     device = prepare_device(spec.compute)
@@ -183,7 +183,7 @@ def _check_reference(policy: "Policy", windows: "Windows", criterion: Preferred,
     import numpy as np
     import torch
 
-    from training.windows import cut, lay_out
+    from training.engine.windows import cut, lay_out
 
     n_windows = int(np.searchsorted(windows.members.offsets[1:], ROWS_CHECKED)) + 1
     some = windows.take(np.arange(min(n_windows, len(windows))))

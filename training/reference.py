@@ -1,14 +1,14 @@
 """Log-probabilities of chosen and rejected items under the reference, computed once for all objectives and seeds.
 
-python -m training.reference SPEC.json     a training.config.ReferenceSpec in, OUTPUT/reference_logps.parquet out
+python -m training.reference SPEC.json     a contracts.config.ReferenceSpec in, OUTPUT/reference_logps.parquet out
 """
 
 import sys
 from collections.abc import Sequence
 
+from contracts.config import ReferenceSpec
 from training.command import run_command
-from training.config import ReferenceSpec
-from training.telemetry import Telemetry
+from training.loop.telemetry import Telemetry
 
 RESULT = "reference_logps.parquet"
 
@@ -18,13 +18,13 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
     import numpy as np
     import pyarrow as pa
 
-    from training.candidates import with_drawn
-    from training.checkpoint import load_policy
-    from training.device import prepare_device
-    from training.policy import fit_context
-    from training.scoring import item_scores
-    from training.tables import publish, read_preference_rows, read_rows
-    from training.windows import find_windows
+    from training.engine.catalogue_scores import item_scores
+    from training.engine.device import prepare_device
+    from training.engine.policy import fit_context
+    from training.engine.windows import find_windows
+    from training.io.policy_folder import load_policy
+    from training.io.tables import publish, read_preference_rows, read_rows
+    from training.representations.candidate_prompts import with_drawn
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
     n_items = policy.catalogue_of(spec.items)

@@ -2,15 +2,15 @@
 
 A policy whose prompts list candidates ranks these alone: on the catalogue the prompt would give the answer away.
 
-python -m training.score SPEC.json     a training.config.ScoreSpec in, OUTPUT/predictions.parquet out
+python -m training.score SPEC.json     a contracts.config.ScoreSpec in, OUTPUT/predictions.parquet out
 """
 
 import sys
 from collections.abc import Sequence
 
+from contracts.config import ScoreSpec
 from training.command import run_command
-from training.config import ScoreSpec
-from training.telemetry import Telemetry
+from training.loop.telemetry import Telemetry
 
 RESULT = "predictions.parquet"
 
@@ -20,12 +20,12 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     import numpy as np
     import pyarrow as pa
 
-    from training.candidates import with_given
-    from training.checkpoint import load_policy
-    from training.device import prepare_device
-    from training.policy import fit_context
-    from training.scoring import Ranking, joined_rankings, rank_rows
-    from training.tables import joined_rows, list_array, publish, read_candidate_sets, read_rows
+    from training.engine.catalogue_scores import Ranking, joined_rankings, rank_rows
+    from training.engine.device import prepare_device
+    from training.engine.policy import fit_context
+    from training.io.policy_folder import load_policy
+    from training.io.tables import joined_rows, list_array, publish, read_candidate_sets, read_rows
+    from training.representations.candidate_prompts import with_given
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
     n_items = policy.catalogue_of(spec.items)

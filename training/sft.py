@@ -1,24 +1,24 @@
 """Supervised fine-tuning: the policy learns to predict every next item of a history.
 
-python -m training.sft SPEC.json     a training.config.SftSpec in, OUTPUT/policy/ out
+python -m training.sft SPEC.json     a contracts.config.SftSpec in, OUTPUT/policy/ out
 """
 
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from contracts.config import SftSpec, identity
 from training.command import LAST_GOOD_POLICY, POLICY, run_command
-from training.config import SftSpec, identity
-from training.telemetry import Telemetry
+from training.loop.telemetry import Telemetry
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from training.device import Device
-    from training.policy import Policy
-    from training.tables import Rows
+    from training.engine.device import Device
+    from training.engine.policy import Policy
+    from training.io.tables import Rows
 
 
 class NextItem:
@@ -52,15 +52,15 @@ class NextItem:
 
 def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     """Trains a policy from scratch or from a checkpoint; returns its validation metrics."""
-    from training.base_model import weights_sha256
-    from training.candidates import refuse_long_lists, with_drawn, with_given
-    from training.checkpoint import PolicyCard, Selection  # seconds of loading: after the specification was read
-    from training.device import prepare_device
-    from training.loop import fit_and_save
-    from training.policy import fit_context
-    from training.sampled_softmax import SampledNextItem
-    from training.tables import read_rows, sampled_rows
-    from training.windows import find_windows
+    from training.criteria.sampled_next_item import SampledNextItem
+    from training.engine.device import prepare_device
+    from training.engine.policy import fit_context
+    from training.engine.windows import find_windows
+    from training.io.base_model import weights_sha256
+    from training.io.policy_folder import PolicyCard, Selection  # seconds of loading: after the specification was read
+    from training.io.tables import read_rows, sampled_rows
+    from training.loop.loop import fit_and_save
+    from training.representations.candidate_prompts import refuse_long_lists, with_drawn, with_given
 
     experiment, backbone = spec.experiment, spec.experiment.backbone
     policy, notes = start(spec, prepare_device(spec.compute))
@@ -109,12 +109,12 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
 
 def start(spec: SftSpec, device: "Device") -> "tuple[Policy, dict[str, float]]":
     """The policy before its first step, and what is to be said about its tokens."""
-    from training.backbones import checkpoint_model, scratch_model
-    from training.policy import Policy
+    from training.engine.backbones import checkpoint_model, scratch_model
+    from training.engine.policy import Policy
+    from training.io.tables import read_n_items, read_texts
     from training.representations import titles
     from training.representations.items import ItemVocabulary
     from training.representations.semantic_ids import semantic_id_lists
-    from training.tables import read_n_items, read_texts
 
     representation, backbone, seed = spec.experiment.representation, spec.experiment.backbone, spec.experiment.seed
     n_items, notes = read_n_items(spec.items), dict[str, float]()

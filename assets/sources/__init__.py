@@ -3,18 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from assets.datasets import (
-    AmazonSource,
-    DemoSource,
-    LastfmSource,
-    MovieLensSource,
-    OnlineRetailSource,
-    PresplitSource,
-    Source,
-    SteamSource,
-    TabularSource,
-)
-from assets.schemas import SCHEMAS
+from assets.lake.validate import SCHEMAS
 from assets.sources import amazon, demo, lastfm, movielens, online_retail, presplit, steam, tabular
 from assets.sources.contract import (
     MissingRawFile,
@@ -28,6 +17,17 @@ from assets.sources.contract import (
 from assets.sources.digests import DIFFERS
 from assets.sources.digests import verdicts as digest_verdicts
 from assets.sources.files import RawFile, hashed
+from contracts.config.dataset import (
+    AmazonSource,
+    DemoSource,
+    LastfmSource,
+    MovieLensSource,
+    OnlineRetailSource,
+    PresplitSource,
+    Source,
+    SteamSource,
+    TabularSource,
+)
 
 __all__ = [
     "DIFFERS",

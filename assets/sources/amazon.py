@@ -13,12 +13,12 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.datasets import AmazonSource
 from assets.sources.catalogue import WHOLE_LINE, interactions, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
 from assets.sources.files import RawFile, find, hashed, numbered_lines
 from assets.sources.lines import JsonObjects, is_no_id, is_no_number, is_no_time
 from assets.sources.text import Layout, read_lines
+from contracts.config.dataset import AmazonSource
 
 _PAGES = {
     2014: "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.schemas import SCHEMAS
+from assets.lake.validate import SCHEMAS
 from assets.sources.files import RawFile
 from assets.sources.text import Layout, read_lines, refuse_bad_share
 

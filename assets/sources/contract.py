@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.schemas import SCHEMAS
+from assets.lake.validate import SCHEMAS
 
 
 @dataclass(frozen=True)

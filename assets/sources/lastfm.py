@@ -10,12 +10,12 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.datasets import LastfmSource
 from assets.sources.catalogue import WHOLE_LINE, interactions, is_not_listed, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
 from assets.sources.files import RawFile, find, hashed
 from assets.sources.lines import Delimited, is_no_id, is_no_number, is_no_time
 from assets.sources.text import Layout, read_lines
+from contracts.config.dataset import LastfmSource
 
 _ARCHIVE, _ARTISTS = "hetrec2011-lastfm-2k.zip", "artists.dat"
 _LOGS = {"listens": "user_artists.dat", "tags": "user_taggedartists-timestamps.dat"}

@@ -6,7 +6,7 @@ What is named here comes from this package's own layouts, never from a file or a
 from dataclasses import dataclass
 from typing import Protocol
 
-from assets.engine import sql_text
+from assets.transforms.database import sql_text
 
 _CSV_FIELD = '("(?:[^"]|"")*"|[^",]*),'
 

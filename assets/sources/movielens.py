@@ -9,12 +9,12 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.datasets import MovieLensSource
 from assets.sources.catalogue import WHOLE_LINE, interactions, is_not_listed, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
 from assets.sources.files import RawFile, find, hashed
 from assets.sources.lines import Delimited, Lines, QuotedCsv, is_no_id, is_no_number, is_no_time, sql_text
 from assets.sources.text import Layout, read_lines
+from contracts.config.dataset import MovieLensSource
 
 # In the order of u.item's last 19 fields (README and u.genre of the archive).
 _GENRES_100K = (

@@ -21,7 +21,6 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
-from assets.datasets import OnlineRetailSource
 from assets.sources.contract import (
     MissingRawFile,
     PublishedStatistics,
@@ -31,6 +30,7 @@ from assets.sources.contract import (
 )
 from assets.sources.files import RawFile, find, hashed, unpacked
 from assets.sources.text import refuse_bad_share
+from contracts.config.dataset import OnlineRetailSource
 
 SHEETS = ("Year 2009-2010", "Year 2010-2011")
 PRODUCT = r"^([0-9]{5}[A-Z]{0,2}|DCGS.*|SP[0-9]{4}|PADS)$"

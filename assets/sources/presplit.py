@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from assets.datasets import InnerPath, InputRows, PresplitSource, PromptRows, SequenceRows
-from assets.schemas import SCHEMAS
+from assets.lake.validate import SCHEMAS
 from assets.sources.chunks import SHOWN, utf8_blocks
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard, UnusableSource
 from assets.sources.files import RawFile, hashed
+from contracts.config.dataset import InnerPath, InputRows, PresplitSource, PromptRows, SequenceRows
 
 _SHORTEST = 3  # items of a sequence that has a validation and a test target
 

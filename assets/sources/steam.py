@@ -10,12 +10,12 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.datasets import SteamSource
 from assets.sources.catalogue import WHOLE_LINE, interactions, is_not_listed, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
 from assets.sources.files import RawFile, find, hashed
 from assets.sources.lines import Delimited, QuotedCsv, is_no_id, is_no_number
 from assets.sources.text import Layout, read_lines
+from contracts.config.dataset import SteamSource
 
 _ARCHIVE, _CSV = "steam-200k-caserec.zip", "steam-200k.csv"
 _LOGS = {"purchase": "game_purchase.dat", "play": "game_play.dat"}

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.datasets import ItemFiles, TableFiles, TabularSource
-from assets.schemas import SCHEMAS
+from assets.lake.validate import SCHEMAS
 from assets.sources.contract import RawTables, SourceCard, UnusableSource
 from assets.sources.files import RawFile, hashed
 from assets.sources.tabular_files import Part, files_of, inspected
 from assets.sources.tabular_rows import BadRows, mapped_items, mapped_log
 from assets.sources.times import misread
+from contracts.config.dataset import ItemFiles, TableFiles, TabularSource
 
 
 def card(config: TabularSource) -> SourceCard:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assets.datasets import TableFiles
 from assets.sources import delimited, json_lines, parquet
 from assets.sources.chunks import Chunk
 from assets.sources.contract import MissingRawFile, SourceCard, UnusableSource
 from assets.sources.files import RawFile
+from contracts.config.dataset import TableFiles
 
 _ENDINGS = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "json_lines", ".ndjson": "json_lines",

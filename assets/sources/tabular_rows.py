@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from assets.datasets import ItemFiles, TabularSource, TimeColumn, WeightColumn
-from assets.schemas import SCHEMAS
+from assets.lake.validate import SCHEMAS
 from assets.sources.chunks import Chunk
 from assets.sources.contract import UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.times import parsed
+from contracts.config.dataset import ItemFiles, TabularSource, TimeColumn, WeightColumn
 
 _ENOUGH = 1_000  # rows after which a file of which most are unusable is given up
 _LONGEST_ID = 200

@@ -12,10 +12,10 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from assets.engine import database, sql_text
 from assets.sources.contract import UnusableSource
 from assets.sources.files import LINES, MAX_LINE, RawFile, numbered_lines
 from assets.sources.lines import Lines
+from assets.transforms.database import database, sql_text
 
 _SHOWN = 200  # characters of a bad line that are kept
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from assets.datasets import UNITS, TimeColumn
-from assets.schemas import UTC as UTC_TYPE
+from assets.lake.validate import UTC as UTC_TYPE
+from contracts.config.dataset import UNITS, TimeColumn
 
 _PER_SECOND = dict(zip(UNITS, (1, 1_000, 1_000_000, 1_000_000_000), strict=True))
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
@@ -18,7 +18,7 @@ _PATTERNS = ("%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M", "%d/%m/%Y", "
 def parsed(values: pl.Series, time: TimeColumn) -> pl.Series:
     """The times as UTC; missing where one cannot be read.
 
-    >>> from assets.datasets import TimeColumn
+    >>> from contracts.config.dataset import TimeColumn
     >>> clocks = TimeColumn(column="at", format="iso", zone="Europe/Berlin")
     >>> texts = ["2024-05-01", "2024-05-01 12:00:00", "2024-05-01T12:00:00.5+00:00", "May"]
     >>> [str(at) for at in parsed(pl.Series(texts), clocks)[:3]]
@@ -42,7 +42,7 @@ def misread(values: pl.Series, time: TimeColumn, now: datetime) -> str | None:
     """Why the first times of a file cannot have been written as `time` says, and what fits instead; None if they can.
 
     >>> from datetime import UTC, datetime
-    >>> from assets.datasets import TimeColumn
+    >>> from contracts.config.dataset import TimeColumn
     >>> clock = TimeColumn(column="ts", format="seconds")
     >>> misread(pl.Series(["1714557600000"] * 3), clock, datetime(2025, 1, 1, tzinfo=UTC))
     "must be seconds, got '1714557600000', which would be the year 56,302; as milliseconds it is 2024-05-01. \

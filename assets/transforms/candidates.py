@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from assets.datasets import Candidates
 from assets.transforms.chunks import Table
 from assets.transforms.lists import rows_of
 from assets.transforms.popularity_draws import draw_by_popularity
 from assets.transforms.randomness import below, hashes
+from contracts.config.dataset import Candidates
 
 Ints = NDArray[np.int64]
 

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from assets.datasets import Histories, LeaveOneOut, Split
 from assets.transforms.chunks import Table
 from assets.transforms.lists import slices
 from assets.transforms.splits import SPLITS, TRAIN
+from contracts.config.dataset import Histories, LeaveOneOut, Split
 
 Ints = NDArray[np.int64]
 
@@ -26,7 +26,7 @@ ELEMENTS = 2_000_000
 def build_histories(interactions: Table, histories: Histories, split: Split | None = None) -> pl.DataFrame:
     """All parts of `history_parts` as one table; without `split`, every held-out interaction is a target.
 
-    >>> from assets.datasets import Histories
+    >>> from contracts.config.dataset import Histories
     >>> splits = ["train"] * 4 + ["validation", "test"]
     >>> log = pl.DataFrame({"user_id": [0] * 6, "item_id": [10, 11, 12, 13, 14, 15], "split": splits})
     >>> for row in build_histories(log, Histories(max_length=2)).rows():

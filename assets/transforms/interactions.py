@@ -12,10 +12,10 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.datasets import Cleaning
-from assets.engine import database
 from assets.transforms.cores import Core, Pairs, k_core, largest_core
+from assets.transforms.database import database
 from assets.transforms.log import Log
+from contracts.config.dataset import Cleaning
 
 
 @dataclass(frozen=True)

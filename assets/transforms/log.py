@@ -14,10 +14,10 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from assets.datasets import Cleaning
-from assets.engine import sql_text
 from assets.transforms.cores import Ints
+from assets.transforms.database import sql_text
 from assets.transforms.randomness import hashes, text_keys
+from contracts.config.dataset import Cleaning
 
 _BATCH = 1_000_000
 _ORDER = "t, position, tie, weight DESC, event NULLS LAST"  # of one user's distinct rows: a total order

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from assets.transforms.lists import rows_of
 from assets.transforms.randomness import hashes, uniforms
-from training.config import Negatives
+from contracts.config import Negatives
 
 Ints = NDArray[np.int64]
 

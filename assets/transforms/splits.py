@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from assets.datasets import GlobalTimeSplit, RandomHoldout, Split, UserSplit
 from assets.transforms.chunks import ROWS, Table, parts_of_whole_users
 from assets.transforms.randomness import Keys, hashes, text_keys, uniforms
+from contracts.config.dataset import GlobalTimeSplit, RandomHoldout, Split, UserSplit
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
@@ -97,7 +97,7 @@ def assign_split(
     """All parts of `split_parts` as one table.
 
     >>> from datetime import UTC, datetime
-    >>> from assets.datasets import LeaveOneOut
+    >>> from contracts.config.dataset import LeaveOneOut
     >>> at = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4, 1, 2)]
     >>> log = pl.DataFrame({"user_id": [0, 0, 0, 0, 1, 1], "item_id": [7, 3, 5, 1, 7, 3], "at": at})
     >>> assign_split(log, LeaveOneOut()).select("user_id", "item_id", "split").rows()

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import polars as pl
 
+from evaluation.baselines.candidate_lists import Ids
 from evaluation.baselines.ranked import Scores, ranked_predictions, uniform_draws
-from evaluation.candidate_lists import Ids
 
 
 def popularity_predictions(

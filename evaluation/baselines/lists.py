@@ -2,7 +2,8 @@
 
 Lists that are drawn fairly leave them at chance; what they reach beyond it, the lists give away. A rule remembers the
 lists and targets of half of the rows and ranks the candidates of the other half, both ways. They have no opinion on
-the full catalogue, hence no such rows. `evaluation.blind` measures the same leaks with its references and errors.
+the full catalogue, hence no such rows. `evaluation.leakage.blind` measures the
+same leaks with its references and errors.
 Dimension key: r rows, m rows remembered, n candidates, i items.
 """
 
@@ -11,8 +12,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
 from evaluation.baselines.ranked import ranked_lists, uniform_draws
-from evaluation.candidate_lists import CandidateLists, candidate_lists
 
 ListRule = Literal["slot", "shared_list"]
 

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.candidate_lists import CandidateLists, Ids, candidate_lists
-from evaluation.ranking import PREDICTIONS_SCHEMA
+from evaluation.baselines.candidate_lists import CandidateLists, Ids, candidate_lists
+from evaluation.metrics.ranking import PREDICTIONS_SCHEMA
 
 Scores = NDArray[np.float32]
 Keys = NDArray[np.int64]

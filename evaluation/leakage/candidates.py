@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.blind import BlindRule, blind_rules
-from evaluation.candidate_lists import CandidateLists, candidate_lists
+from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
+from evaluation.leakage.blind import BlindRule, blind_rules
 from evaluation.leakage.rates import NOISE, Numbers, Probe, Rate
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 

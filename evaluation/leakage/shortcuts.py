@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.blind import Floats, shared_hits
-from evaluation.candidate_lists import CandidateLists, Ids, candidate_lists
+from evaluation.baselines.candidate_lists import CandidateLists, Ids, candidate_lists
+from evaluation.leakage.blind import Floats, shared_hits
 from evaluation.leakage.rates import NOISE, Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 

@@ -1,1 +1,1 @@
-"""The outside world behind the Protocols of `assets/ports.py`: storage, launcher, tracker."""
+"""The outside world behind the Protocols of `assets/lake/ports.py`: storage, launcher, tracker."""

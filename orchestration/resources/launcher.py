@@ -18,12 +18,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.ports import Telemetry, TrainingFailed
+from assets.lake.ports import Telemetry, TrainingFailed
+from contracts.config import ComputeConfig, Spec, TrainingSpec
 from orchestration import settings
 from orchestration.compute import compute_from_environment
 from orchestration.resources.interrupts import DeferredInterrupts
 from orchestration.resources.usage import Usage
-from training.config import ComputeConfig, Spec, TrainingSpec
 
 POLL_S = 0.2
 LOG_TAIL = 15
@@ -70,17 +70,17 @@ class SubprocessLauncher(dg.ConfigurableResource):
 
     @property
     def compute(self) -> ComputeConfig:
-        """See `assets.ports.Launcher`."""
+        """See `assets.lake.ports.Launcher`."""
         fields = ("device", "precision", "threads", "processes", "checkpoint_every_s")
         return ComputeConfig.model_validate({name: getattr(self, name) for name in fields})
 
     @property
     def checkpoints_root(self) -> Path:
-        """See `assets.ports.Launcher`."""
+        """See `assets.lake.ports.Launcher`."""
         return Path(self.checkpoints)
 
     def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> None:
-        """See `assets.ports.Launcher`."""
+        """See `assets.lake.ports.Launcher`."""
         output = spec.output
         spec_path, log_path = output / "spec.json", output / "train.log"
         spec_path.write_text(spec.model_dump_json(indent=1), encoding="utf-8")

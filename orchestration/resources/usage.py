@@ -4,7 +4,7 @@ import time
 
 import psutil
 
-from assets.ports import Telemetry
+from assets.lake.ports import Telemetry
 
 EVERY_S = 2.0
 MEGABYTE = 1e6

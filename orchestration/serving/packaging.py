@@ -11,9 +11,9 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
-from assets.ports import ModelCard
+from assets.lake.ports import ModelCard
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ("torch", "transformers", "safetensors", "numpy", "pandas", "pyarrow", "pydantic", "jaxtyping")
 
 SIGNATURE = ModelSignature(
@@ -39,9 +39,9 @@ def log_recommender(run_id: str, policy: Path, catalogue: Path, card: ModelCard)
     with mlflow.start_run(run_id=run_id):
         return mlflow.pyfunc.log_model(
             name=card.experiment.replace(".", "-"),
-            python_model=str(HERE / "recommender.py"),
+            python_model=str(Path(__file__).with_name("recommender.py")),
             artifacts={"policy": str(policy), "catalogue": str(catalogue)},
-            code_paths=[str(HERE.parent.parent / "training")],
+            code_paths=[str(ROOT / "training"), str(ROOT / "contracts")],
             pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS],
             signature=SIGNATURE,
             input_example=pd.DataFrame({"history": [list(history) for history in card.histories_example]}),

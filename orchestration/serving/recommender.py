@@ -21,7 +21,7 @@ class Recommender(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Reads the policy and the catalogue, once."""
-        from training.checkpoint import load_policy
+        from training.io.policy_folder import load_policy
 
         self.policy = load_policy(Path(context.artifacts["policy"]))
         catalogue = pq.read_table(context.artifacts["catalogue"]).sort_by("item_id").to_pydict()
@@ -70,10 +70,10 @@ class Recommender(PythonModel):
         return [self.item_ids[text] for text in texts if text in self.item_ids]
 
     def _scores(self, histories: list[list[int]]) -> np.ndarray:
-        from training.policy import fit_context
-        from training.scoring import catalogue_scores
-        from training.tables import Ragged, Rows
-        from training.windows import find_windows
+        from training.engine.catalogue_scores import catalogue_scores
+        from training.engine.policy import fit_context
+        from training.engine.windows import find_windows
+        from training.io.tables import Ragged, Rows
 
         scores = np.tile(self.popularity, (len(histories), 1))
         asked = [row for row, history in enumerate(histories) if history]

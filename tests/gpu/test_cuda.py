@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.config import EXPERIMENT
+from contracts.config import EXPERIMENT
 from training.objectives import OBJECTIVES, Preferences
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -8,17 +8,17 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.unit.test_backbones import card
-from training.attention import ATTENTION
-from training.backbones import checkpoint_model
-from training.checkpoint import load_policy, save_policy
-from training.config import CheckpointBackbone, LoraConfig
-from training.device import CPU, Device
-from training.policy import Policy
+from contracts.config import CheckpointBackbone, LoraConfig
+from tests.training.engine.test_backbones import card
+from training.engine.attention import ATTENTION
+from training.engine.backbones import checkpoint_model
+from training.engine.device import CPU, Device
+from training.engine.policy import Policy
+from training.engine.windows import Trunks, find_windows, lay_out
+from training.io.policy_folder import load_policy, save_policy
+from training.io.tables import Ragged, Rows
 from training.representations.items import ItemVocabulary
 from training.representations.token_lists import TokenLists
-from training.tables import Ragged, Rows
-from training.windows import Trunks, find_windows, lay_out
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 CUDA = torch.device("cuda")

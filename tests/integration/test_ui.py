@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.resources.storage import LakeStorage
+from orchestration.resources.lake import LakeStorage
 from tests.pipeline.conftest import environment, write_project
 
 LOCATION = """
@@ -74,7 +74,7 @@ def ui(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     arguments = ["ui", "--dagster-port", str(dagster_port), "--mlflow-port", str(mlflow_port)]
     log = (home / "ui.log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestration.cli", *arguments],
+        [sys.executable, "-m", "borderline", *arguments],
         env=environment(project, home),
         cwd=project,
         stdout=log,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.baselines import ranked_predictions
-from evaluation.ranking import METRICS_SCHEMA, Measure, check_predictions, metrics_of
-from evaluation.significance import (
+from evaluation.metrics.ranking import METRICS_SCHEMA, Measure, check_predictions, metrics_of
+from evaluation.statistics.significance import (
     bootstrap_intervals,
     holm,
     mcnemar_exact,

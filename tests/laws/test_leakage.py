@@ -8,9 +8,9 @@ import polars as pl
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from assets.datasets import Candidates, Histories
 from assets.transforms.candidates import draw_candidates
 from assets.transforms.histories import build_histories
+from contracts.config.dataset import Candidates, Histories
 from evaluation.leakage import (
     candidate_leakage,
     future_leakage,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from training.config import DynamicBoundary, Objective
+from contracts.config import DynamicBoundary, Objective
 from training.objectives import BASES, OBJECTIVES, Preferences
 from training.objectives.dynamicpo import focus
 

@@ -11,19 +11,19 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from assets.datasets import Candidates, Cleaning, Histories, LeaveOneOut
-from assets.schemas import SCHEMAS, SchemaError, validate
-from assets.transforms.candidate_guarantees import candidates_are_untouched, one_target_per_candidate_set
+from assets.lake.validate import SCHEMAS, SchemaError, validate
 from assets.transforms.candidates import draw_candidates
 from assets.transforms.cores import k_core, largest_core
-from assets.transforms.guarantees import interactions_are_chronological, require
+from assets.transforms.guarantees.candidates import candidates_are_untouched, one_target_per_candidate_set
+from assets.transforms.guarantees.finding import interactions_are_chronological, require
+from assets.transforms.guarantees.histories import histories_precede_targets, training_touches_no_held_out_item
+from assets.transforms.guarantees.splits import split_is_leave_one_out
 from assets.transforms.histories import build_histories
-from assets.transforms.history_guarantees import histories_precede_targets, training_touches_no_held_out_item
 from assets.transforms.interactions import Cleaned, clean_interactions
 from assets.transforms.preferences import choose_negatives
-from assets.transforms.split_guarantees import split_is_leave_one_out
 from assets.transforms.splits import assign_split
-from training.config import Negatives
+from contracts.config import Negatives
+from contracts.config.dataset import Candidates, Cleaning, Histories, LeaveOneOut
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ITEMS = pl.DataFrame(

@@ -67,7 +67,7 @@ def with_default_signals() -> None:
 def borderline_in(project: Path, home: Path) -> Borderline:
     def borderline(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "orchestration.cli", *arguments],
+            [sys.executable, "-m", "borderline", *arguments],
             env=environment(project, home),
             cwd=project,
             capture_output=True,

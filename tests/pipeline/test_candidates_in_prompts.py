@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.resources.storage import LakeStorage
+from orchestration.resources.lake import LakeStorage
 from tests.pipeline.conftest import borderline_in
 
 SHOP = """\
@@ -40,7 +40,7 @@ budget: {epochs: 1, batch_size: 128, validations: 1, select_by: hit_ratio_at_1_o
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from training.config import Titles
+    from contracts.config import Titles
     from training.representations.titles import trained_tokeniser
 
     folder = tmp_path_factory.mktemp("project")

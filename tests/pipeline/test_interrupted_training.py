@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.resources.storage import LakeStorage
+from orchestration.resources.lake import LakeStorage
 from tests.pipeline.conftest import SFT, SHOP, borderline_in, environment, with_default_signals, write_project
 
 LONG = """\
@@ -57,7 +57,7 @@ def test_the_next_run_goes_on_where_an_interrupted_one_stood(
     monkeypatch.setenv("BORDERLINE_CHECKPOINT_EVERY_S", "0" if number == signal.SIGKILL else "3600")
     home = tmp_path / "home"
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestration.cli", "run", "-d", "shop", "-e", "sft"],
+        [sys.executable, "-m", "borderline", "run", "-d", "shop", "-e", "sft"],
         env=environment(long_project, home),
         cwd=long_project,
         stderr=subprocess.PIPE,
@@ -114,7 +114,7 @@ def test_the_next_run_goes_on_behind_the_last_shard_of_an_interrupted_mining(tmp
     )
     arguments = ("run", "--dataset", "shop", "--experiments", "sft", "--mine")
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestration.cli", *arguments],
+        [sys.executable, "-m", "borderline", *arguments],
         env=environment(project, home),
         cwd=project,
         stderr=subprocess.PIPE,

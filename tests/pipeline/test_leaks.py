@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from assets.acceptance import accepted_leaks
-from orchestration.resources.storage import LakeStorage
+from assets.lake.leaks import accepted_leaks
+from orchestration.resources.lake import LakeStorage
 
 from .conftest import Borderline, borderline_in, write_project
 

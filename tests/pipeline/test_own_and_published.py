@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from orchestration.resources.storage import LakeStorage
+from orchestration.resources.lake import LakeStorage
 
 from .conftest import Borderline, borderline_in, write_project
 

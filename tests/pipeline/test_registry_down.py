@@ -27,7 +27,7 @@ def test_a_registry_that_is_down_is_named_before_anything_happens(
         closed.bind(("127.0.0.1", 0))  # held, and nobody listens on it
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         result = subprocess.run(
-            [sys.executable, "-m", "orchestration.cli", arguments[0], "--dataset", "shop", *arguments[1:]],
+            [sys.executable, "-m", "borderline", arguments[0], "--dataset", "shop", *arguments[1:]],
             env={**environment(project, tmp_path), "MLFLOW_TRACKING_URI": url, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
             cwd=project,
             capture_output=True,

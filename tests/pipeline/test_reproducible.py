@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.resources.storage import LakeStorage
+from orchestration.resources.lake import LakeStorage
 from tests.pipeline.conftest import borderline_in, write_project
 
 GENRES = 19

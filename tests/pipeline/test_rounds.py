@@ -10,8 +10,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from orchestration.pipeline import LayerFailed, Pipeline, in_order
-from orchestration.resources.storage import LakeStorage
+from orchestration.resources.lake import LakeStorage
+from orchestration.walks.pipeline import LayerFailed, Pipeline, in_order
 from tests.pipeline.conftest import PREFERENCE, borderline_in
 
 ROUNDS = ("chain.round-0", "chain.round-1", "chain")

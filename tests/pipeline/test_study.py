@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from assets.standing import standing
-from orchestration.resources.storage import LakeStorage
+from assets.lake.freshness import standing
+from orchestration.resources.lake import LakeStorage
 from tests.pipeline.conftest import borderline_in, environment, with_default_signals, write_project
 
 SMALL = """\
@@ -60,7 +60,7 @@ def lake(home: Path) -> LakeStorage:
 def killed(studied: Path, home: Path) -> str:
     """The version of the one experiment that was finished when SIGKILL came."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestration.cli", "study", "small", "-d", "shop"],
+        [sys.executable, "-m", "borderline", "study", "small", "-d", "shop"],
         env=environment(studied, home),
         cwd=studied,
         stderr=subprocess.DEVNULL,

@@ -21,9 +21,9 @@ import polars as pl
 import pytest
 import yaml
 
-from orchestration.resources.storage import LakeStorage
+from contracts.config import EXPERIMENT
+from orchestration.resources.lake import LakeStorage
 from tests.pipeline.conftest import borderline_in, environment, with_default_signals
-from training.config import EXPERIMENT
 
 EXPERIMENTS = "dmpo,dynamic"
 METRICS = {"hit_ratio_at_1_of_20", "mrr_of_20", "recall_at_10_full", "ndcg_at_10_full"}
@@ -428,7 +428,7 @@ def test_a_moved_home_is_refused_before_anything_is_computed(project: Path, home
 def test_an_interrupt_and_a_hangup_end_with_130_and_one_line(project: Path, home: Path, first: object) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         process = subprocess.Popen(
-            [sys.executable, "-m", "orchestration.cli", "run", "-d", "shop", "-e", "sft", "--force"],
+            [sys.executable, "-m", "borderline", "run", "-d", "shop", "-e", "sft", "--force"],
             env=environment(project, home),
             cwd=project,
             stderr=subprocess.PIPE,
@@ -449,7 +449,7 @@ def test_a_killed_training_fails_its_runs_and_leaves_the_previous_version(
 ) -> None:
     before = lake.require("sft_policies", ("shop", "sft"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestration.cli", "run", "-d", "shop", "-e", "sft", "--force"],
+        [sys.executable, "-m", "borderline", "run", "-d", "shop", "-e", "sft", "--force"],
         env=environment(project, home),
         cwd=project,
         stderr=subprocess.PIPE,
@@ -473,7 +473,7 @@ def test_a_killed_training_fails_its_runs_and_leaves_the_previous_version(
 
 def test_a_killed_command_line_leaves_no_process_and_stops_no_later_run(project: Path, home: Path, client: Any) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestration.cli", "run", "-d", "shop", "-e", "sft", "--force"],
+        [sys.executable, "-m", "borderline", "run", "-d", "shop", "-e", "sft", "--force"],
         env=environment(project, home),
         cwd=project,
         stderr=subprocess.DEVNULL,

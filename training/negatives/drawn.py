@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from training.config import Pool
-from training.draws import Bits, random_bits
-from training.tables import Ragged, Rows
+from contracts.config import Pool
+from contracts.draws import Bits, random_bits
+from training.io.tables import Ragged, Rows
 
 ABSENT = -1
 """Stands where a row has fewer items left than were asked for."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from training.config import Pool
+from contracts.config import Pool
+from training.engine.catalogue_scores import EXCLUDED, ranking_keys
 from training.negatives.drawn import ABSENT, draw_uniform
-from training.scoring import EXCLUDED, ranking_keys
 
 MINERS = ("hardest", "in_batch", "popularity", "uniform")
 """In the order in which their negatives stand in a pool."""

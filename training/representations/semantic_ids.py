@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from training.config import SemanticIds
+from contracts.config import SemanticIds
+from training.io.tables import Ragged
 from training.representations.token_lists import TokenLists, refuse_ambiguity
-from training.tables import Ragged
 
 Codes = dict[str, list[int | str]]
 WANTED = "a JSON object of lists, or Parquet with the columns item and codes, with integers or text as codes"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.config import CheckpointBackbone, Titles
+from contracts.config import CheckpointBackbone, Titles
+from training.io.tables import Ragged
 from training.representations.token_lists import Listing, TokenLists, refuse_ambiguity
-from training.tables import Ragged
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

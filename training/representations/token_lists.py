@@ -9,9 +9,9 @@ from jaxtyping import Int
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from training.io.tables import Ragged
 from training.representations import Representation
 from training.representations.items import ItemVocabulary
-from training.tables import Ragged
 
 TOKENS = "tokens.safetensors"
 """The file in a policy's folder that holds the token lists, so that a policy needs nothing beside its folder."""

@@ -1,0 +1,112 @@
+"""Which measurements still speak of what is there: of the experiment's file as it is, and of every table above them."""
+
+from dataclasses import dataclass, field
+
+from assets.lake.ports import Lake, Partition, Version, partition_text
+from contracts.config import BaselineExperiment, PreferenceExperiment
+from contracts.files.load import (
+    ConfigurationError,
+    definition,
+    experiment_keys,
+    listed_candidates,
+    load_experiment,
+    study_keys,
+    study_of,
+    written_as,
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The experiments of one data set that have metrics."""
+
+    current: tuple[str, ...]
+    """Those whose metrics may stand side by side."""
+    kinds: dict[str, str]
+    """Of the current ones: sft, preference or baseline."""
+    bases: dict[str, str]
+    """What each current one is compared with: what it started from; else the start that most experiments share."""
+    left_out: dict[str, str]
+    """All others, and what has changed since they were measured."""
+    floors: tuple[str, ...] = ()
+    """Of the current ones, those that ignore the user."""
+    choices: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    """What the file of each current one chose: objective, representation, seed, as far as its kind has them."""
+
+    def inputs(self, dataset: str) -> list[tuple[str, Partition]]:
+        """The metrics of the current ones, as `publish` wants its inputs."""
+        return [("metrics", (dataset, experiment)) for experiment in self.current]
+
+
+def standing(lake: Lake, dataset: str) -> Standing:
+    """Judges every measured experiment of a data set."""
+    left_out: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    starts: dict[str, str] = {}
+    floors: list[str] = []
+    for partition in lake.partitions("metrics"):
+        if partition[0] != dataset or study_of(partition[1]) is not None:  # a study has a report of its own
+            continue
+        experiment = partition[1]
+        changed = what_changed(lake, lake.require("metrics", partition))
+        if changed is not None:
+            left_out[experiment] = changed
+            continue
+        config = load_experiment(experiment)
+        kinds[experiment] = config.kind
+        if isinstance(config, PreferenceExperiment):
+            starts[experiment] = config.start_from
+        if isinstance(config, BaselineExperiment) and config.ignores_user:
+            floors.append(experiment)
+    of_kind_sft = [experiment for experiment in sorted(kinds) if kinds[experiment] == "sft"]
+    shared = max(of_kind_sft, key=list(starts.values()).count, default=None)
+    bases = {experiment: starts.get(experiment, shared) for experiment in kinds}
+    return Standing(
+        current=tuple(sorted(kinds)),
+        kinds=kinds,
+        bases={experiment: base for experiment, base in bases.items() if base in kinds},
+        left_out=left_out,
+        floors=tuple(floors),
+        choices={experiment: _choices(experiment) for experiment in kinds},
+    )
+
+
+def _choices(experiment: str) -> dict[str, str]:
+    config = load_experiment(experiment)
+    match config:
+        case BaselineExperiment():
+            return {"seed": str(config.seed)}
+        case PreferenceExperiment():
+            start = _choices(config.start_from)
+            return {**start, "objective": config.objective.kind, "seed": str(config.seed)}
+        case _:
+            representation, listed = config.representation.kind, listed_candidates(config)
+            if listed is not None:
+                representation += f", {listed.n} candidates in the prompt"
+            return {"objective": "next-item", "representation": representation, "seed": str(config.seed)}
+
+
+def what_changed(lake: Lake, metrics: Version) -> str | None:
+    """What has changed since these metrics were measured, in the files or in any table above; None: nothing has."""
+    measured = metrics.partition[1]
+    study, experiment = study_of(measured), written_as(measured)
+    file = f"experiments/{experiment}.yaml" if study is None else f"studies/{study}.yaml"
+    if (experiment if study is None else study) not in (experiment_keys() if study is None else study_keys()):
+        return f"{file} is gone"
+    try:
+        now = definition(measured)
+    except ConfigurationError:
+        return f"{file}, or that of its start, is wrong now"
+    if metrics.manifest["metadata"].get("definition", {}).get("value") != now:
+        return f"{file}, or that of its start, has changed since it was measured"
+    queue, seen = [metrics], {(metrics.asset, metrics.partition)}
+    while queue:
+        for entry in queue.pop().manifest["inputs"]:
+            asset, partition = entry["asset"], tuple(entry["partition"])
+            above = lake.current(asset, partition)
+            if above is None or above.data_version != entry["data_version"]:
+                return f"{asset} of {partition_text(partition)} has changed since it was measured"
+            if (asset, partition) not in seen:
+                seen.add((asset, partition))
+                queue.append(above)
+    return None

@@ -1,0 +1,433 @@
+"""The one way in which an asset comes into being: reuse it if nothing changed, else compute, validate, then publish.
+
+Validation comes before publication, inside the asset, because a blocking check stops a run but not a backfill.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pyarrow.parquet as pq
+
+from assets.lake.column_lineage import LINEAGE
+from assets.lake.leaks import REMEDY, AcceptedLeak, accepted_in, accepted_leaks, is_accepting, recorded, refuse_accepted
+from assets.lake.ports import Lake, Partition, Version, partition_text
+from assets.lake.validate import SCHEMAS, validate
+from assets.transforms.chunks import exact_parts
+from assets.transforms.guarantees.finding import Finding
+from evaluation.leakage.rates import Probe
+
+PREVIEW_ROWS = 5
+ROW_GROUP = 250_000
+"""Rows of a Parquet file that are read together."""
+
+Metadata = Mapping[str, Any]
+"""int, float, str, or a Dagster metadata value of kind md, url, path or json."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The verdict on one guarantee. A failed one that blocks stops the publication."""
+
+    name: str
+    passed: bool
+    detail: Mapping[str, int | float | str] = field(default_factory=dict)
+    blocks: bool = True
+    is_leak: bool = False
+    """A failed one that is a leak does not block a run that accepts leaks; see `assets/lake/leaks.py`."""
+
+
+def leak_check(name: str, probe: Probe) -> Check:
+    """The verdict of a leak probe: it blocks, unless the run accepts leaks."""
+    return Check(name, not probe.reasons, probe.detail, is_leak=True)
+
+
+def warning(name: str, probe: Probe) -> Check:
+    """The verdict of a leak probe that blocks nothing."""
+    return Check(name, not probe.reasons, probe.detail, blocks=False)
+
+
+def number(value: Any) -> float:
+    """What polars gives for a mean or a median, as a float; 0 of an empty column."""
+    return float(value or 0.0)
+
+
+def check(name: str, *findings: Finding) -> Check:
+    """The verdict on findings that together are one guarantee."""
+    broken = [finding for finding in findings if not finding.passed]
+    return Check(
+        name,
+        not broken,
+        {
+            "checked": sum(finding.checked for finding in findings),
+            "violations": sum(finding.violations for finding in findings),
+            "message": " ".join(finding.message for finding in broken or findings),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Content:
+    """What one asset holds, before it is published: a table, or files already written into its staging folder."""
+
+    table: pl.DataFrame | pl.LazyFrame | Path | None = None
+    """A LazyFrame is written in streaming, then validated in chunks: it need not fit in memory. A Path is the file that
+    `write_table` has already made in the staging folder, so that checks can look at what will be published."""
+    metadata: Metadata = field(default_factory=dict)
+    checks: Sequence[Check] = ()
+
+
+class Inputs:
+    """The versions that one materialisation reads, by asset."""
+
+    def __init__(self, versions: Sequence[Version]) -> None:
+        self.versions = list(versions)
+
+    def __getitem__(self, asset: str) -> Version:
+        """The one version of `asset` that is read."""
+        (version,) = self.all(asset)
+        return version
+
+    def all(self, asset: str) -> list[Version]:
+        """All versions of `asset` that are read, one for each partition."""
+        return [version for version in self.versions if version.asset == asset]
+
+
+SCRATCH = "scratch"
+Compute = Callable[[Inputs, Mapping[str, Path]], Mapping[str, Content]]
+"""Inputs, and staging folders by output name → contents by output name.
+
+Under the name SCRATCH stands one more folder, for files behind LazyFrames; it is removed after the publication.
+"""
+
+
+def publish(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    compute: Compute,
+    *,
+    partition: Partition,
+    inputs: Sequence[tuple[str, Partition]] = (),
+    config: Mapping[str, Any],
+    shared: bool = False,
+    still_valid: Callable[[Version], bool] = lambda version: True,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """Yields the check results and the materialisation of each output that this step has to make.
+
+    Args:
+        context: of the asset.
+        lake: where versions are read and published.
+        compute: called only when an output is missing, or was made from something else.
+        partition: of the outputs.
+        inputs: assets and partitions whose current versions are read.
+        config: everything else that the outputs depend on, as JSON values.
+        shared: the content does not depend on the partition's last part; a version that another experiment published
+            from the same inputs is taken over.
+        still_valid: whether a version made from the same things may be reused; for what lives outside the lake.
+
+    Raises:
+        NotMaterialised: an input has no version yet.
+        dg.Failure: a check that blocks has failed; nothing was published.
+    """
+    outputs = sorted(key.to_user_string() for key in context.selected_asset_keys)
+    versions = Inputs([lake.require(asset, part) for asset, part in inputs])
+    accepts = is_accepting(context.run.tags)
+    if not accepts:
+        reader = f"{', '.join(outputs)} of {partition_text(partition)}"
+        refuse_accepted(accepted_in(versions.versions), f"What {reader} reads")
+    fingerprint = _fingerprint(context, versions, config, shared)
+    force = context.run.tags.get("borderline/force") == "true"
+    with ExitStack() as stack:
+        for name in outputs:
+            stack.enter_context(lake.writing(name, partition))
+        current = {} if force else _current(lake, outputs, partition, fingerprint)
+        if len(current) == len(outputs) and all(map(still_valid, current.values())):
+            if not accepts:
+                refuse_accepted(accepted_in(current.values()), f"What is published as {', '.join(outputs)}")
+            context.log.info(f"{', '.join(outputs)} of {partition_text(partition)}: unchanged, reused")
+            for name in outputs:
+                yield from _results(current[name], reused="unchanged")
+            return
+        if shared and not force and len(outputs) == 1:
+            twin = lake.twin(outputs[0], partition, fingerprint)
+            if twin is not None:
+                shown = partition_text(twin.partition)
+                context.log.info(f"{outputs[0]} of {partition_text(partition)}: the same as of {shown}, shared")
+                yield from _results(_take_over(lake, twin, partition, stack), reused=partition_text(twin.partition))
+                return
+        staged = {name: stack.enter_context(lake.staging(name, partition)) for name in outputs}
+        scratch = stack.enter_context(lake.staging(outputs[0], partition))
+        started = time.monotonic()
+        contents = _accepting(compute(versions, {**staged, SCRATCH: scratch}), accepts)
+        # All are written and judged before the first is published.
+        written = {name: _written(name, contents[name], staged[name]) for name in outputs}
+        seconds = time.monotonic() - started
+        context.log.info(_summary(written, partition, seconds))
+        yield from _refuse_broken({name: outcome.checks for name, outcome in written.items()}, partition)
+        for name in outputs:
+            made = _Made(context.run.run_id, seconds, versions, fingerprint)
+            yield from _published(context, lake, name, written[name], staged[name], partition, made)
+
+
+def _accepting(contents: Mapping[str, Content], accepts: bool) -> Mapping[str, Content]:
+    """The contents, in which leaks block nothing where the run accepts them."""
+    if not accepts:
+        return contents
+
+    def softened(verdict: Check) -> Check:
+        return replace(verdict, blocks=verdict.blocks and not verdict.is_leak)
+
+    return {name: replace(one, checks=[softened(verdict) for verdict in one.checks]) for name, one in contents.items()}
+
+
+@dataclass(frozen=True)
+class _Written:
+    """An output in its staging folder, judged."""
+
+    n_rows: int | None
+    """None when it holds no table."""
+    metadata: Metadata
+    checks: Sequence[Check]
+
+
+def _written(name: str, content: Content, staged: Path) -> _Written:
+    if content.table is None:
+        return _Written(None, content.metadata, content.checks)
+    path = staged / f"{name}.parquet"
+    if isinstance(content.table, pl.DataFrame):
+        n_rows = validate(content.table, SCHEMAS[name])
+        write_table(content.table, path)
+    else:
+        if isinstance(content.table, pl.LazyFrame):
+            write_table(content.table, path)
+        n_rows = validate(pl.scan_parquet(path, glob=False), SCHEMAS[name])
+    shown = dg.MetadataValue.md(preview(pl.scan_parquet(path, glob=False).head(PREVIEW_ROWS).collect()))
+    metadata = {"dagster/row_count": n_rows, "preview": shown, **content.metadata}
+    return _Written(n_rows, metadata, [Check("schema", True, {"rows": n_rows}), *content.checks])
+
+
+def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path) -> pl.LazyFrame:
+    """Writes a table as Parquet, the same bytes for the same rows however they were cut into chunks; and scans it.
+
+    Each row group is written as one chunk of ROW_GROUP rows: where a writer of streams ends its pages depends on how
+    many threads fed it, and the hash of the bytes is the table's version.
+    """
+    empty = pl.DataFrame(schema=table.collect_schema()).to_arrow(compat_level=pl.CompatLevel.oldest())
+    texts = [name for name, dtype in table.collect_schema().items() if dtype == pl.String]
+    # pyarrow takes names where its annotation says bool.
+    with pq.ParquetWriter(path, empty.schema, compression="zstd", use_dictionary=texts) as writer:  # pyright: ignore[reportArgumentType]
+        for part in exact_parts(table, ROW_GROUP):
+            writer.write_table(part.to_arrow(compat_level=pl.CompatLevel.oldest()), row_group_size=ROW_GROUP)
+    return pl.scan_parquet(path, glob=False)
+
+
+def _summary(written: Mapping[str, _Written], partition: Partition, seconds: float) -> str:
+    parts = [name if one.n_rows is None else f"{name} {one.n_rows:,} rows" for name, one in written.items()]
+    return f"{', '.join(parts)} of {partition_text(partition)}: {seconds:.1f} s"
+
+
+def _current(lake: Lake, outputs: Sequence[str], partition: Partition, fingerprint: str) -> dict[str, Version]:
+    found = {name: lake.current(name, partition) for name in outputs}
+    return {name: version for name, version in found.items() if version and version.fingerprint == fingerprint}
+
+
+def _take_over(lake: Lake, twin: Version, partition: Partition, stack: ExitStack) -> Version:
+    staged = stack.enter_context(lake.staging(twin.asset, partition))
+    for name in twin.manifest["files"]:
+        target = staged / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(twin.path(name))
+    kept = ("code_version", "inputs", "metadata", "checks", "accepted_leaks", "run_id", "seconds")
+    carried = {key: twin.manifest[key] for key in kept if key in twin.manifest}
+    return lake.publish(twin.asset, partition, staged, fingerprint=twin.fingerprint, manifest=carried)
+
+
+def _refuse_broken(judged: Mapping[str, Sequence[Check]], partition: Partition) -> Iterator[dg.AssetCheckResult]:
+    broken = [(name, c) for name, checks in judged.items() for c in checks if c.blocks and not c.passed]
+    if not broken:
+        return
+    for name, checks in judged.items():
+        yield from _check_results(name, checks)
+    reasons = "; ".join(f"{name}, {c.name}: {c.detail.get('message', dict(c.detail))}" for name, c in broken)
+    raise dg.Failure(
+        f"{', '.join(judged)} of {partition_text(partition)}: not published. {reasons}. "
+        f"The previous version stays readable.{f' {REMEDY}.' if any(c.is_leak for _, c in broken) else ''}",
+        allow_retries=False,
+    )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """How the outputs of one step came into being."""
+
+    run_id: str
+    seconds: float
+    """Of the whole step, for all its outputs."""
+    inputs: Inputs
+    fingerprint: str
+
+
+def _published(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    name: str,
+    written: _Written,
+    staged: Path,
+    partition: Partition,
+    made: _Made,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    manifest = {
+        "code_version": _code_version(context, name),
+        "inputs": [
+            {"asset": v.asset, "partition": list(v.partition), "data_version": v.data_version}
+            for v in made.inputs.versions
+        ],
+        "metadata": {key: _to_json(value) for key, value in written.metadata.items()},
+        "checks": [
+            {"name": c.name, "passed": c.passed, "detail": dict(c.detail), "blocks": c.blocks} for c in written.checks
+        ],
+        "accepted_leaks": recorded(accepted_in(made.inputs.versions), _leaks(name, written.checks, made.run_id)),
+        "run_id": made.run_id,
+        "seconds": made.seconds,
+    }
+    version = lake.publish(name, partition, staged, fingerprint=made.fingerprint, manifest=manifest)
+    yield from _results(version, reused=None)
+
+
+def _leaks(name: str, checks: Sequence[Check], run_id: str) -> list[AcceptedLeak]:
+    leaky = [verdict for verdict in checks if verdict.is_leak and not verdict.passed]
+    return [AcceptedLeak(name, verdict.name, str(verdict.detail["message"]), run_id) for verdict in leaky]
+
+
+def _results(version: Version, *, reused: str | None) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    manifest = version.manifest
+    checks = [Check(c["name"], c["passed"], c["detail"], c["blocks"]) for c in manifest["checks"]]
+    yield from _check_results(version.asset, checks)
+    metadata = {key: _from_json(value) for key, value in manifest["metadata"].items()}
+    if version.asset in SCHEMAS:
+        metadata["dagster/column_schema"] = column_schema(version.asset)
+    if version.asset in LINEAGE:
+        metadata["dagster/column_lineage"] = column_lineage(version.asset)
+    leaks = accepted_leaks(version)
+    if leaks:
+        metadata["accepted_leaks"] = dg.MetadataValue.md("\n".join(f"- {leak.name}: {leak.reasons}" for leak in leaks))
+    metadata["reused"] = reused or "no"
+    metadata["published_at"] = manifest["published_at"]
+    if "seconds" in manifest:  # versions published before it was recorded have none
+        metadata["seconds"] = manifest["seconds"]
+    metadata["made_by_run"] = dg.MetadataValue.dagster_run(manifest["run_id"])
+    metadata["folder"] = dg.MetadataValue.path(version.folder)
+    metadata["bytes"] = sum(entry["bytes"] for entry in manifest["files"].values())
+    metadata["inputs"] = dg.MetadataValue.json(manifest["inputs"])
+    metadata["fingerprint"] = version.fingerprint
+    yield dg.MaterializeResult(
+        asset_key=version.asset, metadata=metadata, data_version=dg.DataVersion(version.data_version)
+    )
+
+
+def _check_results(asset: str, checks: Sequence[Check]) -> Iterator[dg.AssetCheckResult]:
+    for verdict in checks:
+        yield dg.AssetCheckResult(
+            asset_key=asset,
+            check_name=verdict.name,
+            passed=verdict.passed,
+            severity=dg.AssetCheckSeverity.ERROR if verdict.blocks else dg.AssetCheckSeverity.WARN,
+            metadata=dict(verdict.detail),
+        )
+
+
+def column_schema(asset: str) -> dg.TableSchema:
+    """The columns of a table as the Dagster UI shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                type=str(column.dtype),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=column.rules()),
+            )
+            for column in SCHEMAS[asset].columns
+        ]
+    )
+
+
+def column_lineage(asset: str) -> dg.TableColumnLineage:
+    """What each column is made of, as the Dagster UI shows it."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(*source.split(".")) for source in sources]
+            for column, sources in LINEAGE[asset].items()
+        }
+    )
+
+
+def check_specs(asset: str, *names: str) -> list[dg.AssetCheckSpec]:
+    """The checks an asset publishes with; `schema` is one of them for every table."""
+    every = ("schema", *names) if asset in SCHEMAS else names
+    return [dg.AssetCheckSpec(name, asset=asset, blocking=True) for name in every]
+
+
+def preview(table: pl.DataFrame, rows: int = PREVIEW_ROWS) -> str:
+    """The first rows as a Markdown table; long lists are cut."""
+
+    def cell(value: Any) -> str:
+        text = (
+            f"[{', '.join(map(str, value[:8]))}{', …' if len(value) > 8 else ''}]"
+            if isinstance(value, list)
+            else str(value)
+        )
+        return text.replace("|", "\\|").replace("\n", " ")[:120]
+
+    head = table.head(rows)
+    lines = [f"| {' | '.join(head.columns)} |", f"|{'---|' * len(head.columns)}"]
+    lines += [f"| {' | '.join(map(cell, row))} |" for row in head.rows()]
+    return "\n".join(lines)
+
+
+def _fingerprint(context: dg.AssetExecutionContext, inputs: Inputs, config: Mapping[str, Any], shared: bool) -> str:
+    made_from = {
+        "assets": {
+            key.to_user_string(): _code_version(context, key.to_user_string()) for key in context.selected_asset_keys
+        },
+        "inputs": sorted((v.asset, () if shared else v.partition, v.data_version) for v in inputs.versions),
+        "config": config,
+    }
+    leaks = accepted_in(inputs.versions)
+    if leaks:  # the same table with and without a leak that its probe found has one data version
+        made_from["accepted_leaks"] = sorted(leak.name for leak in leaks)
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _code_version(context: dg.AssetExecutionContext, asset: str) -> str:
+    version = context.assets_def.code_versions_by_key[dg.AssetKey(asset)]
+    assert version is not None  # a contract test holds every asset to it
+    return version
+
+
+def _to_json(value: Any) -> dict[str, Any]:
+    if isinstance(value, dg.MetadataValue):
+        kind = type(value).__name__.removesuffix("MetadataValue").lower()
+        return {"kind": kind, "value": value.value if kind != "path" else str(value.value)}
+    return {"kind": "plain", "value": value}
+
+
+def _from_json(entry: Mapping[str, Any]) -> Any:
+    value = entry["value"]
+    match entry["kind"]:
+        case "markdown":
+            return dg.MetadataValue.md(value)
+        case "url":
+            return dg.MetadataValue.url(value)
+        case "path":
+            return dg.MetadataValue.path(value)
+        case "json":
+            return dg.MetadataValue.json(value)
+        case _:
+            return value

@@ -1,0 +1,152 @@
+"""What happens while something takes long: telemetry of a training command, and a sign of life of everything else."""
+
+import json
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+
+from assets.lake.ports import LiveRun, Telemetry
+
+TELEMETRY = "telemetry.jsonl"
+DRAWN = ("train", "validation", "diagnostic")
+"""Kinds of telemetry lines that are points of curves."""
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+"""`<kind>/<metric>` → (optimizer step, value), by step."""
+
+EVERY_S = 5.0
+"""Least time between two progress lines: each costs an event in Dagster's store."""
+
+
+class Follower:
+    """Gives telemetry lines on, and remembers the curves."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        what: str,
+        live: LiveRun | None = None,
+        *,
+        interrupted: str | None = None,
+        on_validation: Callable[[int, Curves], None] | None = None,
+    ) -> None:
+        self.log: Callable[[str], None] = context.log.info
+        self.what, self.live, self.interrupted = what, live, interrupted
+        self.on_validation = on_validation
+        self.curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self.rates: dict[str, float] = {}
+        """Of each unit of work, how many a second since work began, as last reported."""
+        self.end: Mapping[str, float] = {}
+        """What the command said at its end: of a training, validation metrics of the weights that it kept, and
+        `selected_step`; of any, its peaks of memory."""
+        self.said_at = -EVERY_S
+        self.resumed_from_step = 0
+        """Where the command went on from; 0 when it began at the beginning."""
+        self.stopped_at: int | None = None
+        """The step at which a collapse ended the training before its last one."""
+
+    def __call__(self, event: Telemetry) -> None:
+        """Takes one telemetry line."""
+        if event.kind in DRAWN:
+            named = _named(event.kind, event.metrics)
+            for name, value in named.items():
+                self.curves[name].append((event.step, value))
+            if self.live is not None:
+                self.live.log(named, event.step)
+        if event.kind == "system" and self.live is not None:
+            self.live.log({f"system/{name}": value for name, value in event.metrics.items()}, event.step)
+        if event.kind == "progress":
+            self.rates |= {k.removesuffix("_per_s"): v for k, v in event.metrics.items() if k.endswith("_per_s")}
+        if event.kind == "end":
+            self.end = event.metrics
+        if "resumed_from_step" in event.metrics:
+            self._resumed(int(event.metrics["resumed_from_step"]))
+        elif "torn_checkpoints" in event.metrics:
+            n = event.metrics["torn_checkpoints"]
+            self._say(f"all {n:.0f} checkpoints are torn, training starts from the beginning")
+        elif "stopped_on_collapse" in event.metrics:
+            self._stopped(event.step)
+        elif event.kind == "validation":
+            if self.on_validation is not None:
+                self.on_validation(event.step, self.curves)
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
+            self._say(f"validation at step {event.step} (epoch {event.epoch:.1f}): {shown}")
+        elif event.kind == "progress" and time.monotonic() - self.said_at > EVERY_S:
+            self._say(_progress(event))
+
+    def _resumed(self, step: int) -> None:
+        self.resumed_from_step = step
+        self._say(f"resumed from step {step}, where an interrupted run stood ({self.interrupted or 'not tracked'})")
+        if self.live is not None:
+            self.live.tag({"resumed_from": self.interrupted or "", "resumed_from_step": str(step)})
+
+    def _stopped(self, step: int) -> None:
+        self.stopped_at = step
+        self._say(f"ended at step {step}, because it collapsed")
+        if self.live is not None:
+            self.live.tag({"stopped_on_collapse_at_step": str(step)})
+
+    def _say(self, text: str) -> None:
+        self.said_at = time.monotonic()
+        self.log(f"{self.what}: {text}")
+
+
+def read_curves(path: Path) -> Curves:
+    """The curves of a training that has ended, from its telemetry file."""
+    curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for line in path.read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] in DRAWN:
+            for name, value in _named(event["kind"], event["metrics"]).items():
+                curves[name].append((event["step"], value))
+    return dict(curves)
+
+
+def _named(kind: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f"{kind}/{name}": value for name, value in metrics.items()}
+
+
+def _progress(event: Telemetry) -> str:
+    for name, done in event.metrics.items():
+        if name.endswith("_done"):
+            unit = name.removesuffix("_done")
+            total, rate = event.metrics.get(f"{unit}_total"), event.metrics.get(f"{unit}_per_s")
+            text = f"{done:,.0f}"
+            if total:
+                text += f" of {total:,.0f} {unit} ({done / total:.0%})"
+            if rate:
+                text += f", {rate:,.{0 if rate >= 10 else 2}f} {unit}/s"
+                if total:
+                    text += f", {(total - done) / rate:.0f} s left"
+            return text
+    return ", ".join(f"{name} {value:g}" for name, value in event.metrics.items())
+
+
+@contextmanager
+def heartbeat(say: Callable[[str], None], what: str, folder: Path, every_s: float = EVERY_S) -> Iterator[None]:
+    """Says every few seconds how long this has taken, and how much has been written to `folder`."""
+    started, done = time.monotonic(), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(every_s):
+            say(f"{what}: {time.monotonic() - started:.0f} s, {_bytes_in(folder) / 1e6:,.0f} MB written")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # what is spilled comes and goes
+            total += path.stat().st_size
+    return total

@@ -1,0 +1,52 @@
+"""Whether a preference policy collapsed, from what its training said: a check, and a gate of promotion."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from assets.lake.ports import Version
+from assets.lake.publish import Check
+from assets.learning.follower import Curves
+from contracts.config import PreferenceExperiment
+from evaluation.statistics.collapse import Judgement, judge_run
+from training.loop.verdicts import Verdicts
+
+CHECK = "does_not_collapse"
+USERS = "diagnostic/validation_users"
+
+
+def judge_training(experiment: PreferenceExperiment, curves: Curves) -> Judgement:
+    """The verdict on a training, whole or so far, by the metric that its weights are chosen by."""
+    return judge_run(curves, metric=experiment.budget.select_by, users=int(curves[USERS][0][1]))
+
+
+class StopOnCollapse:
+    """Answers every validation of a training: it ends at the first one that shows a collapse."""
+
+    def __init__(self, experiment: PreferenceExperiment, output: Path, say: Callable[[str], None]) -> None:
+        self.experiment, self.verdicts, self.say = experiment, Verdicts(output), say
+        self.verdicts.promise()
+
+    def __call__(self, step: int, curves: Curves) -> None:
+        """Judges the curves so far, and answers."""
+        judgement = judge_training(self.experiment, curves)
+        is_collapsed = judgement.verdict == "collapsed"
+        if is_collapsed:
+            self.say(f"collapsed at step {step}: {'; '.join(judgement.reasons)}")
+        self.verdicts.give(step, end=is_collapsed)
+
+    def close(self) -> None:
+        """Removes the answers: they are no result."""
+        shutil.rmtree(self.verdicts.folder)
+
+
+def collapse_check(judgement: Judgement) -> Check:
+    """Warns of a collapse; the policy is published for whoever wants to look at it."""
+    detail = {"verdict": judgement.verdict, "message": "; ".join(judgement.reasons), **judgement.numbers}
+    return Check(CHECK, judgement.verdict != "collapsed", detail, blocks=False)
+
+
+def published_verdict(policy: Version) -> dict[str, Any] | None:
+    """What was found of a published policy: verdict, message and numbers; None of one that is not judged."""
+    return next((dict(found["detail"]) for found in policy.manifest["checks"] if found["name"] == CHECK), None)

@@ -1,0 +1,1 @@
+"""Assets that reach the model registry: registered versions, and promotion."""

@@ -1,0 +1,1 @@
+"""Assets that say how good policies are. How to measure is in the room evaluation."""

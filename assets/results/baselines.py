@@ -1,0 +1,108 @@
+"""The predictions of a floor or baseline, from the experiment's file and the tables of its data set."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+
+from assets.lake.publish import Inputs
+from contracts.config import (
+    Als,
+    BaselineExperiment,
+    Bpr,
+    Chance,
+    ItemCooccurrence,
+    ItemKnn,
+    ListFloor,
+    Popularity,
+    RecentPopularity,
+)
+from evaluation.baselines import (
+    ScoreRows,
+    fit_als,
+    fit_bpr,
+    fit_item_cooccurrence,
+    fit_item_knn,
+    list_floor_predictions,
+    popularity_predictions,
+    random_predictions,
+    recent_popularity_predictions,
+    row_predictions,
+)
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions, and the seconds that went into fitting and into ranking; a floor has nothing to fit."""
+
+    table: pl.DataFrame
+    fit_seconds: float
+    rank_seconds: float
+
+
+_REPORTS = 10
+"""Progress lines of one training."""
+
+
+def baseline_predictions(experiment: BaselineExperiment, inputs: Inputs, *, top_k: int, say: Say) -> Predicted:
+    """Fits a baseline on train and ranks every validation and test row, on both protocols.
+
+    Args:
+        experiment: which one.
+        inputs: histories, candidate_sets, items, interactions.
+        top_k: length of the full-catalogue lists.
+        say: for progress.
+    """
+    rows, candidate_sets = inputs["histories"].table(), inputs["candidate_sets"].table()
+    interactions = inputs["interactions"].table(["user_id", "item_id", "at", "split"])
+    n_items = inputs["items"].table(["item_id"]).height
+    started = fitted_at = time.monotonic()
+    match experiment:
+        case Popularity():
+            table = popularity_predictions(rows, candidate_sets, interactions, n_items=n_items, top_k=top_k)
+        case RecentPopularity():
+            share = experiment.share
+            table = recent_popularity_predictions(
+                rows, candidate_sets, interactions, share=share, n_items=n_items, top_k=top_k
+            )
+        case Chance():
+            table = random_predictions(rows, candidate_sets, n_items=n_items, seed=experiment.seed, top_k=top_k)
+        case ListFloor():
+            rule, seed = experiment.baseline, experiment.seed
+            table = list_floor_predictions(rows, candidate_sets, rule=rule, n_items=n_items, seed=seed)
+        case _:
+            score_rows = _fitted(experiment, interactions, n_items, say)
+            fitted_at = time.monotonic()
+            say(f"{experiment.baseline}: fitted; ranking the rows")
+            table = row_predictions(score_rows, rows, candidate_sets, n_items=n_items, top_k=top_k)
+    return Predicted(table, fitted_at - started, time.monotonic() - fitted_at)
+
+
+def _fitted(experiment: BaselineExperiment, interactions: pl.DataFrame, n_items: int, say: Say) -> ScoreRows:
+    settings = experiment.model_dump(exclude={"kind", "baseline", "seed"})
+    match experiment:
+        case ItemCooccurrence():
+            return fit_item_cooccurrence(interactions, n_items=n_items, **settings)
+        case ItemKnn():
+            return fit_item_knn(interactions, n_items=n_items, **settings)
+        case Als():
+            progress = _progress(experiment.baseline, experiment.iterations, say)
+            return fit_als(interactions, n_items=n_items, seed=experiment.seed, on_iteration=progress, **settings)
+        case Bpr():
+            progress = _progress(experiment.baseline, experiment.iterations, say)
+            return fit_bpr(interactions, n_items=n_items, seed=experiment.seed, on_iteration=progress, **settings)
+        case _:
+            raise TypeError(f"{type(experiment).__name__} has no scorer of rows.")
+
+
+def _progress(name: str, iterations: int, say: Say) -> Callable[[int], None]:
+    every = -(-iterations // _REPORTS)
+
+    def report(done: int) -> None:
+        if done % every == 0 or done == iterations:
+            say(f"{name}: {done} of {iterations} iterations")
+
+    return report

@@ -1,0 +1,175 @@
+"""The leaderboard of a data set: every experiment on identical rows, with intervals, above the blind floors."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.lake.freshness import Standing, standing
+from assets.lake.leaks import accepted_in, accepted_leaks, leak_tags
+from assets.lake.partitions import DATASETS
+from assets.lake.plots import image
+from assets.lake.ports import Lake, Tracker, Version
+from assets.lake.publish import Check, Content, Inputs, check_specs, publish
+from assets.results.costs import cost_of
+from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES, beyond_accuracy_of
+from evaluation.reports import leaderboard as report
+from evaluation.reports.leaderboard_json import as_json, from_json
+from evaluation.reports.leaderboard_page import as_html, as_png, cost_png
+from evaluation.reports.leaderboard_text import as_markdown
+
+SPLITS = ("test", "validation")
+COSTS_FILE = "costs.json"
+"""Beside the results of each split: by experiment, what it cost."""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A model that this project did not train, measured on the same rows."""
+
+    name: str
+    metrics: pl.DataFrame
+    beyond_accuracy: Mapping[str, float]
+
+
+def compared(
+    lake: Lake,
+    dataset: str,
+    split: str,
+    now: Standing,
+    measured: Mapping[str, Version],
+    candidate_sets: Version,
+    foreign: Foreign | None = None,
+) -> report.Leaderboard:
+    """The experiments that stand side by side on one split; with a foreign model, that one among them.
+
+    Args:
+        lake: where the policies and predictions say what they cost.
+        dataset: its key.
+        split: validation or test.
+        now: which experiments may be compared, and with what.
+        measured: their metrics.
+        candidate_sets: of the data set, with what rules without a model score on them.
+        foreign: compared with what most experiments are compared with.
+    """
+    tables = {name: version.table() for name, version in measured.items()}
+    kinds, bases = dict(now.kinds), dict(now.bases)
+    beyond = {name: beyond_accuracy_of(version, split) for name, version in measured.items()}
+    if foreign is not None:
+        tables[foreign.name], kinds[foreign.name] = foreign.metrics, "foreign"
+        beyond[foreign.name] = dict(foreign.beyond_accuracy)
+        shared = max(sorted(set(bases.values())), key=list(bases.values()).count, default=None)
+        if shared is not None:
+            bases[foreign.name] = shared
+    rules = candidate_sets.manifest["metadata"]["shortcuts"]["value"]
+    return report.leaderboard(
+        tables,
+        kinds,
+        dataset=dataset,
+        split=split,
+        bases=bases,
+        left_out=now.left_out,
+        floors=now.floors,
+        beyond=beyond,
+        leaks={name: {leak.name: leak.reasons for leak in accepted_leaks(v)} for name, v in measured.items()},
+        shortcuts=[rule for rule in rules if rule["split"] == split],
+        choices=now.choices,
+        costs={name: cost_of(lake, version.partition) for name, version in measured.items()},
+        resamples=RESAMPLES,
+        seed=BOOTSTRAP_SEED,
+    )
+
+
+@dg.asset(
+    deps=["metrics", "histories", "candidate_sets"],
+    partitions_def=DATASETS,
+    group_name="evaluation",
+    kinds={"polars", "mlflow"},
+    owners=["team:evaluation"],
+    code_version="6",
+    check_specs=check_specs("leaderboard", "every_entry_is_current"),
+)
+def leaderboard(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracker: dg.ResourceParam[Tracker]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """Every measured experiment that is still what its file says, on the current tables; the others are named.
+
+    Costs are measured anew with every run: they are kept beside the results, and are no part of their data version.
+    """
+    dataset = context.partition_key
+    now = standing(lake, dataset)
+
+    def compare(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+        folder = staged["leaderboard"]
+        metadata: dict[str, Any] = {"experiments": len(now.current)}
+        measured = {version.partition[1]: version for version in inputs.all("metrics")}
+        measured_on = {split for version in measured.values() for split in version.table(["split"])["split"].unique()}
+        boards = {
+            split: compared(lake, dataset, split, now, measured, inputs["candidate_sets"])
+            for split in SPLITS
+            if split in measured_on
+        }
+        for split, board in boards.items():
+            _write_down(board, folder)
+            metadata[split] = dg.MetadataValue.md(as_markdown(board))
+        first = next(iter(boards.values()))
+        metadata["plot"] = dg.MetadataValue.md(image(as_png(first)))
+        metadata["quality_against_cost"] = dg.MetadataValue.md(image(cost_png(first)))
+        pages = [folder / page_of(split) for split in boards]
+        tags = {"dagster.run_id": context.run.run_id, **leak_tags(accepted_in(inputs.versions))}
+        page = tracker.attach(dataset, "leaderboard", note=as_markdown(first), tags=tags, files=pages)
+        metadata |= {"mlflow_run": dg.MetadataValue.url(page.url), "mlflow_run_id": page.run_id}
+        check = Check(
+            "every_entry_is_current",
+            not now.left_out,
+            {"left_out": "; ".join(f"{name}: {why}" for name, why in now.left_out.items()) or "none"},
+            blocks=False,
+        )
+        return {"leaderboard": Content(metadata=metadata, checks=[check])}
+
+    yield from publish(
+        context,
+        lake,
+        compare,
+        partition=(dataset,),
+        inputs=[*now.inputs(dataset), ("candidate_sets", (dataset,))],
+        config={
+            "resamples": RESAMPLES,
+            "bootstrap_seed": BOOTSTRAP_SEED,
+            "bases": now.bases,
+            "left_out": now.left_out,
+            "choices": now.choices,
+        },
+        still_valid=lambda version: tracker.find(version.manifest["metadata"]["mlflow_run_id"]["value"]) is not None,
+    )
+
+
+def stored(version: Version, split: str) -> report.Leaderboard | None:
+    """The leaderboard of a published version, with what its experiments cost; None where the split has no rows."""
+    if not (version.folder / _results_of(split)).exists():
+        return None
+    plain = json.loads(version.path(_results_of(split)).read_text(encoding="utf-8"))
+    costs = json.loads(version.path(COSTS_FILE).read_text(encoding="utf-8"))
+    return from_json({**plain, "costs": costs})
+
+
+def page_of(split: str) -> str:
+    """The name of the HTML page of a split."""
+    return f"{split}.html"
+
+
+def _results_of(split: str) -> str:
+    return f"{split}.json"
+
+
+def _write_down(board: report.Leaderboard, folder: Path) -> None:
+    whole = as_json(board)
+    costs = whole.pop("costs", {})
+    whole.pop("pareto_front", None)  # costs decide it
+    (folder / _results_of(board.split)).write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    (folder / COSTS_FILE).write_text(json.dumps(costs, indent=1), encoding="utf-8")
+    (folder / page_of(board.split)).write_text(as_html(board), encoding="utf-8")

@@ -1,0 +1,5 @@
+"""`python -m borderline`: the command line."""
+
+from borderline.cli.main import main
+
+main()

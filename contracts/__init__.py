@@ -1,0 +1,1 @@
+"""The cellar: what all rooms agree on. Imports no room; standard library, numpy and pydantic only."""

@@ -1,0 +1,457 @@
+"""What a data set is: where its raw files come from, how they are cleaned, split and cut into histories.
+
+One YAML in `datasets/` for each; the file name is its key, and its partition.
+"""
+
+import re
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from contracts.config import Frozen
+
+
+def _inner_path(text: str) -> str:
+    path = PurePosixPath(text)
+    if not text.strip() or "\0" in text or "\\" in text or text.startswith("~") or path.is_absolute():
+        raise ValueError(
+            f"must be a path below the data set's raw folder, got {text!r}. Write it relative to that folder"
+        )
+    if ".." in path.parts:
+        raise ValueError(f"must not leave the data set's raw folder, got {text!r}. Put the files there, without '..'")
+    return text
+
+
+InnerPath = Annotated[str, AfterValidator(_inner_path)]
+"""A file, folder or glob below the data set's raw folder, with forward slashes."""
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,127}", name):
+        raise ValueError(
+            f"must be one plain name of letters, digits, spaces and . _ + -, got {name!r}. Put the file or folder "
+            "itself there; a path is not taken."
+        )
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_plain_name)]
+"""The name of a file or folder, which cannot leave the folder it is looked for in."""
+
+
+class DemoSource(Frozen):
+    """The built-in simulated shop; see `assets/sources/demo.py` for its mechanism."""
+
+    kind: Literal["demo"]
+    users: int = Field(8000, ge=50, le=1_000_000)
+    items: int = Field(1200, ge=50, le=100_000)
+    seed: int = Field(0, ge=0)
+
+
+class FileSource(Frozen):
+    """What every source that reads files has."""
+
+    max_quarantined_share: float = Field(default=0.01, ge=0, le=1)
+    """A file of which more rows than this share cannot be used is refused: it is not what its name says."""
+
+
+class MovieLensSource(FileSource):
+    """A MovieLens release, as its official zip or unpacked."""
+
+    kind: Literal["movielens"]
+    release: Literal["100k", "1m", "10m", "20m", "25m", "32m", "latest-small", "latest"]
+    ratings: PlainName | None = None
+    """Another file of ratings in the release's own layout, plain or .gz; the published one when absent."""
+
+
+class LastfmSource(FileSource):
+    """HetRec 2011 Last.fm, as its official zip or unpacked."""
+
+    kind: Literal["lastfm"]
+    interactions: Literal["listens", "tags"]
+    """Play counts, which have no time, or tag assignments, which have the month."""
+
+
+class SteamSource(FileSource):
+    """Steam purchases and hours of play (steam-200k), as its CSV file or as the zip of CaseRecommender."""
+
+    kind: Literal["steam"]
+
+
+class OnlineRetailSource(FileSource):
+    """Online Retail II: the invoice lines of a shop, as the official spreadsheet or as Parquet."""
+
+    kind: Literal["online_retail"]
+    files: tuple[PlainName, ...] = ()
+    """Parquet files with the columns of the spreadsheet; the official spreadsheet when empty."""
+
+
+class PublishedCounts(Frozen):
+    """What the publisher states about a data set; an absent count is not stated."""
+
+    interactions: int | None = Field(default=None, ge=1)
+    users: int | None = Field(default=None, ge=1)
+    items: int | None = Field(default=None, ge=1)
+
+
+class AmazonSource(FileSource):
+    """Amazon reviews of one category, as JSON lines, in the layout of any of the years."""
+
+    kind: Literal["amazon"]
+    year: Literal[2014, 2018, 2023]
+    """Which release the files are of: it says where to get them and on what terms."""
+    category: str = Field(min_length=1)
+    """What the publisher calls it: Beauty, Industrial_and_Scientific."""
+    reviews: PlainName
+    """JSON lines, plain or .gz: one review each."""
+    metadata: PlainName | None = None
+    """JSON lines (2014: Python literals), plain or .gz: one product each. Titles are the ids, when absent."""
+    published: PublishedCounts = Field(default_factory=PublishedCounts)
+    """The publisher's counts of this category, compared with what is read."""
+
+
+UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+"""Units of a number that counts from 1970-01-01 UTC."""
+
+_DAY = datetime(2001, 2, 3)  # no two parts of it are the same number
+
+
+def _time_format(text: str) -> str:
+    if text in UNITS or text == "iso":
+        return text
+    try:
+        shown = _DAY.strftime(text)
+        is_whole = "%" in text and datetime.strptime(shown, text).date() == _DAY.date()
+    except (ValueError, re.error):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(
+            f"must be {', '.join(UNITS)}, iso, or a pattern with day, month and year such as '%d/%m/%Y %H:%M', "
+            f"got {text!r}"
+        )
+    return text
+
+
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"must be a time zone such as UTC or Europe/Berlin, got {text!r}") from error
+    return text
+
+
+class TimeColumn(Frozen):
+    """The column that says when an interaction happened."""
+
+    column: str = Field(min_length=1)
+    format: Annotated[str, AfterValidator(_time_format)] = "iso"
+    """seconds, milliseconds, microseconds or nanoseconds since 1970, iso (2024-05-01 or 2024-05-01T12:30:00+02:00),
+    or a pattern of Python's strptime such as '%d/%m/%Y %H:%M'."""
+    zone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    """Zone of times that carry none. An hour that a clock shows twice counts as the first one."""
+
+
+class WeightColumn(Frozen):
+    """The column that says how strong an interaction was: a rating, a quantity, a play count."""
+
+    column: str = Field(min_length=1)
+    minimum: float | None = None
+    """A smaller weight is no weight: its row goes into quarantine. To drop weak feedback, use `cleaning.min_weight`."""
+    maximum: float | None = None
+
+
+class TableFiles(Frozen):
+    """Files of one table: where they are and how they are written."""
+
+    path: InnerPath
+    """A file, a folder or a glob (`**` for folders in folders); several files are read in the order of their names."""
+    format: Literal["csv", "tsv", "json_lines", "parquet"] | None = None
+    """By the ending of the name, when absent: .csv, .tsv, .jsonl, .ndjson, .parquet, also .gz, or .zip of one file."""
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    """Between the fields of a csv or tsv; by default the comma, or the tab."""
+    quote: Literal['"', "none"] = '"'
+    """none: a quotation mark is an ordinary character, as many tab-separated logs have it."""
+    columns: tuple[str, ...] | None = Field(None, min_length=2)
+    """Names for the fields of a csv or tsv without a header; when absent, the first line is the header."""
+    encoding: Literal["utf-8", "iso-8859-1", "cp1252", "utf-16"] = "utf-8"
+
+
+def _column(value: Any) -> Any:
+    return {"column": value} if isinstance(value, str) else value
+
+
+class ItemFiles(TableFiles):
+    """The catalogue: what is known of each item besides who touched it."""
+
+    item: str = Field(min_length=1)
+    """The column with the item's id, as the log writes it."""
+    title: str = Field(min_length=1)
+    category: str | None = Field(None, min_length=1)
+    text: str | None = Field(None, min_length=1)
+    """The column with a description."""
+    unlisted: Literal["quarantine", "id"] = "quarantine"
+    """What becomes of an interaction whose item has no line here: set aside, or kept with its id as the title."""
+
+
+class TabularSource(FileSource, TableFiles):
+    """The user's own log: CSV, TSV, JSON lines or Parquet, with its columns mapped; see `docs/own-data.md`."""
+
+    kind: Literal["tabular"]
+    user: str = Field(min_length=1)
+    """The column with the user's id; every id is text, `007` and `7` are two users."""
+    item: str = Field(min_length=1)
+    time: TimeColumn | None = None
+    position: str | None = Field(None, min_length=1)
+    """The column with a whole number that orders a user's interactions, for a log that has an order and no time."""
+    weight: Annotated[WeightColumn | None, BeforeValidator(_column)] = None
+    """A column, or a column with `minimum` and `maximum`; every interaction weighs 1, when absent."""
+    event: str | None = Field(None, min_length=1)
+    """The column with the type of event (view, purchase, cancellation)."""
+    items: ItemFiles | None = None
+    """When absent, an item's title is its id."""
+    title: str = Field("Own data", min_length=1)
+    """What the data set is called where it is shown."""
+    terms: str = Field("Your own data: your terms.", min_length=1)
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        if self.user == self.item:
+            raise ValueError(f"user and item must be two columns, got '{self.user}' for both")
+        return self
+
+
+class PromptRows(Frozen):
+    """The rows of S-DPO and DynamicPO: JSON of `historyList` (titles joined by ::), `itemList` and `trueSelection`.
+
+    Rows of one user follow each other; a row whose history goes on from the one before is of the same user.
+    """
+
+    kind: Literal["prompts"]
+    train: InnerPath
+    validation: InnerPath
+    test: InnerPath
+    items: InnerPath
+    """The catalogue: a line id::title for each item."""
+
+
+class SequenceRows(Frozen):
+    """Lines `user item item …`, or one `user item` each, oldest first; a user's last item is test, the one before
+    validation."""
+
+    kind: Literal["sequences"]
+    path: InnerPath
+    ids: InnerPath | None = None
+    """JSON whose `id2user` and `id2item` map the numbers in `path` to the ids that they stand for."""
+    titles: InnerPath | None = None
+    """A line for each item: its id, a space, its title."""
+
+
+class InputRows(Frozen):
+    """The rows of gSASRec: a folder for each split, with a line of items in `input.txt` and, but for train, the target
+    on the same line of `output.txt`."""
+
+    kind: Literal["inputs"]
+    train: InnerPath
+    validation: InnerPath
+    test: InnerPath
+
+
+class Statistics(Frozen):
+    """The counts that the publisher states."""
+
+    interactions: int = Field(ge=1)
+    users: int = Field(ge=1)
+    items: int = Field(ge=1)
+
+
+class PresplitSource(FileSource):
+    """A benchmark that publishes rows, split, instead of a log; it is evaluated on its own rows.
+
+    A file may also stand there compressed, with .gz behind its name. That of the test part may be missing.
+    """
+
+    kind: Literal["presplit"]
+    rows: Annotated[PromptRows | SequenceRows | InputRows, Field(discriminator="kind")]
+    """How the rows are written, and in which files."""
+    title: str = Field(min_length=1)
+    page: str = Field(min_length=1)
+    """Where the publisher offers the files."""
+    terms: str = Field(min_length=1)
+    published: Statistics | None = None
+
+
+Source = Annotated[
+    DemoSource
+    | MovieLensSource
+    | LastfmSource
+    | SteamSource
+    | OnlineRetailSource
+    | AmazonSource
+    | TabularSource
+    | PresplitSource,
+    Field(discriminator="kind"),
+]
+
+
+class Cleaning(Frozen):
+    """How raw interactions become implicit feedback; the rules are applied in this order."""
+
+    events: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Types of event that are kept; others are dropped and counted by type. All are kept, when absent."""
+    min_weight: float | None = Field(default=None, allow_inf_nan=False)
+    """Interactions with a smaller weight (rating, play count) are dropped; none, when absent."""
+    max_weight: float | None = Field(default=None, allow_inf_nan=False)
+    """Interactions with a larger weight are dropped; none, when absent."""
+    repeats: Literal["first", "last", "all", "sum"] = "first"
+    """Which of a user's several interactions with one item are kept; `sum`: the first, with the weights of all."""
+    ties: Literal["file_order", "hash"] = "file_order"
+    """What orders a user's interactions of the same time (and position): file and line, or a hash of seed, user and
+    item, for a log whose own row order means nothing."""
+    k_core: int = Field(default=5, ge=1, strict=True)
+    """Every kept user and item has at least this many interactions, to a fixed point."""
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Self:
+        if self.min_weight is not None and self.max_weight is not None and self.min_weight > self.max_weight:
+            raise ValueError(f"min_weight must be at most max_weight, got {self.min_weight} > {self.max_weight}.")
+        return self
+
+
+class LeaveOneOut(Frozen):
+    """A user's last interaction is test, the one before it validation, all earlier ones train."""
+
+    kind: Literal["leave_one_out"] = "leave_one_out"
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+Time = Annotated[datetime, AfterValidator(_in_utc)]
+"""A date or a time, UTC unless it says otherwise."""
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class GlobalTimeSplit(Frozen):
+    """Two moments cut the log of all users: train before the first, validation between, test from the second on.
+
+    Given as two times, or as the shares of the interactions that validation and test should hold.
+    """
+
+    kind: Literal["global_time"]
+    validation_from: Time | None = None
+    """The first moment of validation; everything before it is train."""
+    test_from: Time | None = None
+    """The first moment of test."""
+    validation_share: Share | None = None
+    """Share of the interactions in validation, up to ties in time, which are never torn apart."""
+    test_share: Share | None = None
+    """Share of the interactions in test, up to ties in time."""
+
+    @model_validator(mode="after")
+    def _times_or_shares(self) -> Self:
+        times, shares = (self.validation_from, self.test_from), (self.validation_share, self.test_share)
+        given = [value is not None for value in (*times, *shares)]
+        if given not in ([True, True, False, False], [False, False, True, True]):
+            raise ValueError("must have either validation_from and test_from, or validation_share and test_share")
+        first, second = times
+        if first is not None and second is not None and first >= second:
+            raise ValueError(f"validation_from must be before test_from, got {first} and {second}")
+        if sum(share or 0 for share in shares) >= 1:
+            raise ValueError(f"validation_share and test_share must leave something to train, got {shares}")
+        return self
+
+
+class UserSplit(Frozen):
+    """Users are held out whole, by a hash of seed and raw id; a held-out user's last interaction is judged."""
+
+    kind: Literal["user"]
+    validation_share: Share = 0.1
+    """Share of the users in validation, up to chance."""
+    test_share: Share = 0.1
+    """Share of the users in test, up to chance."""
+
+    @model_validator(mode="after")
+    def _somebody_trains(self) -> Self:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError(
+                "validation_share and test_share must leave users to train, "
+                f"got {self.validation_share} and {self.test_share}"
+            )
+        return self
+
+
+class RandomHoldout(Frozen):
+    """For a log without any order: one interaction of each user, by hash, is test, another one validation."""
+
+    kind: Literal["random_holdout"]
+
+
+class PublishedSplit(Frozen):
+    """The publisher's own split, for a source of kind presplit; what breaks in it is for the leak probes to say."""
+
+    kind: Literal["published"]
+    train: Literal["windows", "rows"] = "windows"
+    """windows: every train interaction but a user's first is a target, as for any log. rows: the publisher's rows."""
+
+
+Split = Annotated[
+    LeaveOneOut | GlobalTimeSplit | UserSplit | RandomHoldout | PublishedSplit, Field(discriminator="kind")
+]
+
+
+class Histories(Frozen):
+    """How much of a user's past a row shows, and which train interactions are learned as targets."""
+
+    kind: Literal["sliding", "one_per_user"] = "sliding"
+    """sliding: every train interaction but a user's first is the target of a row. one_per_user: only a user's last one,
+    so that active users do not outweigh others; far fewer rows. Validation and test rows are the same for both."""
+    max_length: int = Field(default=50, ge=2)
+    """Most items a history holds; the oldest are left out."""
+
+
+class Candidates(Frozen):
+    """The candidate sets of validation and test rows."""
+
+    n: int = Field(default=20, ge=2)
+    """Length of a candidate set: the target and n - 1 items that the user never touched."""
+    draw: Literal["uniform", "popularity", "available", "published"] = "uniform"
+    """uniform: each set of untouched items is equally likely. popularity: one after the other, in proportion to their
+    train interactions. available: uniform among those that the log had shown by the time of the target. published: the
+    lists that a benchmark publishes, as they are; any other draw gives the same rows fair lists."""
+
+
+_UNTOUCHED = Cleaning(k_core=1, repeats="all")
+
+
+class DatasetConfig(Frozen):
+    """The whole meaning of `datasets/<key>.yaml`."""
+
+    source: Source
+    folder: PlainName | None = None
+    """The folder of the raw files, inside BORDERLINE_RAW; the data set's key, when absent."""
+    cleaning: Cleaning = Cleaning()
+    split: Split = LeaveOneOut()
+    histories: Histories = Histories()
+    candidates: Candidates = Candidates()
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Seeds every draw that belongs to the data set: candidate sets, tie-breaking."""
+
+    @model_validator(mode="after")
+    def _published_as_it_is(self) -> Self:
+        if isinstance(self.split, PublishedSplit):
+            if not isinstance(self.source, PresplitSource):
+                raise ValueError(
+                    f"split of kind published must be of a source of kind presplit, got {self.source.kind}"
+                )
+            changed = self.cleaning.model_dump(exclude={"ties"}) != _UNTOUCHED.model_dump(exclude={"ties"})
+            if changed:
+                raise ValueError(
+                    "cleaning must leave a published split as it is. Write cleaning: {k_core: 1, repeats: all}"
+                )
+        elif self.candidates.draw == "published":
+            raise ValueError("candidates.draw published must stand with a split of kind published")
+        return self

@@ -1,0 +1,227 @@
+"""Preference objectives and their hyperparameters; formulas and sources are in `docs/objectives.md`."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from contracts.config.identity import Frozen
+
+
+class PreferenceObjective(Frozen):
+    """What every objective has in common; the formulas, gradients and sources are in `docs/objectives.md`."""
+
+    needs_generator: ClassVar[bool] = False
+    """Whether the loss draws at random, from a `generator` given to it."""
+
+    kind: str
+    beta: float = Field(default=1.0, gt=0, le=100)
+    """Inverse temperature of the implicit reward: larger holds the policy closer to the reference."""
+    nll_weight: float = Field(default=0.0, ge=0, le=100)
+    """Weight of the chosen item's negative log-likelihood per token: keeps its probability from falling."""
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Keyword arguments of `OBJECTIVES[kind]`; one that draws takes a `generator` beside them."""
+        return self.model_dump(exclude={"kind"})
+
+
+class Dpo(PreferenceObjective):
+    """Direct preference optimisation (https://arxiv.org/abs/2305.18290); mean over the negatives."""
+
+    kind: Literal["dpo"]
+
+
+class Ipo(PreferenceObjective):
+    """Identity preference optimisation (https://arxiv.org/abs/2310.12036), per token; mean over the negatives."""
+
+    kind: Literal["ipo"]
+    beta: float = Field(default=0.1, gt=0, le=100)
+    """The target margin is 1 / (2 beta) nats per token."""
+
+
+class Simpo(PreferenceObjective):
+    """SimPO (https://arxiv.org/abs/2405.14734), per token, no reference; mean over the negatives."""
+
+    kind: Literal["simpo"]
+    beta: float = Field(default=2.0, gt=0, le=100)
+    gamma: float = Field(default=1.0, ge=0, le=100)
+    """Target margin, subtracted after beta: the authors' `gamma_beta_ratio` times beta (0.5 × 2 for Llama-3 base)."""
+
+
+class Cpo(PreferenceObjective):
+    """Contrastive preference optimisation (https://arxiv.org/abs/2401.08417), no reference; mean over the negatives."""
+
+    kind: Literal["cpo"]
+    beta: float = Field(default=0.1, gt=0, le=100)
+    nll_weight: float = Field(default=1.0, ge=0, le=100)
+
+
+class Orpo(PreferenceObjective):
+    """Odds-ratio preference optimisation (https://arxiv.org/abs/2403.07691), no reference; mean over the negatives."""
+
+    kind: Literal["orpo"]
+    beta: float = Field(default=0.1, gt=0, le=100)
+    """Weight of the odds-ratio term beside the chosen item's NLL (the paper's lambda)."""
+
+
+class Rpo(PreferenceObjective):
+    """Regularised preference optimisation (https://arxiv.org/abs/2405.16436): DPO plus the chosen item's NLL."""
+
+    kind: Literal["rpo"]
+    nll_weight: float = Field(default=0.2, ge=0, le=100)
+    """Ours: the paper's default could not be verified."""
+
+
+class Dmpo(PreferenceObjective):
+    """Direct multi-preference optimisation (https://arxiv.org/abs/2405.16127)."""
+
+    kind: Literal["dmpo"]
+
+
+class Mppo(PreferenceObjective):
+    """Multi pair-wise preference optimisation (https://arxiv.org/abs/2412.15244), Pair-MNM, no reference."""
+
+    kind: Literal["mppo"]
+    probability: Literal["geometric_mean", "joint"] = "geometric_mean"
+    """Over a completion's tokens: `geometric_mean` is the paper's, `joint` that of DynamicPO's code."""
+
+
+class Sdpo(PreferenceObjective):
+    """Softmax-DPO (https://arxiv.org/abs/2406.09215)."""
+
+    kind: Literal["sdpo"]
+
+
+class Lpo(PreferenceObjective):
+    """Linear preference optimisation (https://arxiv.org/abs/2508.14947), per token; mean over the negatives."""
+
+    kind: Literal["lpo"]
+    beta: float = Field(default=0.2, gt=0, le=100)
+    """The target margin is 1 / (2 beta) nats per token; past it, a negative is pulled back."""
+    chosen_weight: float = Field(default=1.0, gt=0, le=100)
+    rejected_weight: float = Field(default=0.8, ge=0, le=100)
+    """Relative to `chosen_weight`: smaller suppresses negatives less."""
+    positive_weight: float = Field(default=10.0, ge=0, le=1000)
+    """Cost per nat by which the chosen item has become less probable, per token, than under the reference."""
+
+
+class Mcpo(PreferenceObjective):
+    """MC-PO (https://arxiv.org/abs/2502.04567), a reconstruction: DPO on one negative, drawn by a softmax."""
+
+    needs_generator: ClassVar[bool] = True
+
+    kind: Literal["mcpo"]
+    temperature: float = Field(default=1.0, gt=0, le=1000)
+    """Of the softmax: nats of score per unit; small draws the highest-scored negative always."""
+    score: Literal["implicit_reward", "policy_logp"] = "implicit_reward"
+    """What the softmax reads: beta × log-ratio (the paper's first version) or policy log-probability (published)."""
+
+
+class DynamicBoundary(Frozen):
+    """DynamicPO's selection and weighting (https://arxiv.org/abs/2605.00327), around any base."""
+
+    margin: float = Field(default=6.0, ge=0, le=1000)
+    """Nats by which beta's adjustment is shifted: 6 in the later release, 2 in the first."""
+    clusters: int = Field(default=3, ge=2, le=10)
+    """Into how many groups the negatives are split where none outranks the chosen item; the highest is the boundary."""
+    scale: float = Field(default=0.5, ge=0, lt=1)
+    """Largest relative change of beta."""
+    selection: bool = True
+    """False keeps every negative: beta alone, for an ablation."""
+    weighting: bool = True
+    """False keeps beta constant: selection alone, for an ablation."""
+    selection_score: Literal["policy_logp", "log_ratio"] = "policy_logp"
+    """What selection and weighting read: policy log-probability (the authors' code), or that over the reference."""
+
+
+class DynamicDpo(DynamicBoundary, Dpo):
+    """DynamicPO around Dpo."""
+
+    kind: Literal["dynamicpo-dpo"]
+
+
+class DynamicIpo(DynamicBoundary, Ipo):
+    """DynamicPO around Ipo."""
+
+    kind: Literal["dynamicpo-ipo"]
+
+
+class DynamicSimpo(DynamicBoundary, Simpo):
+    """DynamicPO around Simpo."""
+
+    kind: Literal["dynamicpo-simpo"]
+
+
+class DynamicCpo(DynamicBoundary, Cpo):
+    """DynamicPO around Cpo."""
+
+    kind: Literal["dynamicpo-cpo"]
+
+
+class DynamicOrpo(DynamicBoundary, Orpo):
+    """DynamicPO around Orpo."""
+
+    kind: Literal["dynamicpo-orpo"]
+
+
+class DynamicRpo(DynamicBoundary, Rpo):
+    """DynamicPO around Rpo."""
+
+    kind: Literal["dynamicpo-rpo"]
+
+
+class DynamicDmpo(DynamicBoundary, Dmpo):
+    """DynamicPO around Dmpo."""
+
+    kind: Literal["dynamicpo-dmpo"]
+
+
+class DynamicMppo(DynamicBoundary, Mppo):
+    """DynamicPO around Mppo."""
+
+    kind: Literal["dynamicpo-mppo"]
+
+
+class DynamicSdpo(DynamicBoundary, Sdpo):
+    """DynamicPO around Sdpo."""
+
+    kind: Literal["dynamicpo-sdpo"]
+
+
+class DynamicLpo(DynamicBoundary, Lpo):
+    """DynamicPO around Lpo."""
+
+    kind: Literal["dynamicpo-lpo"]
+
+
+class DynamicMcpo(DynamicBoundary, Mcpo):
+    """DynamicPO around Mcpo."""
+
+    kind: Literal["dynamicpo-mcpo"]
+
+
+Objective = Annotated[
+    Dpo
+    | Ipo
+    | Simpo
+    | Cpo
+    | Orpo
+    | Rpo
+    | Dmpo
+    | Mppo
+    | Sdpo
+    | Lpo
+    | Mcpo
+    | DynamicDpo
+    | DynamicIpo
+    | DynamicSimpo
+    | DynamicCpo
+    | DynamicOrpo
+    | DynamicRpo
+    | DynamicDmpo
+    | DynamicMppo
+    | DynamicSdpo
+    | DynamicLpo
+    | DynamicMcpo,
+    Field(discriminator="kind"),
+]

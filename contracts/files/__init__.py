@@ -1,0 +1,1 @@
+"""Reads YAML files: line numbers, one-line errors, names, rules across files. Training never imports it."""

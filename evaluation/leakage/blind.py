@@ -1,0 +1,203 @@
+"""What a reader who ignores the user can find out from candidate sets alone: the floor under every score on them.
+
+Each rule learns from the lists of half the rows and guesses the targets of the other half, both ways; it never sees a
+history. Equal guesses share the hit, so a rule that knows nothing scores exactly chance. What a rule gains from
+popularity is no fault of the lists; its `reference` is therefore the same rule with the link between a list and its
+target broken, and the difference is what the lists give away.
+Dimension key: r rows judged, m rows remembered, n candidates.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from evaluation.baselines import uniform_draws
+from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
+
+Floats = NDArray[np.float64]
+
+_MAX_PAIRS = 200_000
+"""(candidate, remembered list) pairs that the shared-list rule compares; beyond it, fewer rows are judged."""
+_MAX_MEMORIES = 10
+"""Remembered lists per target: the closest of ten shows a seeded sampler as well as the closest of all."""
+_CHUNK_PAIRS = 20_000
+
+
+@dataclass(frozen=True)
+class BlindRule:
+    """How often one rule that ignores the user finds the target, and how often it would by rights."""
+
+    name: str
+    hit_ratio: float
+    reference: float
+    """Of the same rule where lists say nothing about their targets."""
+    standard_error: float
+    """Of hit_ratio - reference, over rows."""
+    rows: int
+
+    @property
+    def excess(self) -> float:
+        """What the lists give away, as a share of rows."""
+        return self.hit_ratio - self.reference
+
+
+def blind_rules(
+    histories: pl.DataFrame | pl.LazyFrame, candidate_sets: pl.DataFrame, *, seed: int = 0
+) -> list[BlindRule]:
+    """Every rule on the given candidate sets.
+
+    Args:
+        histories: row_id, split, target of at least the rows that have candidate sets; train rows give popularity.
+        candidate_sets: row_id, candidates.
+        seed: of the division of the rows in two halves.
+
+    Returns:
+        `popularity`: the candidate most often a target. `slot`: the position that most often holds the target.
+        `item_slot`: the candidate most often a target at its position. `shared_list`: the candidate whose own list,
+        when it was a target, had most negatives in common with this one. `rarely_listed`: the candidate least often a
+        negative.
+    """
+    lists = candidate_lists(histories, candidate_sets)
+    trained = _trained(histories, int(lists.items.max()) + 1)
+
+    shuffled = np.argsort(uniform_draws(seed, "blind halves", lists.row_id, np.zeros(1, dtype=np.int64)), kind="stable")
+    halves = shuffled[::2], shuffled[1::2]
+    if not halves[1].size:
+        raise ValueError("blind rules need 2 rows or more: they learn from some and guess the others.")
+    unlinked_names = [f"{name}, unlinked" for name in _UNLINKED]
+    guesses: dict[str, list[Floats]] = {name: [] for name in (*_RULES, *unlinked_names, "unpopularity")}
+    for judged, memory in ((halves[0], halves[1]), (halves[1], halves[0])):
+        rows, known = lists.part(judged), lists.part(memory)
+        for name, rule in _RULES.items():
+            guesses[name].append(shared_hits(rule(rows, known, trained), rows))
+        guesses["unpopularity"].append(shared_hits(-_popularity(rows, known, trained), rows))
+        for name, unlinked in _UNLINKED.items():
+            guesses[f"{name}, unlinked"].append(shared_hits(_RULES[name](rows, unlinked(known), trained), rows))
+    found = {name: np.concatenate(parts) for name, parts in guesses.items()}
+    by_chance = np.full(lists.row_id.size, 1.0 / lists.items.shape[1])
+    # A rarely listed item may just be one that most users have touched, which popularity finds by rights; or, where
+    # negatives are drawn by popularity, one that few have: by rights too, but no more than a tenth of the way up.
+    unpopular = found["unpopularity"] * min(
+        1.0, _by_unpopularity(by_chance[0]) / max(found["unpopularity"].mean(), 1e-9)
+    )
+    by_popularity = max(found["popularity"], unpopular, by_chance, key=lambda hits: float(hits.mean()))
+    references = {
+        "popularity": by_chance,
+        "slot": by_chance,
+        "item_slot": found["item_slot, unlinked"],
+        "shared_list": found["shared_list, unlinked"],
+        "rarely_listed": by_popularity,
+    }
+    return [_rule(name, found[name], reference) for name, reference in references.items()]
+
+
+def _by_unpopularity(chance: float) -> float:
+    """The most that lists may tell by holding many popular items."""
+    return chance + 0.1 * (1.0 - chance)
+
+
+def _trained(histories: pl.DataFrame | pl.LazyFrame, n_items: int) -> Floats:
+    """How many train rows have each item as their target; at least `n_items` of them."""
+    in_train = histories.lazy().filter(pl.col("split") == "train").group_by("target").len()
+    counts = in_train.collect(engine="streaming")
+    targets = counts["target"].to_numpy().astype(np.int64)
+    trained = np.zeros(max(n_items, int(targets.max(initial=-1)) + 1))
+    trained[targets] = counts["len"].to_numpy()
+    return trained
+
+
+def _rule(name: str, hits: Floats, reference: Floats) -> BlindRule:
+    is_judged = ~np.isnan(hits)
+    hits, reference = hits[is_judged], reference[is_judged]
+    error = float((hits - reference).std() / np.sqrt(hits.size))
+    return BlindRule(name, float(hits.mean()), float(reference.mean()), error, int(hits.size))
+
+
+Rule = Callable[[CandidateLists, CandidateLists, Floats], Floats]
+"""(rows to judge, rows remembered, train count of each item) → scores [r n]; a row of NaN is not judged."""
+
+
+def _popularity(rows: CandidateLists, memory: CandidateLists, trained: Floats) -> Floats:
+    counts = trained + np.bincount(memory.target, minlength=trained.size)
+    return counts[rows.items]
+
+
+def _slot(rows: CandidateLists, memory: CandidateLists, trained: Floats) -> Floats:
+    counts = np.bincount(memory.slot, minlength=rows.items.shape[1]).astype(np.float64)
+    return np.broadcast_to(counts, rows.items.shape)
+
+
+def _item_slot(rows: CandidateLists, memory: CandidateLists, trained: Floats) -> Floats:
+    n = rows.items.shape[1]
+    counts = np.bincount(memory.target * n + memory.slot, minlength=trained.size * n).astype(np.float64)
+    return counts[rows.items * n + np.arange(n)]
+
+
+def _shared_list(rows: CandidateLists, memory: CandidateLists, trained: Floats) -> Floats:
+    """Negatives in common with the closest remembered list of each candidate, as a target; -1 where there is none."""
+    n = rows.items.shape[1]
+    by_target = np.argsort(memory.target, kind="stable")
+    starts = np.searchsorted(memory.target[by_target], np.arange(trained.size + 1))
+    first = starts[rows.items]
+    times = np.minimum(starts[rows.items + 1] - first, _MAX_MEMORIES)
+    n_judged = max(1, int(np.searchsorted(times.sum(axis=1).cumsum(), _MAX_PAIRS, side="right")))
+    scores = np.full(rows.items.shape, np.nan)
+    scores[:n_judged] = -1.0
+    times = times[:n_judged].ravel()
+    n_pairs = int(times.sum())
+    cell = np.repeat(np.arange(times.size), times)
+    nth = np.arange(n_pairs) - np.repeat(times.cumsum() - times, times)
+    remembered = by_target[first.ravel()[cell] + nth]
+    negatives = memory.negatives
+    for start in range(0, n_pairs, _CHUNK_PAIRS):
+        part = slice(start, start + _CHUNK_PAIRS)
+        row, place = np.divmod(cell[part], n)
+        shared = (rows.items[row][:, :, None] == negatives[remembered[part]][:, None, :]).sum(axis=(1, 2))
+        np.maximum.at(scores, (row, place), shared.astype(np.float64))
+    return scores
+
+
+def _rarely_listed(rows: CandidateLists, memory: CandidateLists, trained: Floats) -> Floats:
+    return -np.bincount(memory.negatives.ravel(), minlength=trained.size)[rows.items].astype(np.float64)
+
+
+_RULES: dict[str, Rule] = {
+    "popularity": _popularity,
+    "slot": _slot,
+    "item_slot": _item_slot,
+    "shared_list": _shared_list,
+    "rarely_listed": _rarely_listed,
+}
+
+
+def _other_slots(memory: CandidateLists) -> CandidateLists:
+    """Each target moved to the slot that the next row's target has: as many targets per slot, none by its own."""
+    slot, other = memory.slot, np.roll(memory.slot, 1)
+    items = memory.items.copy()
+    place = np.arange(slot.size)
+    items[place, slot], items[place, other] = items[place, other], items[place, slot]
+    return CandidateLists(memory.row_id, memory.target, items)
+
+
+def _other_lists(memory: CandidateLists) -> CandidateLists:
+    """Each target with the negatives of the next row: the same lists and targets, without their link."""
+    negatives = np.roll(memory.negatives, 1, axis=0)
+    # A target may be among the next row's negatives; -1 is no item, and keeps one target in each list.
+    negatives = np.where(negatives == memory.target[:, None], -1, negatives)
+    return CandidateLists(memory.row_id, memory.target, np.column_stack([memory.target, negatives]))
+
+
+_UNLINKED: dict[str, Callable[[CandidateLists], CandidateLists]] = {
+    "item_slot": _other_slots,
+    "shared_list": _other_lists,
+}
+
+
+def shared_hits(scores: Floats, rows: CandidateLists) -> Floats:
+    """1 where the target alone scores best, 1/k where it does so with k - 1 others, else 0; NaN where not judged."""
+    best = scores == scores.max(axis=1, keepdims=True)
+    is_hit = best[np.arange(rows.row_id.size), rows.slot]
+    return np.where(np.isnan(scores).any(axis=1), np.nan, is_hit / np.maximum(best.sum(axis=1), 1))

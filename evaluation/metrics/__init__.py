@@ -1,0 +1,1 @@
+"""What one predictions table scores: ranks, beyond accuracy, groups, and predictions of foreign models."""

@@ -1,0 +1,1 @@
+"""Whether differences are real: intervals, paired tests, seeds, gates, collapse."""

@@ -1,0 +1,219 @@
+"""The lake: versions of tables and policies on disk, published atomically, checked when read, never pickled.
+
+lake/<asset>/<dataset>[/<experiment>]/current -> .versions/<name>     a link that is swapped in one step
+                                      .versions/<name>/manifest.json  size and sha256 of every file, written last
+                                      .staging-<random>/              what is being written; no reader looks here
+                                      failed/                         logs of the last attempt that did not publish
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from assets.lake.ports import NotMaterialised, Partition, Version, partition_text
+from orchestration.resources.warehouse import write_warehouse
+
+VOLATILE = {"telemetry.jsonl", "train.log", "spec.json", "run.json"}
+"""Files that say how a version was made, not what it is: clocks and paths keep them out of its data version."""
+MEASURED = {"costs.json", "test.html", "validation.html"}
+"""Files with what something cost, beside what it is: no two runs cost the same, so they are out of the version too."""
+
+KEPT_VERSIONS = 3
+PART = re.compile(r"[a-z0-9_][a-z0-9._-]{0,63}")
+
+
+class CorruptVersion(RuntimeError):
+    """A published file is not what was published; the message names it."""
+
+
+class LakeStorage(dg.ConfigurableResource):
+    """A lake in a local folder."""
+
+    root: str
+    warehouse: str
+    """The DuckDB file whose views show the current versions."""
+
+    _verified: set[Path] = PrivateAttr(default_factory=set)
+
+    def current(self, asset: str, partition: Partition) -> Version | None:
+        """See `assets.lake.ports.Lake`."""
+        link = self._folder(asset, partition) / "current"
+        try:
+            folder = link.parent / os.readlink(link)
+        except FileNotFoundError:
+            return None
+        manifest = _manifest(folder)
+        self._verify(folder, manifest)
+        return Version(asset, partition, folder, manifest["data_version"], manifest["fingerprint"], manifest)
+
+    def require(self, asset: str, partition: Partition) -> Version:
+        """See `assets.lake.ports.Lake`."""
+        version = self.current(asset, partition)
+        if version is None:
+            run = f"borderline run --dataset {partition[0]}"
+            run += f" --experiments {partition[1]}" if len(partition) > 1 else ""
+            run += _mining(asset)
+            raise NotMaterialised(f"{asset} of {partition_text(partition)} is not materialised. Run: {run}")
+        return version
+
+    def newest_whole(self, asset: str, partition: Partition) -> Version | None:
+        """See `assets.lake.ports.Lake`."""
+        for folder in sorted((self._folder(asset, partition) / ".versions").glob("*"), reverse=True):
+            try:
+                manifest = _manifest(folder)
+                self._verify(folder, manifest)
+            except CorruptVersion:
+                continue
+            return Version(asset, partition, folder, manifest["data_version"], manifest["fingerprint"], manifest)
+        return None
+
+    def partitions(self, asset: str) -> list[Partition]:
+        """See `assets.lake.ports.Lake`."""
+        top = Path(self.root) / asset
+        return sorted(link.parent.relative_to(top).parts for link in [*top.glob("*/current"), *top.glob("*/*/current")])
+
+    def twin(self, asset: str, partition: Partition, fingerprint: str) -> Version | None:
+        """See `assets.lake.ports.Lake`."""
+        for other in self.partitions(asset):
+            if other[:-1] != partition[:-1] or other == partition:
+                continue
+            # Only the one that is taken is hashed: a study has many others, of the size of its data set.
+            manifest = _manifest((self._folder(asset, other) / "current").resolve())
+            if manifest["fingerprint"] == fingerprint:
+                return self.require(asset, other)
+        return None
+
+    @contextmanager
+    def writing(self, asset: str, partition: Partition) -> Iterator[None]:
+        """See `assets.lake.ports.Lake`."""
+        folder = self._folder(asset, partition)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it even when this process is killed
+            for leftover in folder.glob(".staging-*"):
+                shutil.rmtree(leftover)  # we hold the lock, so whoever made it is dead
+            yield
+
+    @contextmanager
+    def staging(self, asset: str, partition: Partition) -> Iterator[Path]:
+        """See `assets.lake.ports.Lake`."""
+        folder = self._folder(asset, partition)
+        staged = folder / f".staging-{secrets.token_hex(8)}"
+        staged.mkdir(parents=True)
+        try:
+            yield staged
+        finally:
+            if staged.exists():
+                logs = [staged / name for name in sorted(VOLATILE) if (staged / name).exists()]
+                if logs:
+                    shutil.rmtree(folder / "failed", ignore_errors=True)
+                    (folder / "failed").mkdir()
+                    for log in logs:
+                        log.rename(folder / "failed" / log.name)
+                shutil.rmtree(staged)
+
+    def publish(
+        self, asset: str, partition: Partition, staged: Path, *, fingerprint: str, manifest: Mapping[str, Any]
+    ) -> Version:
+        """See `assets.lake.ports.Lake`."""
+        files = {
+            path.relative_to(staged).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for path in sorted(staged.rglob("*"))
+            if path.is_file()
+        }
+        content = {name: entry["sha256"] for name, entry in files.items() if name not in VOLATILE | MEASURED}
+        data_version = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        now = datetime.now(UTC)
+        whole = {
+            **manifest,
+            "asset": asset,
+            "partition": list(partition),
+            "fingerprint": fingerprint,
+            "data_version": data_version,
+            "published_at": now.isoformat(),
+            "files": files,
+        }
+        (staged / "manifest.json").write_text(json.dumps(whole, indent=1), encoding="utf-8")
+        for path in [*staged.rglob("*"), staged]:
+            _fsync(path)
+        folder = self._folder(asset, partition)
+        versions = folder / ".versions"
+        versions.mkdir(exist_ok=True)
+        name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}-{data_version}"
+        staged.rename(versions / name)
+        link = folder / f".current-{secrets.token_hex(8)}"
+        link.symlink_to(Path(".versions") / name)
+        os.replace(link, folder / "current")
+        _fsync(versions)
+        _fsync(folder)
+        for old in sorted(versions.iterdir())[:-KEPT_VERSIONS]:
+            shutil.rmtree(old)
+        self.refresh_warehouse()
+        return Version(asset, partition, versions / name, data_version, fingerprint, whole)
+
+    def refresh_warehouse(self) -> None:
+        """Makes the warehouse show what is published, also after somebody removed it or moved the lake."""
+        # Unverified: a damaged file of one partition must not stop the publication of another.
+        tables: list[Version] = []
+        for top in sorted(Path(self.root).glob("*/")):
+            for partition in self.partitions(top.name):
+                folder = (self._folder(top.name, partition) / "current").resolve()
+                if (folder / f"{top.name}.parquet").exists():
+                    tables.append(Version(top.name, partition, folder, "", "", {}))
+        write_warehouse(Path(self.warehouse), tables)
+
+    def _folder(self, asset: str, partition: Partition) -> Path:
+        for part in (asset, *partition):
+            if not PART.fullmatch(part):
+                raise ValueError(f"a name in the lake must match {PART.pattern}, got {part!r}. Rename it.")
+        return Path(self.root).joinpath(asset, *partition)
+
+    def _verify(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        if folder in self._verified:
+            return
+        again = f"Materialise {manifest['asset']} again with{_mining(manifest['asset'])} --force."
+        for name, entry in manifest["files"].items():
+            path = folder / name
+            if not path.exists():
+                raise CorruptVersion(f"{path} is missing. {again}")
+            if path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+                raise CorruptVersion(f"{path} is not what was published (its sha256 differs). {again}")
+        self._verified.add(folder)
+
+
+def _mining(asset: str) -> str:
+    """What a command that makes this asset says besides."""
+    return " --mine" if asset == "mined_negatives" else ""
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptVersion(f"{path} cannot be read ({error}). Materialise it again with --force.") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

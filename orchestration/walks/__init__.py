@@ -1,0 +1,1 @@
+"""Several layers in order: a walk takes a runner and knows no definitions."""

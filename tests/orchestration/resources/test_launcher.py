@@ -1,0 +1,133 @@
+"""A child that fails is reported with its last words; one that must stop leaves no process behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from assets.lake.ports import Telemetry, TrainingFailed
+from contracts.config import Spec
+from orchestration.resources.launcher import SubprocessLauncher
+
+GOOD = """
+import json, pathlib, sys, time
+spec = json.loads(pathlib.Path(sys.argv[1]).read_text())
+with open(pathlib.Path(spec["output"]) / "telemetry.jsonl", "a") as file:
+    for step in range(3):
+        metrics = {"loss": 1.0 / (step + 1)}
+        line = json.dumps({"step": step, "epoch": 0.5, "at": "now", "kind": "train", "metrics": metrics})
+        file.write(line[:10]); file.flush(); time.sleep(0.3)
+        file.write(line[10:] + "\\n"); file.flush()
+"""
+BAD = "import sys; print('a line'); sys.exit('the reason')"
+KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+STUBBORN = """
+import json, os, pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+folder = pathlib.Path(json.loads(pathlib.Path(sys.argv[1]).read_text())["output"])
+(folder / "pids.tmp").write_text(f"{os.getpid()} {grandchild.pid}"); (folder / "pids.tmp").rename(folder / "pids")
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    package = tmp_path / "stages"
+    package.mkdir()
+    for name, code in {"good": GOOD, "bad": BAD, "killed": KILLED, "stubborn": STUBBORN}.items():
+        (package / f"{name}.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return package
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts what it runs in the background with SIGINT ignored, and Python keeps that."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+def spec_in(folder: Path) -> Spec:
+    output = folder / "output"
+    output.mkdir()
+    return Spec(histories=folder / "h.parquet", items=folder / "i.parquet", output=output)
+
+
+def launcher() -> SubprocessLauncher:
+    return SubprocessLauncher(package="stages", interrupt_grace_s=0.3, terminate_grace_s=0.3)
+
+
+def test_every_line_is_reported_once_and_whole_while_it_runs(stages: Path, tmp_path: Path) -> None:
+    seen: list[tuple[Telemetry, float]] = []
+    launcher().run("good", spec_in(tmp_path), lambda event: seen.append((event, time.monotonic())))
+    assert [event.metrics["loss"] for event, _ in seen] == [1.0, 1 / 2, 1 / 3]
+    assert seen[-1][1] - seen[0][1] > 0.3  # not all at the end
+
+
+def test_a_failure_carries_the_last_lines_and_the_exit_code(stages: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match=r"(?s)ended with exit code 1.*a line.*the reason") as failure:
+        launcher().run("bad", spec_in(tmp_path), lambda event: None)
+    assert failure.value.exit_code == 1
+
+
+def test_a_signal_is_named(stages: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="was ended by SIGKILL") as failure:
+        launcher().run("killed", spec_in(tmp_path), lambda event: None)
+    assert failure.value.exit_code == -signal.SIGKILL
+
+
+def test_an_interrupt_leaves_neither_child_nor_grandchild(stages: Path, tmp_path: Path, interruptible: None) -> None:
+    spec = spec_in(tmp_path)
+    pids = spec.output / "pids"
+
+    def interrupt() -> None:
+        while not pids.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        launcher().run("stubborn", spec, lambda event: None)
+    assert_gone(pids)
+
+
+def test_a_killed_parent_takes_the_child_along(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from training.command import die_with_parent; die_with_parent(); "
+        "import os; Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)"
+    )
+    pid_file = tmp_path / "pid"
+    parent_code = (
+        "import os, subprocess, sys; os.environ['BORDERLINE_PARENT_PID'] = str(os.getpid()); "
+        f"subprocess.Popen([sys.executable, '-c', {code!r}, {str(pid_file)!r}], start_new_session=True).wait()"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", parent_code])
+    deadline = time.monotonic() + 60
+    while (not pid_file.exists() or not pid_file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    assert_gone(pid_file)
+
+
+def assert_gone(pids: Path) -> None:
+    for pid in map(int, pids.read_text().split()):
+        deadline = time.monotonic() + 10
+        while is_running(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,126 @@
+"""What a stranger sees in Dagster: complete, described, and loaded without a deep-learning library."""
+
+import subprocess
+import sys
+import time
+
+import dagster as dg
+import pytest
+
+from assets.lake.column_lineage import LINEAGE
+from assets.lake.publish import column_lineage, column_schema
+from assets.lake.validate import SCHEMAS
+from contracts.files.load import dataset_keys
+from orchestration.definitions import build_definitions
+
+GRAPH = {
+    "raw_interactions": set(),
+    "raw_items": set(),
+    "published_rows": set(),
+    "quarantine": set(),
+    "interactions": {"raw_interactions", "raw_items", "published_rows"},
+    "users": {"raw_interactions", "raw_items", "published_rows"},
+    "items": {"raw_interactions", "raw_items", "published_rows"},
+    "splits": {"interactions"},
+    "histories": {"interactions", "splits", "published_rows", "users", "items"},
+    "candidate_sets": {"histories", "interactions", "items", "published_rows", "users"},
+    "sft_policies": {"histories", "items"},
+    "mined_negatives": {"sft_policies", "histories", "interactions", "items"},
+    "preference_rows": {"mined_negatives", "histories", "interactions"},
+    "reference_logps": {"sft_policies", "preference_rows", "histories", "items"},
+    "preference_policies": {"sft_policies", "histories", "items", "preference_rows", "reference_logps"},
+    "predictions": {"sft_policies", "preference_policies", "histories", "candidate_sets", "items", "interactions"},
+    "metrics": {"predictions", "histories", "interactions", "items"},
+    "leaderboard": {"metrics", "histories", "candidate_sets"},
+    "registered_models": {"sft_policies", "preference_policies", "metrics", "items", "histories", "interactions"},
+    "study_reports": {"metrics", "preference_policies", "sft_policies"},
+    "published_benchmarks": {"metrics"},
+    "promotion": {"registered_models", "leaderboard", "metrics", "histories", "items", "interactions"},
+}
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BORDERLINE_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("DAGSTER_HOME", raising=False)
+        return build_definitions()
+
+
+def specs(definitions: dg.Definitions) -> list[dg.AssetSpec]:
+    return list(definitions.resolve_all_asset_specs())
+
+
+def test_the_graph_is_the_one_that_people_know(definitions: dg.Definitions) -> None:
+    found = {
+        spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps} for spec in specs(definitions)
+    }
+    assert found == GRAPH
+
+
+def test_every_asset_tells_a_stranger_what_it_is(definitions: dg.Definitions) -> None:
+    for spec in specs(definitions):
+        name = spec.key.to_user_string()
+        assert spec.description, name
+        assert len(spec.description) > 40, name
+        assert spec.owners, name
+        assert spec.kinds, name
+        assert spec.group_name != "default", name
+        assert spec.code_version, name
+        assert spec.partitions_def is not None, name
+
+
+def test_the_jobs_a_person_looks_for_are_there(definitions: dg.Definitions) -> None:
+    jobs = {job.name: job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
+    assert {"ingest", "train", "evaluate", "retrain", "compare", "promote", "register", "study", "report"} <= set(jobs)
+    assert all(job.description for job in jobs.values())
+
+
+def test_there_is_one_weekly_schedule_for_each_data_set_and_it_is_off(definitions: dg.Definitions) -> None:
+    schedules = list(definitions.schedules or [])
+    assert len(schedules) == len(dataset_keys())
+    for schedule in schedules:
+        assert isinstance(schedule, dg.ScheduleDefinition)
+        assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+        assert schedule.cron_schedule == "0 3 * * 0"
+
+
+def test_definitions_load_fast_and_without_heavy_libraries(tmp_path) -> None:
+    code = (
+        "import sys; from orchestration.definitions import defs; defs(); "
+        "heavy = {'torch', 'transformers', 'peft', 'mlflow', 'matplotlib', 'pandas'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    started = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={"BORDERLINE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    )
+    assert time.monotonic() - started < 5.0
+
+
+def test_every_column_says_which_columns_it_is_made_of_and_all_of_them_exist(definitions: dg.Definitions) -> None:
+    assert set(SCHEMAS) - set(LINEAGE) == {"raw_interactions", "raw_items", "published_rows", "quarantine"}
+    above = {
+        spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps} for spec in specs(definitions)
+    }
+    for table, columns in LINEAGE.items():
+        assert list(columns) == [column.name for column in SCHEMAS[table]], table
+        for source in {source for sources in columns.values() for source in sources}:
+            upstream, name = source.split(".")
+            assert SCHEMAS[upstream].column(name), source
+            assert upstream in above[table], f"{table} does not read {upstream}"
+
+
+def test_a_materialisation_shows_columns_and_where_they_come_from() -> None:
+    schema, lineage = column_schema("candidate_sets"), column_lineage("candidate_sets")
+    assert [(column.name, bool(column.description)) for column in schema.columns] == [
+        ("row_id", True),
+        ("candidates", True),
+    ]
+    found = {(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage.deps_by_column["candidates"]}
+    assert found == {
+        ("histories", "target"),
+        ("interactions", "item_id"),
+        ("items", "item_id"),
+        ("published_rows", "candidates"),
+    }

@@ -1,0 +1,1 @@
+"""One forward pass of a policy: windows, prefix trees, attention, log-probabilities, decoding. No optimizer."""

@@ -1,0 +1,167 @@
+"""A policy: a causal language model over a representation, which gives each item a log-probability after each history.
+
+Dimensions: r rows, v vocabulary, c items scored per row, t tokens, d hidden.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from contracts.config import LoraConfig
+from training.engine.attention import Layout
+from training.engine.backbones import attach_lora, merged
+from training.engine.device import CPU, Device
+from training.engine.logps import item_logits, item_logps, path_logps, prompt_ends
+from training.engine.tree import Nodes, grow, lay_out_pass
+from training.engine.windows import Trunks
+from training.io.tables import Rows, read_n_items
+from training.representations import Representation
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+class Policy:
+    """Trained and scored through this class only, whatever the representation and the backbone are."""
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        vocabulary: Representation,
+        context: int,
+        *,
+        lora: LoraConfig | None = None,
+        seed: int = 0,
+        trains_ends: bool = True,
+        device: Device = CPU,
+    ) -> None:
+        self.vocabulary, self.context, self.device = vocabulary, context, device
+        tokens = vocabulary.completions
+        self.is_direct = len(vocabulary.bridge) == 0 and np.array_equal(tokens.values, np.arange(len(tokens)))
+        """Whether item k is token k alone, so that the state behind a history scores the whole catalogue."""
+        self.adapter: PeftModel | None = (
+            None if lora is None else attach_lora(model, lora, seed, trains_ends=trains_ends)
+        )
+        self.model = model.to(device.device)  # pyright: ignore[reportArgumentType]
+        self.model.eval()
+
+    def catalogue_of(self, items: Path) -> int:
+        """Size of the catalogue in the table `items`.
+
+        Raises:
+            ValueError: this policy was trained on another one.
+        """
+        n_items = read_n_items(items)
+        if n_items != self.vocabulary.n_items:
+            raise ValueError(
+                f"policy must score the {n_items} items in {items}, got one that scores {self.vocabulary.n_items}. "
+                "Train it on this catalogue."
+            )
+        return n_items
+
+    def recompute_activations(self) -> None:
+        """From now on the backward pass computes activations again instead of keeping them."""
+        self.model.activation_checkpointing_enable({"use_reentrant": False})
+
+    @property
+    def head(self) -> Float[Tensor, "v d"]:
+        """The rows of the output embedding that a completion can hold."""
+        weight: Tensor = self.model.get_output_embeddings().weight  # pyright: ignore[reportAssignmentType,reportOptionalMemberAccess]
+        return weight[: self.vocabulary.n_scored]
+
+    def hidden(self, trunks: Trunks, nodes: Nodes | None = None) -> Float[Tensor, "t d"]:
+        """The hidden states of all tokens of a pass, in float32 or the precision of the device: trunks, then nodes."""
+        positions, layout = lay_out_pass(trunks.offsets, nodes, self.device.device)
+        tokens = trunks.tokens if nodes is None else np.concatenate([trunks.tokens, nodes.tokens])
+        return self.run(tokens, positions, layout)
+
+    def run(
+        self, tokens: Int[np.ndarray, " t"], positions: Int[np.ndarray, " t"], layout: Layout
+    ) -> Float[Tensor, "t d"]:
+        """The hidden states of tokens that are laid out already."""
+        with self.device.autocast():
+            return self.model.base_model(
+                input_ids=self.tensor(tokens[None]),
+                position_ids=self.tensor(positions[None]),
+                use_cache=False,
+                layout=layout,
+            ).last_hidden_state[0]
+
+    def states(self, trunks: Trunks) -> Float[Tensor, "r d"]:
+        """The hidden state at the end of each row's prompt: one pass, however many rows hang on a trunk."""
+        starts = trunks.offsets[:-1][trunks.window]
+        return prompt_ends(self.hidden(trunks), self.tensor(starts), self.tensor(trunks.prompt_tokens))
+
+    def item_logps(self, trunks: Trunks, items: Int[np.ndarray, "r c"]) -> Float[Tensor, "r c"]:
+        """Log-probability of each row's items after its history, in nats; differentiable.
+
+        One pass: what prompts and completions have in common is computed once.
+        """
+        if self.is_direct:
+            return item_logps(self.states(trunks), self.head, self.tensor(items))
+        c = items.shape[1]
+        paths = self.vocabulary.completions.take(items.reshape(-1))
+        bridge = self.vocabulary.bridge
+        if len(bridge):
+            paths = paths.preceded(bridge)
+        nodes, predictions = grow(
+            trunks.tokens,
+            trunks.offsets,
+            np.repeat(trunks.window, c),
+            np.repeat(trunks.prompt_tokens, c),
+            paths,
+            len(bridge),
+        )
+        return path_logps(self.hidden(trunks, nodes), self.head, predictions, items.size).view(-1, c)
+
+    def item_logits(self, trunks: Trunks, items: Int[np.ndarray, "r c"]) -> Float[Tensor, "r c"]:
+        """`item_logps` up to a sum of each row's own, where an item is one token: only items asked for are computed."""
+        if not self.is_direct:
+            raise ValueError("logits of items must be asked of a policy with one token an item, got one with several.")
+        return item_logits(self.states(trunks), self.head, self.tensor(items))
+
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """The array on the policy's device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device.device)
+
+    def trained_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """What an optimizer may change: everything, or the adapter alone."""
+        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of the trained parameters, in host memory."""
+        return {name: weight.detach().cpu().clone() for name, weight in self.trained_parameters().items()}
+
+    @torch.no_grad()
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """Puts a snapshot back."""
+        for name, weight in self.trained_parameters().items():
+            weight.copy_(snapshot[name])
+
+    def as_reference(self) -> AbstractContextManager[None]:
+        """Within, the adapter is off: the policy is the one it started from."""
+        if self.adapter is None:
+            raise ValueError("the live reference must be a policy with an adapter, got one whose weights all train.")
+        return self.adapter.disable_adapter()
+
+    def merged_model(self) -> "PreTrainedModel":
+        """The model with the adapter's change written into its weights; the policy must not be used afterwards."""
+        if self.adapter is None:
+            return self.model
+        return merged(self.adapter)
+
+
+def fit_context(rows: Rows, vocabulary: Representation, context: int) -> tuple[Rows, int]:
+    """The rows with histories cut to what the context holds (the oldest items go), and how many rows that cut."""
+    history = vocabulary.fit(rows.history, context, rows.candidates)
+    n_cut = int((history.lengths < rows.history.lengths).sum())
+    if n_cut == 0:
+        return rows, 0
+    return replace(rows, history=history), n_cut

@@ -1,0 +1,1 @@
+"""Files of a command: tables in, policy folders and base models in and out."""

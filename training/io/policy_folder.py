@@ -1,0 +1,147 @@
+"""Policies on disk: model.safetensors, config.json and policy.json in one folder that appears whole or not at all."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from safetensors.torch import save_file
+
+from contracts.config import Backbone, Frozen, PreferenceExperiment, Representation, SftExperiment
+from training.engine.backbones import load_model
+from training.engine.device import CPU, Device
+from training.engine.policy import Policy
+from training.io.tables import flush
+from training.representations.token_lists import TOKENS, load_representation, save_representation
+
+WEIGHTS, ARCHITECTURE, CARD = "model.safetensors", "config.json", "policy.json"
+
+
+class Selection(Frozen):
+    """Which weights of a run these are, and why."""
+
+    metric: str
+    value: float
+    """Of the validation rows."""
+    step: int
+
+
+class PolicyCard(Frozen):
+    """`policy.json`: all that is needed to use the weights, and where they come from."""
+
+    format: Literal["borderline-policy-1"] = "borderline-policy-1"
+    representation: Representation
+    backbone: Backbone
+    n_items: int
+    context: int
+    experiment: SftExperiment | PreferenceExperiment
+    identity: str
+    """Of the experiment, see `contracts.config.identity`."""
+    start: str | None
+    """SHA-256 of the weights that training started from, see `base_model`; none, when it was from scratch."""
+    selection: Selection
+    files: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the other files of the folder."""
+
+    def selected(self, value: float, step: int) -> "PolicyCard":
+        """The card of the weights of one step."""
+        return self.model_copy(update={"selection": Selection(metric=self.selection.metric, value=value, step=step)})
+
+
+def save_policy(folder: Path, policy: Policy, card: PolicyCard) -> None:
+    """Writes the policy beside `folder`, down to the disk, then renames it; an adapter is merged into the weights.
+
+    The policy must not be trained any further: merging changes it.
+
+    Raises:
+        FileExistsError: `folder` exists.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} must not exist yet. A policy is never overwritten; write to a new folder.")
+    model = policy.merged_model()
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        del weights[
+            "lm_head.weight"
+        ]  # the same memory as the input embedding, which safetensors refuses to store twice
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    staging.mkdir(parents=True)
+    model.config.architectures = [type(model).__name__]  # by which transformers finds the class, without this project
+    try:
+        save_file(weights, staging / WEIGHTS, metadata={"format": "pt"})
+        model.config.to_json_file(staging / ARCHITECTURE, use_diff=True)
+        names = [WEIGHTS, ARCHITECTURE, *save_representation(policy.vocabulary, staging)]
+        files = {name: _sha256(staging / name) for name in names}
+        text = card.model_copy(update={"files": files}).model_dump_json(indent=1)
+        (staging / CARD).write_text(text + "\n", encoding="utf-8")
+        for name in (*names, CARD):
+            flush(staging / name)
+        flush(staging)
+        staging.rename(folder)
+        flush(folder.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)  # nothing is left of it after the rename
+
+
+def read_card(folder: Path) -> PolicyCard:
+    """`policy.json` of a folder whose files are those it was saved with.
+
+    Raises:
+        ValueError: not a policy, or a file is missing or was changed.
+    """
+    advice = "Train the policy again, or point to another folder."
+    try:
+        card = PolicyCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} must be the folder of a policy, it has no {CARD}. {advice}") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder / CARD} must describe a policy of this version of borderline. {advice}") from error
+    wanted = {WEIGHTS, ARCHITECTURE} | ({TOKENS} if card.representation.kind != "items" else set())
+    if not wanted <= set(card.files):
+        raise ValueError(f"{folder / CARD} must list {sorted(wanted)}, got {sorted(card.files)}. {advice}")
+    for name, sha256 in card.files.items():
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder} must hold {name}, it is missing. {advice}")
+        if _sha256(folder / name) != sha256:
+            raise ValueError(f"{folder / name} must be the file that {CARD} names, its content differs. {advice}")
+    return card
+
+
+def load_policy(folder: Path, device: Device = CPU, *, adapter_seed: int | None = None) -> Policy:
+    """The policy in a folder, in evaluation mode.
+
+    Args:
+        folder: as `save_policy` wrote it.
+        device: where it will compute.
+        adapter_seed: to train it further: attaches a new adapter drawn from this seed, when the backbone is one that is
+            trained through adapters; until it is trained it changes nothing.
+
+    Raises:
+        ValueError: the folder is torn or foreign, see `read_card`.
+    """
+    card = read_card(folder)
+    vocabulary = load_representation(folder, card.n_items)
+    model = load_model(folder)
+    if model.config.vocab_size != vocabulary.n_tokens:
+        raise ValueError(
+            f"{folder} must hold {vocabulary.n_tokens} tokens for {card.n_items} items, got {model.config.vocab_size}."
+        )
+    if adapter_seed is None or card.backbone.kind != "checkpoint":
+        return Policy(model, vocabulary, card.context, device=device)
+    trains_ends = card.representation.kind != "titles"
+    return Policy(
+        model,
+        vocabulary,
+        card.context,
+        lora=card.backbone.lora,
+        seed=adapter_seed,
+        trains_ends=trains_ends,
+        device=device,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

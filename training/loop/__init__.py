@@ -1,0 +1,1 @@
+"""The optimizer loop: accumulation, workers, telemetry, validation, resume points. No model code."""
