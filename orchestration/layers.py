@@ -16,7 +16,7 @@ ingest = dg.define_asset_job(
     selection=dg.AssetSelection.assets(
         "raw_interactions",
         "raw_items",
-        "published_rows",
+        "paper_rows",
         "quarantine",
         "interactions",
         "users",
@@ -69,7 +69,7 @@ report = dg.define_asset_job(
 )
 report_published = dg.define_asset_job(
     "report_published",
-    selection=dg.AssetSelection.assets("published_benchmarks"),
+    selection=dg.AssetSelection.assets("paper_comparison"),
     description="Our results beside published ones, over all data sets of a study of kind published.",
 )
 

@@ -10,8 +10,10 @@ import polars as pl
 
 from contracts.files.load import load_dataset
 from assets.lake.partitions import DATASETS
-from assets.lake.ports import Lake
-from assets.lake.publish import Content, Inputs, check, check_specs, leak_check, publish, write_table
+from assets.lake.versions import Lake
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.parquet import write_table
+from assets.lake.checks import check, check_specs, leak_check
 from assets.lake.validate import SCHEMAS
 from assets.transforms.guarantees.candidates import (
     candidates_are_untouched,
@@ -25,7 +27,7 @@ from evaluation.leakage import candidate_leakage, shortcut_report
 
 
 @dg.asset(
-    deps=["histories", "interactions", "items", "published_rows", "users"],
+    deps=["histories", "interactions", "items", "paper_rows", "users"],
     partitions_def=DATASETS,
     group_name="core",
     kinds={"polars", "parquet"},
@@ -46,7 +48,7 @@ def candidate_sets(
     dataset = context.partition_key
     config = load_dataset(dataset)
     is_published = config.candidates.draw == "published"
-    published = ["published_rows", "users"] if is_published else []
+    published = ["paper_rows", "users"] if is_published else []
 
     def draw(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         rows, interactions = inputs["histories"].scan(), inputs["interactions"].scan()
@@ -54,10 +56,10 @@ def candidate_sets(
 
         def parts() -> Iterator[pl.DataFrame]:
             if is_published:
-                published_rows, users = (inputs[name].table() for name in published)
+                paper_rows, users = (inputs[name].table() for name in published)
                 items = inputs["items"].table(["item_id", "item"])
                 n = config.candidates.n
-                return iter([published_candidates(published_rows, inputs["histories"].table(), users, items, n)])
+                return iter([published_candidates(paper_rows, inputs["histories"].table(), users, items, n)])
             return candidate_parts(rows, interactions, n_items, config.candidates, config.seed)
 
         path = staged["candidate_sets"] / "candidate_sets.parquet"

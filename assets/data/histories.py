@@ -11,8 +11,10 @@ import polars as pl
 from contracts.files.load import load_dataset
 from contracts.config.dataset import PublishedSplit
 from assets.lake.partitions import DATASETS
-from assets.lake.ports import Lake
-from assets.lake.publish import Content, Inputs, check, check_specs, leak_check, publish, write_table
+from assets.lake.versions import Lake
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.parquet import write_table
+from assets.lake.checks import check, check_specs, leak_check
 from assets.lake.validate import SCHEMAS
 from assets.transforms.chunks import from_parts
 from assets.transforms.histories import history_parts
@@ -22,7 +24,7 @@ from evaluation.leakage import future_leakage, overlap_leakage
 
 
 @dg.asset(
-    deps=["interactions", "splits", "published_rows", "users", "items"],
+    deps=["interactions", "splits", "paper_rows", "users", "items"],
     partitions_def=DATASETS,
     group_name="core",
     kinds={"polars", "parquet"},
@@ -42,7 +44,7 @@ def histories(
     """For each row, the user's items strictly before the target, oldest first, and the target."""
     dataset = context.partition_key
     config = load_dataset(dataset)
-    published = ["published_rows", "users", "items"] if isinstance(config.split, PublishedSplit) else []
+    published = ["paper_rows", "users", "items"] if isinstance(config.split, PublishedSplit) else []
 
     def build(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         interactions = inputs["interactions"].scan()

@@ -11,20 +11,11 @@ import polars as pl
 from contracts.files.load import load_dataset
 from contracts.config.dataset import DatasetConfig, PublishedSplit, Split
 from assets.lake.partitions import DATASETS
-from assets.lake.ports import Lake
-from assets.lake.publish import (
-    SCRATCH,
-    Check,
-    Content,
-    Inputs,
-    check,
-    check_specs,
-    leak_check,
-    preview,
-    publish,
-    warning,
-    write_table,
-)
+from assets.lake.versions import Lake
+from assets.lake.publish import SCRATCH, Content, Inputs, publish
+from assets.lake.shown import preview
+from assets.lake.parquet import write_table
+from assets.lake.checks import Check, check, check_specs, leak_check, warning
 from assets.lake.validate import SCHEMAS
 from assets.transforms.chunks import from_parts
 from assets.transforms.guarantees.finding import interactions_are_chronological
@@ -45,19 +36,19 @@ SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:d
         dg.AssetSpec(
             "interactions",
             description="One row for each user and item that met, in time order, with its split.",
-            deps=["raw_interactions", "raw_items", "published_rows"],
+            deps=["raw_interactions", "raw_items", "paper_rows"],
             **SPEC,
         ),
         dg.AssetSpec(
             "users",
             description="Every user that cleaning kept: the dense id, and the raw id it stands for.",
-            deps=["raw_interactions", "raw_items", "published_rows"],
+            deps=["raw_interactions", "raw_items", "paper_rows"],
             **SPEC,
         ),
         dg.AssetSpec(
             "items",
             description="The catalogue: dense item ids, what they were, titles and categories.",
-            deps=["raw_interactions", "raw_items", "published_rows"],
+            deps=["raw_interactions", "raw_items", "paper_rows"],
             **SPEC,
         ),
     ],
@@ -74,7 +65,7 @@ def cleaned(
     """Duplicates and unwanted events dropped, k-core to a fixed point, ids dense, each interaction in its split."""
     dataset = context.partition_key
     config = load_dataset(dataset)
-    published = ["published_rows"] if isinstance(config.split, PublishedSplit) else []
+    published = ["paper_rows"] if isinstance(config.split, PublishedSplit) else []
 
     def clean(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         if isinstance(config.split, PublishedSplit):
@@ -125,7 +116,7 @@ def cleaned(
 
 def _published(inputs: Inputs, staged: Path, config: DatasetConfig, split: PublishedSplit) -> dict[str, Content]:
     raw_interactions, raw_items = inputs["raw_interactions"].table(), inputs["raw_items"].table()
-    rows = inputs["published_rows"].table()
+    rows = inputs["paper_rows"].table()
     tables = as_published(raw_interactions, raw_items, rows)
     lists = NO_LISTS
     if config.candidates.draw == "published":

@@ -8,9 +8,11 @@ import dagster as dg
 
 from contracts.files.load import load_dataset, raw_folder
 from assets.lake.partitions import DATASETS
-from assets.lake.ports import Lake
+from assets.lake.versions import Lake
 from assets.learning.follower import heartbeat
-from assets.lake.publish import SCRATCH, Content, Inputs, check_specs, preview, publish
+from assets.lake.publish import SCRATCH, Content, Inputs, publish
+from assets.lake.shown import preview
+from assets.lake.checks import check_specs
 from assets.sources import (
     DIFFERS,
     by_reason,
@@ -22,7 +24,7 @@ from assets.sources import (
 )
 
 SPEC = {"group_name": "raw", "kinds": {"duckdb", "parquet"}, "owners": ["team:data"], "code_version": "4"}
-TABLES = ("raw_interactions", "raw_items", "published_rows", "quarantine")
+TABLES = ("raw_interactions", "raw_items", "paper_rows", "quarantine")
 
 
 @dg.multi_asset(
@@ -38,7 +40,7 @@ TABLES = ("raw_interactions", "raw_items", "published_rows", "quarantine")
             **SPEC,
         ),
         dg.AssetSpec(
-            "published_rows",
+            "paper_rows",
             description="The rows of a benchmark that publishes rows, with raw ids; empty for a log.",
             **SPEC,
         ),
@@ -81,7 +83,7 @@ def raw(
         return {
             "raw_interactions": Content(tables.interactions, {**origin, **counts}),
             "raw_items": Content(tables.items, origin),
-            "published_rows": Content(tables.published_rows, origin),
+            "paper_rows": Content(tables.paper_rows, origin),
             "quarantine": Content(
                 tables.quarantine,
                 {**origin, "by_reason": dg.MetadataValue.md(preview(by_reason(tables.quarantine), rows=100))},

@@ -8,8 +8,9 @@ import dagster as dg
 
 from contracts.files.load import load_dataset
 from assets.lake.partitions import DATASETS
-from assets.lake.ports import Lake
-from assets.lake.publish import Content, Inputs, check_specs, publish
+from assets.lake.versions import Lake
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.checks import check_specs
 from assets.transforms.splits import GUARANTEES, NO_TIMES, summarise_splits
 
 

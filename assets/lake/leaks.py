@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import dagster as dg
 
-from assets.lake.ports import Version
+from assets.lake.versions import Version
 
 ACCEPT_TAG = "borderline/accept-leaks"
 """The run tag that accepts leaks, with the value `true`."""

@@ -14,63 +14,21 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-import pyarrow.parquet as pq
 
-from assets.lake.column_lineage import LINEAGE
+from assets.lake.checks import Check
 from assets.lake.leaks import REMEDY, AcceptedLeak, accepted_in, accepted_leaks, is_accepting, recorded, refuse_accepted
-from assets.lake.ports import Lake, Partition, Version, partition_text
+from assets.lake.parquet import write_table
+from assets.lake.shown import LINEAGE, PREVIEW_ROWS, column_lineage, column_schema, preview
 from assets.lake.validate import SCHEMAS, validate
-from assets.transforms.chunks import exact_parts
-from assets.transforms.guarantees.finding import Finding
-from evaluation.leakage.rates import Probe
-
-PREVIEW_ROWS = 5
-ROW_GROUP = 250_000
-"""Rows of a Parquet file that are read together."""
+from assets.lake.versions import Lake, Partition, Version, partition_text
 
 Metadata = Mapping[str, Any]
 """int, float, str, or a Dagster metadata value of kind md, url, path or json."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """The verdict on one guarantee. A failed one that blocks stops the publication."""
-
-    name: str
-    passed: bool
-    detail: Mapping[str, int | float | str] = field(default_factory=dict)
-    blocks: bool = True
-    is_leak: bool = False
-    """A failed one that is a leak does not block a run that accepts leaks; see `assets/lake/leaks.py`."""
-
-
-def leak_check(name: str, probe: Probe) -> Check:
-    """The verdict of a leak probe: it blocks, unless the run accepts leaks."""
-    return Check(name, not probe.reasons, probe.detail, is_leak=True)
-
-
-def warning(name: str, probe: Probe) -> Check:
-    """The verdict of a leak probe that blocks nothing."""
-    return Check(name, not probe.reasons, probe.detail, blocks=False)
-
-
 def number(value: Any) -> float:
     """What polars gives for a mean or a median, as a float; 0 of an empty column."""
     return float(value or 0.0)
-
-
-def check(name: str, *findings: Finding) -> Check:
-    """The verdict on findings that together are one guarantee."""
-    broken = [finding for finding in findings if not finding.passed]
-    return Check(
-        name,
-        not broken,
-        {
-            "checked": sum(finding.checked for finding in findings),
-            "violations": sum(finding.violations for finding in findings),
-            "message": " ".join(finding.message for finding in broken or findings),
-        },
-    )
 
 
 @dataclass(frozen=True)
@@ -213,21 +171,6 @@ def _written(name: str, content: Content, staged: Path) -> _Written:
     return _Written(n_rows, metadata, [Check("schema", True, {"rows": n_rows}), *content.checks])
 
 
-def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path) -> pl.LazyFrame:
-    """Writes a table as Parquet, the same bytes for the same rows however they were cut into chunks; and scans it.
-
-    Each row group is written as one chunk of ROW_GROUP rows: where a writer of streams ends its pages depends on how
-    many threads fed it, and the hash of the bytes is the table's version.
-    """
-    empty = pl.DataFrame(schema=table.collect_schema()).to_arrow(compat_level=pl.CompatLevel.oldest())
-    texts = [name for name, dtype in table.collect_schema().items() if dtype == pl.String]
-    # pyarrow takes names where its annotation says bool.
-    with pq.ParquetWriter(path, empty.schema, compression="zstd", use_dictionary=texts) as writer:  # pyright: ignore[reportArgumentType]
-        for part in exact_parts(table, ROW_GROUP):
-            writer.write_table(part.to_arrow(compat_level=pl.CompatLevel.oldest()), row_group_size=ROW_GROUP)
-    return pl.scan_parquet(path, glob=False)
-
-
 def _summary(written: Mapping[str, _Written], partition: Partition, seconds: float) -> str:
     parts = [name if one.n_rows is None else f"{name} {one.n_rows:,} rows" for name, one in written.items()]
     return f"{', '.join(parts)} of {partition_text(partition)}: {seconds:.1f} s"
@@ -341,54 +284,6 @@ def _check_results(asset: str, checks: Sequence[Check]) -> Iterator[dg.AssetChec
             severity=dg.AssetCheckSeverity.ERROR if verdict.blocks else dg.AssetCheckSeverity.WARN,
             metadata=dict(verdict.detail),
         )
-
-
-def column_schema(asset: str) -> dg.TableSchema:
-    """The columns of a table as the Dagster UI shows them."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                column.name,
-                type=str(column.dtype),
-                description=column.description,
-                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=column.rules()),
-            )
-            for column in SCHEMAS[asset].columns
-        ]
-    )
-
-
-def column_lineage(asset: str) -> dg.TableColumnLineage:
-    """What each column is made of, as the Dagster UI shows it."""
-    return dg.TableColumnLineage(
-        {
-            column: [dg.TableColumnDep(*source.split(".")) for source in sources]
-            for column, sources in LINEAGE[asset].items()
-        }
-    )
-
-
-def check_specs(asset: str, *names: str) -> list[dg.AssetCheckSpec]:
-    """The checks an asset publishes with; `schema` is one of them for every table."""
-    every = ("schema", *names) if asset in SCHEMAS else names
-    return [dg.AssetCheckSpec(name, asset=asset, blocking=True) for name in every]
-
-
-def preview(table: pl.DataFrame, rows: int = PREVIEW_ROWS) -> str:
-    """The first rows as a Markdown table; long lists are cut."""
-
-    def cell(value: Any) -> str:
-        text = (
-            f"[{', '.join(map(str, value[:8]))}{', …' if len(value) > 8 else ''}]"
-            if isinstance(value, list)
-            else str(value)
-        )
-        return text.replace("|", "\\|").replace("\n", " ")[:120]
-
-    head = table.head(rows)
-    lines = [f"| {' | '.join(head.columns)} |", f"|{'---|' * len(head.columns)}"]
-    lines += [f"| {' | '.join(map(cell, row))} |" for row in head.rows()]
-    return "\n".join(lines)
 
 
 def _fingerprint(context: dg.AssetExecutionContext, inputs: Inputs, config: Mapping[str, Any], shared: bool) -> str:

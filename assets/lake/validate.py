@@ -400,7 +400,7 @@ _TABLES = (
         unique=(("item",),),
     ),
     _table(
-        "published_rows",
+        "paper_rows",
         "The rows of a benchmark that publishes them, with raw ids: histories, targets, and candidate lists if it has "
         "them. Empty for a log.",
         (

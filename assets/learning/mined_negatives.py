@@ -9,10 +9,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.lake.checks import check, check_specs
 from assets.lake.partitions import BY_EXPERIMENT, Keys, keys_of
 from assets.lake.plots import histograms_plot, image
-from assets.lake.ports import Lake, Launcher, Partition, partition_text
-from assets.lake.publish import Content, Inputs, Metadata, check, check_specs, number, publish
+from assets.lake.ports import Launcher
+from assets.lake.publish import Content, Inputs, Metadata, number, publish
+from assets.lake.versions import Lake, Partition, partition_text
 from assets.learning.follower import Follower
 from assets.learning.policies import wrong_kind
 from assets.learning.start import start_of

@@ -14,11 +14,13 @@ from typing import Any
 import dagster as dg
 import yaml
 
+from assets.lake.checks import Check, check_specs
 from assets.lake.leaks import accepted_in, leak_tags
 from assets.lake.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.lake.plots import curves_plot, image
-from assets.lake.ports import PARENT_RUN_TAG, Lake, Launcher, Partition, Tracker, partition_text
-from assets.lake.publish import Check, Content, Inputs, check_specs, publish
+from assets.lake.ports import PARENT_RUN_TAG, Launcher, Tracker
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.versions import Lake, Partition, partition_text
 from assets.learning.attempts import next_attempt, remove_attempts
 from assets.learning.follower import Follower
 from assets.learning.start import start_of

@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 
+from assets.lake.checks import check, check_specs
 from assets.lake.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
-from assets.lake.ports import Lake, Partition, partition_text
-from assets.lake.publish import Content, Inputs, check, check_specs, publish
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.versions import Lake, Partition, partition_text
 from assets.learning.policies import load_preference
 from assets.learning.start import Start, start_of
 from assets.transforms.guarantees.finding import no_train_item_among_negatives

@@ -7,9 +7,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.lake.checks import check, check_specs
 from assets.lake.partitions import BY_EXPERIMENT, keys_of, of_start
-from assets.lake.ports import Lake, Launcher
-from assets.lake.publish import Content, Inputs, check, check_specs, publish
+from assets.lake.ports import Launcher
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.versions import Lake
 from assets.learning.follower import Follower
 from assets.learning.policies import load_preference, paths_of, tables_of_prompts
 from assets.learning.start import start_of

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from assets.lake.partitions import Keys
-from assets.lake.ports import Partition
+from assets.lake.versions import Partition
 from contracts.config import PreferenceExperiment
 from contracts.files.load import previous_round
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from assets.lake.ports import Version
-from assets.lake.publish import Check
+from assets.lake.checks import Check
+from assets.lake.versions import Version
 from assets.learning.follower import Curves
 from contracts.config import PreferenceExperiment
 from evaluation.statistics.collapse import Judgement, judge_run

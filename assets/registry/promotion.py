@@ -13,11 +13,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.lake.checks import check_specs
 from assets.lake.freshness import standing
 from assets.lake.leaks import accepted_in, leak_tags
 from assets.lake.partitions import DATASETS
-from assets.lake.ports import Lake, Launcher, Partition, Tracker, Version
-from assets.lake.publish import Content, Inputs, check_specs, publish
+from assets.lake.ports import Launcher, Tracker
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.versions import Lake, Partition, Version
 from assets.registry.champion import Reevaluated, reevaluated
 from assets.registry.registered_models import registration_of
 from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES, beyond_accuracy_of

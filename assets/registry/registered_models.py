@@ -8,11 +8,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.lake.ancestry import ancestors, raw_files
+from assets.lake.checks import check_specs
+from assets.lake.freshness import ancestors, raw_files
 from assets.lake.leaks import accepted_in, leak_tags
 from assets.lake.partitions import BY_EXPERIMENT, keys_of
-from assets.lake.ports import Lake, ModelCard, Tracker, Version, partition_text
-from assets.lake.publish import Content, Inputs, check_specs, publish
+from assets.lake.ports import ModelCard, Tracker
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.versions import Lake, Version, partition_text
 from assets.learning.policies import flatten, wrong_kind
 from assets.learning.stop_on_collapse import published_verdict
 from assets.results.metrics import policy_run

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from assets.lake.ancestry import ancestors
-from assets.lake.ports import Lake, Partition, Version
+from assets.lake.freshness import ancestors
+from assets.lake.versions import Lake, Partition, Version
 from evaluation.reports.costs import Cost
 
 POLICIES = ("sft_policies", "preference_policies")

@@ -9,12 +9,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.lake.checks import Check, check_specs
 from assets.lake.freshness import Standing, standing
 from assets.lake.leaks import accepted_in, accepted_leaks, leak_tags
 from assets.lake.partitions import DATASETS
 from assets.lake.plots import image
-from assets.lake.ports import Lake, Tracker, Version
-from assets.lake.publish import Check, Content, Inputs, check_specs, publish
+from assets.lake.ports import Tracker
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.versions import Lake, Version
 from assets.results.costs import cost_of
 from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES, beyond_accuracy_of
 from evaluation.reports import leaderboard as report

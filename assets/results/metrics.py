@@ -8,10 +8,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.lake.checks import check_specs
 from assets.lake.leaks import accepted_in, leak_tags
 from assets.lake.partitions import BY_EXPERIMENT, Keys, keys_of
-from assets.lake.ports import Lake, Tracker, Version, partition_text
-from assets.lake.publish import Content, Inputs, check_specs, publish
+from assets.lake.ports import Tracker
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.versions import Lake, Version, partition_text
 from assets.learning.policies import as_yaml, flatten, study_tags
 from assets.results.costs import cost_of
 from assets.results.predictions import POLICY_OF

@@ -8,11 +8,13 @@ from typing import Any
 
 import dagster as dg
 
+from assets.lake.checks import Check, check_specs
 from assets.lake.freshness import what_changed
 from assets.lake.leaks import accepted_leaks, is_accepting
 from assets.lake.partitions import STUDIES
-from assets.lake.ports import Lake, Tracker, Version
-from assets.lake.publish import Check, Content, Inputs, check_specs, publish
+from assets.lake.ports import Tracker
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.versions import Lake, Version
 from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES
 from assets.results.study_runs import StudyPage, track_study
 from contracts.config.paper_study import Benchmark
@@ -59,9 +61,9 @@ def measured(lake: Lake, name: str, *, accepts_leaks: bool) -> Measured:
     kinds={"polars", "mlflow"},
     owners=["team:evaluation"],
     code_version="1",
-    check_specs=check_specs("published_benchmarks", "every_experiment_is_measured"),
+    check_specs=check_specs("paper_comparison", "every_experiment_is_measured"),
 )
-def published_benchmarks(
+def paper_comparison(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracker: dg.ResourceParam[Tracker]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     """What we get on published splits beside what others got; validation always, test where its rows are here."""
@@ -69,7 +71,7 @@ def published_benchmarks(
     study, now = load_published(name), measured(lake, name, accepts_leaks=is_accepting(context.run.tags))
     if not now.found:
         raise dg.Failure(
-            f"published_benchmarks of {name} must have at least one measured experiment, got none. "
+            f"paper_comparison of {name} must have at least one measured experiment, got none. "
             f"Run: borderline study {name}",
             allow_retries=False,
         )
@@ -86,7 +88,7 @@ def published_benchmarks(
             "report.html": as_html(study.question, parts, study.sources, now.missing),
             "report.json": json.dumps(as_json(parts, study.sources), indent=1),
         }
-        files = [staged["published_benchmarks"] / file for file in texts]
+        files = [staged["paper_comparison"] / file for file in texts]
         for file in files:
             file.write_text(texts[file.name], encoding="utf-8")
         links: list[str] = []
@@ -101,7 +103,7 @@ def published_benchmarks(
         }
         detail = {"missing": "; ".join(now.missing) or "none"}
         check = Check("every_experiment_is_measured", not now.missing, detail, blocks=False)
-        return {"published_benchmarks": Content(metadata=metadata, checks=[check])}
+        return {"paper_comparison": Content(metadata=metadata, checks=[check])}
 
     yield from publish(
         context,

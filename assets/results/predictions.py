@@ -7,9 +7,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.lake.checks import Check, check_specs
 from assets.lake.partitions import BY_EXPERIMENT, keys_of
-from assets.lake.ports import Lake, Launcher, Partition
-from assets.lake.publish import Check, Content, Inputs, check_specs, publish
+from assets.lake.ports import Launcher
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.versions import Lake, Partition
 from assets.learning.follower import Follower
 from assets.results.baselines import baseline_predictions
 from contracts.config import BaselineExperiment, Experiment, ScoreSpec

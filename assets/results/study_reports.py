@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import dagster as dg
 import polars as pl
 
+from assets.lake.checks import Check, check_specs
 from assets.lake.freshness import standing, what_changed
 from assets.lake.leaks import accepted_in
 from assets.lake.partitions import BY_STUDY, Keys, of_every_experiment
 from assets.lake.plots import image
-from assets.lake.ports import Lake, Partition, Tracker, Version, partition_text
-from assets.lake.publish import Check, Content, Inputs, check_specs, publish
+from assets.lake.ports import Tracker
+from assets.lake.publish import Content, Inputs, publish
+from assets.lake.versions import Lake, Partition, Version, partition_text
 from assets.learning.follower import TELEMETRY, read_curves
 from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES
 from assets.results.predictions import POLICY_OF

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assets.lake.leaks import accepted_in, leak_tags
-from assets.lake.ports import TrackedRun, Tracker, Version
+from assets.lake.ports import TrackedRun, Tracker
+from assets.lake.versions import Version
 
 RUN_ID = "mlflow_run_id"
 """In the metadata of `metrics`: the run of the experiment."""

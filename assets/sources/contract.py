@@ -20,7 +20,7 @@ class RawTables:
     quarantine: pl.DataFrame
     provenance: tuple[tuple[str, str], ...]
     """Each file that was read, relative to the data set's folder, and its sha256."""
-    published_rows: pl.DataFrame = field(default_factory=SCHEMAS["published_rows"].empty)
+    paper_rows: pl.DataFrame = field(default_factory=SCHEMAS["paper_rows"].empty)
     """Of a benchmark that publishes rows; empty for a log."""
 
 

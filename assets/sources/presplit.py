@@ -1,6 +1,6 @@
 """Benchmarks that publish rows instead of a log: histories with their targets, split, some with candidate lists.
 
-The publisher's rows become the table `published_rows`; the sequences they are cut from become `raw_interactions`, each
+The publisher's rows become the table `paper_rows`; the sequences they are cut from become `raw_interactions`, each
 item at its position. Where the publisher names no users, every sequence is one.
 """
 
@@ -103,12 +103,12 @@ def read(config: PresplitSource, folder: Path, scratch: Path) -> RawTables:
         items=_items(found, log),
         quarantine=pl.DataFrame(found.bad, schema=SCHEMAS["quarantine"].dtypes, orient="row").sort("file", "line"),
         provenance=hashed(folder, list(files.values())),
-        published_rows=_published_rows(found.rows),
+        paper_rows=_paper_rows(found.rows),
     )
 
 
-def _published_rows(rows: Sequence[_Row]) -> pl.DataFrame:
-    schema = SCHEMAS["published_rows"].dtypes
+def _paper_rows(rows: Sequence[_Row]) -> pl.DataFrame:
+    schema = SCHEMAS["paper_rows"].dtypes
     columns = {name: [getattr(row, name) for row in rows] for name in schema}
     return pl.DataFrame(columns, schema=schema)
 

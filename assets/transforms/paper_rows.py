@@ -27,7 +27,7 @@ class Published:
     """The whole catalogue, also what nobody touched: published lists may hold it."""
 
 
-def as_published(raw_interactions: pl.DataFrame, raw_items: pl.DataFrame, published_rows: pl.DataFrame) -> Published:
+def as_published(raw_interactions: pl.DataFrame, raw_items: pl.DataFrame, paper_rows: pl.DataFrame) -> Published:
     """Every interaction and every item of the publisher, with dense ids, each interaction in its split.
 
     An interaction belongs to the first split (train, validation, test) that shows it, in a history or as a target: what
@@ -36,7 +36,7 @@ def as_published(raw_interactions: pl.DataFrame, raw_items: pl.DataFrame, publis
     Raises:
         ValueError: an interaction that no published row shows.
     """
-    shown = _first_split(published_rows)
+    shown = _first_split(paper_rows)
     log = raw_interactions.join(shown, on=["user", "position"], how="left", maintain_order="left")
     if log["split"].null_count():
         lost = log.filter(pl.col("split").is_null()).row(0, named=True)
@@ -55,7 +55,7 @@ def as_published(raw_interactions: pl.DataFrame, raw_items: pl.DataFrame, publis
 
 
 def published_history_parts(
-    published_rows: pl.DataFrame,
+    paper_rows: pl.DataFrame,
     interactions: Table,
     users: pl.DataFrame,
     items: pl.DataFrame,
@@ -66,7 +66,7 @@ def published_history_parts(
 
     Train rows are the publisher's too, or those of the train interactions, as `split.train` says.
     """
-    rows = _with_ids(published_rows, users, items).select(
+    rows = _with_ids(paper_rows, users, items).select(
         "user_id", pl.col("split").cast(pl.String), pl.col("history").list.tail(histories.max_length), "target"
     )
     n_rows = 0
@@ -80,14 +80,14 @@ def published_history_parts(
 
 
 def published_candidates(
-    published_rows: pl.DataFrame, histories: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, n: int
+    paper_rows: pl.DataFrame, histories: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, n: int
 ) -> pl.DataFrame:
     """The table `candidate_sets` with the publisher's lists, in the publisher's order.
 
     Raises:
         ValueError: a row has no list, or one that does not hold `n` items.
     """
-    rows = _with_ids(published_rows.filter(pl.col("split").is_in(HELD_OUT)), users, items)
+    rows = _with_ids(paper_rows.filter(pl.col("split").is_in(HELD_OUT)), users, items)
     wrong = rows.filter(pl.col("candidates").list.len().fill_null(0) != n)
     if wrong.height:
         first = wrong.row(0, named=True)
@@ -102,20 +102,20 @@ def published_candidates(
     return pl.DataFrame({"row_id": held_out["row_id"], "candidates": rows["candidates"]})
 
 
-def published_lists(published_rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, n: int) -> pl.DataFrame:
+def published_lists(paper_rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, n: int) -> pl.DataFrame:
     """row_id, split, target, candidates of every published list of `n` items with its target, those of train rows too.
 
     All are called validation, so that a probe which learns from some lists and judges others never learns from both.
     """
-    rows = _with_ids(published_rows, users, items).select("target", "candidates")
+    rows = _with_ids(paper_rows, users, items).select("target", "candidates")
     lists = pl.col("candidates").list
     whole = rows.filter((lists.len() == n) & (lists.n_unique() == n) & lists.contains(pl.col("target")))
     return whole.with_row_index("row_id").with_columns(pl.col("row_id").cast(pl.Int32), split=pl.lit("validation"))
 
 
-def _first_split(published_rows: pl.DataFrame) -> pl.DataFrame:
+def _first_split(paper_rows: pl.DataFrame) -> pl.DataFrame:
     """user, position, split: the first split that shows what stands at that position of the user's sequence."""
-    places = published_rows.select(
+    places = paper_rows.select(
         "user",
         pl.col("split").cast(SPLITS),
         position=pl.int_ranges(pl.col("position") - pl.col("history").list.len(), pl.col("position") + 1),
@@ -124,20 +124,20 @@ def _first_split(published_rows: pl.DataFrame) -> pl.DataFrame:
     return first.with_columns(pl.col("split").cast(pl.String), pl.col("position").cast(pl.Int64))
 
 
-def _with_ids(published_rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+def _with_ids(paper_rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     """The rows with dense ids, by split, then user, then position."""
     codes = items.select("item", "item_id")
-    row = pl.int_range(published_rows.height, dtype=pl.Int64, eager=True).alias("row")
+    row = pl.int_range(paper_rows.height, dtype=pl.Int64, eager=True).alias("row")
 
     def ids(column: str) -> pl.Series:
         """The lists of a column as lists of ids; missing lists stay missing."""
-        flat = published_rows.select(row, pl.col(column).alias("item")).drop_nulls("item").explode("item")
+        flat = paper_rows.select(row, pl.col(column).alias("item")).drop_nulls("item").explode("item")
         coded = flat.join(codes, on="item", how="left", maintain_order="left")
         lists = coded.group_by("row", maintain_order=True).agg("item_id")
         return row.to_frame().join(lists, on="row", how="left", maintain_order="left")["item_id"]
 
-    with_users = published_rows.join(users, on="user", how="left", maintain_order="left")
-    targets = published_rows.select(item="target").join(codes, on="item", how="left", maintain_order="left")
+    with_users = paper_rows.join(users, on="user", how="left", maintain_order="left")
+    targets = paper_rows.select(item="target").join(codes, on="item", how="left", maintain_order="left")
     return with_users.with_columns(
         pl.col("split").cast(SPLITS),
         ids("history").alias("history"),

@@ -6,7 +6,7 @@ Nothing is read but names and sizes, so that it is instant beside gigabytes.
 from collections.abc import Iterator
 from pathlib import Path
 
-from assets.lake.ports import Lake
+from assets.lake.versions import Lake
 from assets.sources import (
     MissingRawFile,
     PublishedStatistics,

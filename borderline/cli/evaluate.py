@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 
 from assets.lake.freshness import standing
-from assets.lake.ports import Lake
 from assets.lake.publish import Inputs
+from assets.lake.versions import Lake
 from assets.results.leaderboard import Foreign, compared
 from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES, train_catalogue
 from evaluation.metrics.beyond_accuracy import beyond_accuracy

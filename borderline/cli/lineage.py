@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from assets.lake.ancestry import ancestors, raw_files
-from assets.lake.ports import Lake, NotMaterialised, RegisteredVersion, Tracker, Version, partition_text
+from assets.lake.freshness import ancestors, raw_files
+from assets.lake.ports import RegisteredVersion, Tracker
+from assets.lake.versions import Lake, NotMaterialised, Version, partition_text
 from contracts.files.load import ConfigurationError, did_you_mean
 from orchestration.definitions import ASSET_MODULES
 from orchestration.definitions import lake as this_lake

@@ -205,7 +205,7 @@ def _study_published(name: str, datasets: list[str] | None, *, force: bool, acce
 
         pipeline = Pipeline(instance, force=force, accept_leaks=accept_leaks)
         pipeline.published(name, datasets=datasets)
-        report = pipeline.lake.require("published_benchmarks", (name,))
+        report = pipeline.lake.require("paper_comparison", (name,))
     typer.echo()
     typer.echo(report.path("report.md").read_text(encoding="utf-8").rstrip())
     typer.echo(f"\n{time.monotonic() - started:.0f} s. The report: {report.path('report.html')}")
@@ -473,7 +473,7 @@ def _end_quietly() -> None:
 
 def main() -> None:
     """The entry point: what a person got wrong is one line on stderr and exit code 2, what failed is exit code 1."""
-    from assets.lake.ports import NotMaterialised
+    from assets.lake.versions import NotMaterialised
     from assets.sources import MissingRawFile, UnusableSource
     from evaluation.metrics.ranking import InvalidPredictions
     from orchestration.resources.lake import CorruptVersion

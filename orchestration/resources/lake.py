@@ -22,7 +22,7 @@ from typing import Any
 import dagster as dg
 from pydantic import PrivateAttr
 
-from assets.lake.ports import NotMaterialised, Partition, Version, partition_text
+from assets.lake.versions import NotMaterialised, Partition, Version, partition_text
 from orchestration.resources.warehouse import write_warehouse
 
 VOLATILE = {"telemetry.jsonl", "train.log", "spec.json", "run.json"}
@@ -48,7 +48,7 @@ class LakeStorage(dg.ConfigurableResource):
     _verified: set[Path] = PrivateAttr(default_factory=set)
 
     def current(self, asset: str, partition: Partition) -> Version | None:
-        """See `assets.lake.ports.Lake`."""
+        """See `assets.lake.versions.Lake`."""
         link = self._folder(asset, partition) / "current"
         try:
             folder = link.parent / os.readlink(link)
@@ -59,7 +59,7 @@ class LakeStorage(dg.ConfigurableResource):
         return Version(asset, partition, folder, manifest["data_version"], manifest["fingerprint"], manifest)
 
     def require(self, asset: str, partition: Partition) -> Version:
-        """See `assets.lake.ports.Lake`."""
+        """See `assets.lake.versions.Lake`."""
         version = self.current(asset, partition)
         if version is None:
             run = f"borderline run --dataset {partition[0]}"
@@ -69,7 +69,7 @@ class LakeStorage(dg.ConfigurableResource):
         return version
 
     def newest_whole(self, asset: str, partition: Partition) -> Version | None:
-        """See `assets.lake.ports.Lake`."""
+        """See `assets.lake.versions.Lake`."""
         for folder in sorted((self._folder(asset, partition) / ".versions").glob("*"), reverse=True):
             try:
                 manifest = _manifest(folder)
@@ -80,12 +80,12 @@ class LakeStorage(dg.ConfigurableResource):
         return None
 
     def partitions(self, asset: str) -> list[Partition]:
-        """See `assets.lake.ports.Lake`."""
+        """See `assets.lake.versions.Lake`."""
         top = Path(self.root) / asset
         return sorted(link.parent.relative_to(top).parts for link in [*top.glob("*/current"), *top.glob("*/*/current")])
 
     def twin(self, asset: str, partition: Partition, fingerprint: str) -> Version | None:
-        """See `assets.lake.ports.Lake`."""
+        """See `assets.lake.versions.Lake`."""
         for other in self.partitions(asset):
             if other[:-1] != partition[:-1] or other == partition:
                 continue
@@ -97,7 +97,7 @@ class LakeStorage(dg.ConfigurableResource):
 
     @contextmanager
     def writing(self, asset: str, partition: Partition) -> Iterator[None]:
-        """See `assets.lake.ports.Lake`."""
+        """See `assets.lake.versions.Lake`."""
         folder = self._folder(asset, partition)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as lock:
@@ -108,7 +108,7 @@ class LakeStorage(dg.ConfigurableResource):
 
     @contextmanager
     def staging(self, asset: str, partition: Partition) -> Iterator[Path]:
-        """See `assets.lake.ports.Lake`."""
+        """See `assets.lake.versions.Lake`."""
         folder = self._folder(asset, partition)
         staged = folder / f".staging-{secrets.token_hex(8)}"
         staged.mkdir(parents=True)
@@ -127,7 +127,7 @@ class LakeStorage(dg.ConfigurableResource):
     def publish(
         self, asset: str, partition: Partition, staged: Path, *, fingerprint: str, manifest: Mapping[str, Any]
     ) -> Version:
-        """See `assets.lake.ports.Lake`."""
+        """See `assets.lake.versions.Lake`."""
         files = {
             path.relative_to(staged).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
             for path in sorted(staged.rglob("*"))

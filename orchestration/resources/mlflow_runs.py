@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlparse
 import dagster as dg
 from pydantic import PrivateAttr
 
-from assets.lake.ports import ModelCard, RegisteredVersion, RunStatus, TrackedRun, Version, VersionGone
+from assets.lake.ports import ModelCard, RegisteredVersion, RunStatus, TrackedRun, VersionGone
+from assets.lake.versions import Version
 
 FLUSH_S = 2.0
 BATCH = 500

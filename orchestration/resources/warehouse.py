@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from assets.lake.ports import Version
+from assets.lake.versions import Version
 
 PARTITION_COLUMNS = ("dataset", "experiment")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.lake.ports import NotMaterialised
+from assets.lake.versions import NotMaterialised
 from borderline.cli import lineage
 from contracts.files.load import ConfigurationError
 from orchestration.resources.lake import LakeStorage

@@ -7,8 +7,7 @@ import time
 import dagster as dg
 import pytest
 
-from assets.lake.column_lineage import LINEAGE
-from assets.lake.publish import column_lineage, column_schema
+from assets.lake.shown import LINEAGE, column_lineage, column_schema
 from assets.lake.validate import SCHEMAS
 from contracts.files.load import dataset_keys
 from orchestration.definitions import build_definitions
@@ -16,14 +15,14 @@ from orchestration.definitions import build_definitions
 GRAPH = {
     "raw_interactions": set(),
     "raw_items": set(),
-    "published_rows": set(),
+    "paper_rows": set(),
     "quarantine": set(),
-    "interactions": {"raw_interactions", "raw_items", "published_rows"},
-    "users": {"raw_interactions", "raw_items", "published_rows"},
-    "items": {"raw_interactions", "raw_items", "published_rows"},
+    "interactions": {"raw_interactions", "raw_items", "paper_rows"},
+    "users": {"raw_interactions", "raw_items", "paper_rows"},
+    "items": {"raw_interactions", "raw_items", "paper_rows"},
     "splits": {"interactions"},
-    "histories": {"interactions", "splits", "published_rows", "users", "items"},
-    "candidate_sets": {"histories", "interactions", "items", "published_rows", "users"},
+    "histories": {"interactions", "splits", "paper_rows", "users", "items"},
+    "candidate_sets": {"histories", "interactions", "items", "paper_rows", "users"},
     "sft_policies": {"histories", "items"},
     "mined_negatives": {"sft_policies", "histories", "interactions", "items"},
     "preference_rows": {"mined_negatives", "histories", "interactions"},
@@ -34,7 +33,7 @@ GRAPH = {
     "leaderboard": {"metrics", "histories", "candidate_sets"},
     "registered_models": {"sft_policies", "preference_policies", "metrics", "items", "histories", "interactions"},
     "study_reports": {"metrics", "preference_policies", "sft_policies"},
-    "published_benchmarks": {"metrics"},
+    "paper_comparison": {"metrics"},
     "promotion": {"registered_models", "leaderboard", "metrics", "histories", "items", "interactions"},
 }
 
@@ -99,7 +98,7 @@ def test_definitions_load_fast_and_without_heavy_libraries(tmp_path) -> None:
 
 
 def test_every_column_says_which_columns_it_is_made_of_and_all_of_them_exist(definitions: dg.Definitions) -> None:
-    assert set(SCHEMAS) - set(LINEAGE) == {"raw_interactions", "raw_items", "published_rows", "quarantine"}
+    assert set(SCHEMAS) - set(LINEAGE) == {"raw_interactions", "raw_items", "paper_rows", "quarantine"}
     above = {
         spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps} for spec in specs(definitions)
     }
@@ -122,5 +121,5 @@ def test_a_materialisation_shows_columns_and_where_they_come_from() -> None:
         ("histories", "target"),
         ("interactions", "item_id"),
         ("items", "item_id"),
-        ("published_rows", "candidates"),
+        ("paper_rows", "candidates"),
     }

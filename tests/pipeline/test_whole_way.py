@@ -575,7 +575,7 @@ def test_our_results_stand_beside_published_ones_and_what_is_not_here_is_named(
         "not here: sft on absent",
     ):
         assert text in result.stdout, text
-    report = lake.require("published_benchmarks", ("papers",))
+    report = lake.require("paper_comparison", ("papers",))
     assert "Theirs" in report.path("report.html").read_text()
     plain = json.loads(report.path("report.json").read_text())
     assert [part["split"] for part in plain["benchmarks"]] == ["test", "validation"]

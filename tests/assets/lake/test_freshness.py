@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assets.lake.freshness import standing
-from assets.lake.ports import Partition, Version
+from assets.lake.versions import Partition, Version
 from contracts.files.load import definition
 
 SFT = "kind: sft\noptimizer: {kind: adamw, lr: 1.0e-3}\n"

@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from assets.lake.checks import Check, check_specs, leak_check
 from assets.lake.leaks import ACCEPT_TAG, accepted_leaks, leak_tags
-from assets.lake.ports import Lake
-from assets.lake.publish import SCRATCH, Check, Content, Inputs, check_specs, leak_check, publish, write_table
+from assets.lake.parquet import write_table
+from assets.lake.publish import SCRATCH, Content, Inputs, publish
 from assets.lake.validate import SCHEMAS, SchemaError
+from assets.lake.versions import Lake
 from evaluation.leakage import OverlapLeakage
 from orchestration.resources.lake import LakeStorage
 

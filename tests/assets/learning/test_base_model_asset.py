@@ -14,7 +14,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from assets.lake.publish import Check, Content
+from assets.lake.checks import Check
+from assets.lake.publish import Content
 from assets.learning import policies
 from contracts.config import CheckpointBackbone, ComputeConfig, ScratchBackbone
 from orchestration.resources.lake import LakeStorage

@@ -54,7 +54,7 @@ def read(folder: Path, rows: dict[str, Any], files: dict[str, bytes]) -> RawTabl
     for name, table in (
         ("raw_interactions", raw.interactions.collect()),
         ("raw_items", raw.items),
-        ("published_rows", raw.published_rows),
+        ("paper_rows", raw.paper_rows),
         ("quarantine", raw.quarantine),
     ):
         validate(table, SCHEMAS[name])
@@ -75,7 +75,7 @@ def rows_of(raw: RawTables) -> list[tuple[Any, ...]]:
         "target",
         pl.col("candidates").list.join(""),
     ]
-    return raw.published_rows.select(columns).rows()
+    return raw.paper_rows.select(columns).rows()
 
 
 def log_of(raw: RawTables) -> dict[str, str]:
@@ -95,7 +95,7 @@ def test_prompts_become_rows_and_the_sequences_that_they_are_cut_from(tmp_path: 
     ]
     assert log_of(raw) == {"train-1": "abcde", "train-2": "gfed", "validation-1": "cbaf"}
     assert raw.items.select("item", "title").rows() == list(TITLES.items())
-    assert raw.published_rows["line"].to_list() == [2, 11, 20, 2]
+    assert raw.paper_rows["line"].to_list() == [2, 11, 20, 2]
     assert [name for name, _ in raw.provenance] == ["names.txt", "train.json", "val.json.gz"]
 
 

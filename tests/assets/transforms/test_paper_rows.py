@@ -30,7 +30,7 @@ def raw_tables() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     ]
     items = [(item, item.upper(), None, None) for item in "abcdexyz"]
     rows = [(*row[:3], [*row[3]], row[4], None if row[5] is None else [*row[5]], "f", 1) for row in ROWS]
-    tables = (("raw_interactions", log), ("raw_items", items), ("published_rows", rows))
+    tables = (("raw_interactions", log), ("raw_items", items), ("paper_rows", rows))
     frames = [pl.DataFrame(values, schema=SCHEMAS[name].dtypes, orient="row") for name, values in tables]
     for (name, _), frame in zip(tables, frames, strict=True):
         validate(frame, SCHEMAS[name])

@@ -105,7 +105,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     return lambda text: (tmp_path / "studies" / "published.yaml").write_text(text) and None
 
 
-def test_a_study_of_published_benchmarks_is_told_from_a_grid(write: Callable[[str], None]) -> None:
+def test_a_study_of_paper_comparison_is_told_from_a_grid(write: Callable[[str], None]) -> None:
     write(FILE)
     assert is_published("published")
     assert load_published("published").benchmarks["shop"].experiments == ["popularity"]

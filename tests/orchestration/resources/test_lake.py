@@ -10,7 +10,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from assets.lake.ports import NotMaterialised
+from assets.lake.versions import NotMaterialised
 from orchestration.resources.lake import KEPT_VERSIONS, CorruptVersion, LakeStorage
 
 DEMO = ("demo",)

@@ -1,4 +1,56 @@
-"""Which columns each column of a table is made of. Imports nothing: the contract test holds it to the schemas."""
+"""What the Dagster UI shows of a table besides its metadata: first rows, columns, and what each column is made of."""
+
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.lake.validate import SCHEMAS
+
+PREVIEW_ROWS = 5
+
+
+def preview(table: pl.DataFrame, rows: int = PREVIEW_ROWS) -> str:
+    """The first rows as a Markdown table; long lists are cut."""
+
+    def cell(value: Any) -> str:
+        text = (
+            f"[{', '.join(map(str, value[:8]))}{', …' if len(value) > 8 else ''}]"
+            if isinstance(value, list)
+            else str(value)
+        )
+        return text.replace("|", "\\|").replace("\n", " ")[:120]
+
+    head = table.head(rows)
+    lines = [f"| {' | '.join(head.columns)} |", f"|{'---|' * len(head.columns)}"]
+    lines += [f"| {' | '.join(map(cell, row))} |" for row in head.rows()]
+    return "\n".join(lines)
+
+
+def column_schema(asset: str) -> dg.TableSchema:
+    """The columns of a table as the Dagster UI shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                type=str(column.dtype),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=column.rules()),
+            )
+            for column in SCHEMAS[asset].columns
+        ]
+    )
+
+
+def column_lineage(asset: str) -> dg.TableColumnLineage:
+    """What each column is made of, as the Dagster UI shows it."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(*source.split(".")) for source in sources]
+            for column, sources in LINEAGE[asset].items()
+        }
+    )
+
 
 LINEAGE: dict[str, dict[str, tuple[str, ...]]] = {
     "interactions": {
