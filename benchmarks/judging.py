@@ -20,7 +20,7 @@ import polars as pl
 
 from evaluation.metrics.beyond_accuracy import beyond_accuracy, catalogue_of
 from evaluation.metrics.ranking import PREDICTIONS_SCHEMA, metrics_of
-from evaluation.statistics.significance import Panel, bootstrap
+from evaluation.statistics.significance import Panel, Resampling, bootstrap
 
 ROWS, ITEMS, TOP_K = 6_040, 3_706, 50
 USERS, RESAMPLES = 100_000, 10_000
@@ -108,7 +108,7 @@ def bootstrap_workload(repeats: int, users: int, resamples: int) -> dict[str, fl
     sums = random.random((users, len(columns)))
     panel = Panel(np.arange(users), np.ones(users), columns, sums)
     pairs = [((experiment, metric), ("sft", metric)) for experiment in EXPERIMENTS[1:] for metric in METRICS]
-    ours = best(lambda: bootstrap(panel, pairs, resamples=resamples), repeats)
+    ours = best(lambda: bootstrap(panel, pairs, Resampling(resamples)), repeats)
     few = max(1, resamples // 100)
 
     def by_indexing() -> None:

@@ -31,7 +31,7 @@ class StopOnCollapse:
     def __call__(self, step: int, curves: Curves) -> None:
         """Judges the curves so far, and answers."""
         judgement = judge_training(self.experiment, curves)
-        is_collapsed = judgement.verdict == "collapsed"
+        is_collapsed = judgement.diagnosis == "collapsed"
         if is_collapsed:
             self.say(f"collapsed at step {step}: {'; '.join(judgement.reasons)}")
         self.verdicts.give(step, end=is_collapsed)
@@ -43,8 +43,8 @@ class StopOnCollapse:
 
 def collapse_check(judgement: Judgement) -> Check:
     """Warns of a collapse; the policy is published for whoever wants to look at it."""
-    detail = {"verdict": judgement.verdict, "message": "; ".join(judgement.reasons), **judgement.numbers}
-    return Check(CHECK, judgement.verdict != "collapsed", detail, blocks=False)
+    detail = {"verdict": judgement.diagnosis, "message": "; ".join(judgement.reasons), **judgement.numbers}
+    return Check(CHECK, judgement.diagnosis != "collapsed", detail, blocks=False)
 
 
 def published_verdict(policy: Version) -> dict[str, Any] | None:

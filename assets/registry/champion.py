@@ -1,8 +1,6 @@
 """The champion on the rows of today: its policy was trained on other tables, perhaps with another catalogue."""
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -16,19 +14,9 @@ from assets.results.predictions import TOP_K
 from contracts.config import ScoreSpec
 from evaluation.metrics.beyond_accuracy import beyond_accuracy
 from evaluation.metrics.ranking import METRICS_SCHEMA, metrics_of
-from evaluation.statistics.gates import METRIC
+from evaluation.statistics.gates import METRIC, Contender
 
 SPLIT = "validation"
-
-
-@dataclass(frozen=True)
-class Reevaluated:
-    """What a registered version is worth on the current validation rows."""
-
-    table: pl.DataFrame
-    """The metrics table, for the metric that gates read."""
-    beyond: Mapping[str, float]
-    """Coverage, popularity lift, cold starts: of the rows that its catalogue has."""
 
 
 def reevaluated(
@@ -38,7 +26,7 @@ def reevaluated(
     dataset: str,
     version: str,
     inputs: Inputs,
-) -> Reevaluated:
+) -> Contender:
     """Scores a registered version on the current validation rows.
 
     Items are matched by the publisher's id. What it has never heard of is no part of a history; a row whose target is
@@ -58,7 +46,7 @@ def reevaluated(
         context.log.info(f"version {version}: {known.height:,} of {rows.height:,} validation rows are in its catalogue")
         frame = rows.select("row_id", "user_id", "split", protocol=pl.lit("full"), metric=pl.lit(METRIC))
         if known.is_empty():
-            return Reevaluated(frame.with_columns(value=pl.lit(0.0)).cast(METRICS_SCHEMA), {})
+            return Contender(frame.with_columns(value=pl.lit(0.0)).cast(METRICS_SCHEMA), {})
         predictions = _scored(context, launcher, files / "policy", catalogue, known, folder)
     table = metrics_of(predictions, known.select("row_id", "user_id", "split"))
     values = table.filter(pl.col("metric") == METRIC).select("row_id", "value")
@@ -71,7 +59,7 @@ def reevaluated(
         rows.join(known.select("row_id"), on="row_id", how="semi", maintain_order="left"),
         train_catalogue(inputs),
     )
-    return Reevaluated(whole.cast(METRICS_SCHEMA), beyond)
+    return Contender(whole.cast(METRICS_SCHEMA), beyond)
 
 
 def translated(rows: pl.DataFrame, items: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:

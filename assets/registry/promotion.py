@@ -20,10 +20,11 @@ from assets.lake.partitions import DATASETS
 from assets.lake.ports import Launcher, Tracker
 from assets.lake.publish import Content, Inputs, publish
 from assets.lake.versions import Lake, Partition, Version
-from assets.registry.champion import Reevaluated, reevaluated
+from assets.registry.champion import reevaluated
 from assets.registry.registered_models import registration_of
-from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES, beyond_accuracy_of
-from evaluation.statistics.gates import GUARDS, METRIC, Verdict, judge
+from assets.results.metrics import beyond_accuracy_of
+from evaluation.statistics.gates import METRIC, Contender, Verdict, judge
+from evaluation.statistics.significance import STANDARD
 
 OVERRIDE, REASON, ROLLBACK = "borderline/champion", "borderline/reason", "borderline/rollback"
 """Run tags by which a person decides: the version to serve, why, and whether it is the one before."""
@@ -91,32 +92,29 @@ def promotion(
             decision = _of_person(context.run.tags, tracker, dataset, before, history)
         else:
             measured = {version.partition[1]: version for version in inputs.all("metrics")}
-            tables = {name: version.table() for name, version in measured.items()}
-            beyond = {name: beyond_accuracy_of(measured[name], "validation") for name in contenders}
-            champion: Reevaluated | None = None
+            versions = {version.partition[1]: version for version in inputs.all("registered_models")}
+            judged = {
+                name: Contender(
+                    measured[name].table(),
+                    beyond_accuracy_of(measured[name], "validation"),
+                    can_collapse=now.kinds[name] == "preference",
+                    collapse=registration_of(versions[name]).get("collapse"),
+                )
+                for name in contenders
+            }
+            champion: Contender | None = None
             if before is not None:
                 holder = _holder(tracker, dataset, before, contenders, inputs)
                 champion = (
                     reevaluated(context, launcher, tracker, dataset, before, inputs)
                     if holder is None
-                    else Reevaluated(tables[holder], beyond[holder])
+                    else judged[holder]
                 )
-            versions = {version.partition[1]: version for version in inputs.all("registered_models")}
             verdict = judge(
-                {name: tables[name] for name in contenders},
-                champion=None if champion is None else champion.table,
-                floors={name: tables[name] for name in floors},
-                guarded=beyond,
-                champion_guarded=None if champion is None else champion.beyond,
-                guards=GUARDS,
-                collapse={
-                    name: registration_of(versions[name]).get("collapse")
-                    for name in contenders
-                    if now.kinds[name] == "preference"
-                },
+                judged,
+                champion=champion,
+                floors={name: measured[name].table() for name in floors},
                 faults={f"no leak in {leak.asset}": f"{leak.check}: {leak.reasons}" for leak in leaks},
-                resamples=RESAMPLES,
-                seed=BOOTSTRAP_SEED,
             )
             decision = _of_verdict(verdict, contenders, before)
         tags = {
@@ -148,7 +146,7 @@ def promotion(
         promote,
         partition=(dataset,),
         inputs=inputs,
-        config={"metric": METRIC, "resamples": RESAMPLES, "seed": BOOTSTRAP_SEED},
+        config={"metric": METRIC, "resamples": STANDARD.times, "seed": STANDARD.seed},
         still_valid=still_champion,
     )
 

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import ValidationError
 
 from assets.lake.checks import Check, check_specs
 from assets.lake.freshness import Standing, standing
@@ -16,13 +17,14 @@ from assets.lake.partitions import DATASETS
 from assets.lake.plots import image
 from assets.lake.ports import Tracker
 from assets.lake.publish import Content, Inputs, publish
-from assets.lake.versions import Lake, Version
+from assets.lake.versions import Lake, NotMaterialised, Version
 from assets.results.costs import cost_of
-from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES, beyond_accuracy_of
+from assets.results.metrics import beyond_accuracy_of
 from evaluation.reports import leaderboard as report
-from evaluation.reports.leaderboard_json import as_json, from_json
-from evaluation.reports.leaderboard_page import as_html, as_png, cost_png
-from evaluation.reports.leaderboard_text import as_markdown
+from evaluation.reports.leaderboard import Entry, as_json, from_json
+from evaluation.reports.leaderboard_document import as_html, as_markdown
+from evaluation.reports.leaderboard_figures import cost_png, intervals_png
+from evaluation.statistics.significance import STANDARD
 
 SPLITS = ("test", "validation")
 COSTS_FILE = "costs.json"
@@ -58,31 +60,35 @@ def compared(
         candidate_sets: of the data set, with what rules without a model score on them.
         foreign: compared with what most experiments are compared with.
     """
-    tables = {name: version.table() for name, version in measured.items()}
-    kinds, bases = dict(now.kinds), dict(now.bases)
-    beyond = {name: beyond_accuracy_of(version, split) for name, version in measured.items()}
+    entries = {
+        name: Entry(
+            metrics=version.table(),
+            kind=now.kinds[name],
+            is_floor=name in now.floors,
+            base=now.bases.get(name),
+            beyond_accuracy=beyond_accuracy_of(version, split),
+            leaks={leak.name: leak.reasons for leak in accepted_leaks(version)},
+            choices=now.choices.get(name, {}),
+            cost=cost_of(lake, version.partition),
+        )
+        for name, version in measured.items()
+    }
     if foreign is not None:
-        tables[foreign.name], kinds[foreign.name] = foreign.metrics, "foreign"
-        beyond[foreign.name] = dict(foreign.beyond_accuracy)
-        shared = max(sorted(set(bases.values())), key=list(bases.values()).count, default=None)
-        if shared is not None:
-            bases[foreign.name] = shared
+        bases = list(now.bases.values())
+        entries[foreign.name] = Entry(
+            metrics=foreign.metrics,
+            kind="foreign",
+            base=max(sorted(set(bases)), key=bases.count, default=None),
+            beyond_accuracy=foreign.beyond_accuracy,
+        )
     rules = candidate_sets.manifest["metadata"]["shortcuts"]["value"]
     return report.leaderboard(
-        tables,
-        kinds,
+        entries,
         dataset=dataset,
         split=split,
-        bases=bases,
         left_out=now.left_out,
-        floors=now.floors,
-        beyond=beyond,
-        leaks={name: {leak.name: leak.reasons for leak in accepted_leaks(v)} for name, v in measured.items()},
         shortcuts=[rule for rule in rules if rule["split"] == split],
-        choices=now.choices,
-        costs={name: cost_of(lake, version.partition) for name, version in measured.items()},
-        resamples=RESAMPLES,
-        seed=BOOTSTRAP_SEED,
+        how=STANDARD,
     )
 
 
@@ -119,7 +125,7 @@ def leaderboard(
             _write_down(board, folder)
             metadata[split] = dg.MetadataValue.md(as_markdown(board))
         first = next(iter(boards.values()))
-        metadata["plot"] = dg.MetadataValue.md(image(as_png(first)))
+        metadata["plot"] = dg.MetadataValue.md(image(intervals_png(first)))
         metadata["quality_against_cost"] = dg.MetadataValue.md(image(cost_png(first)))
         pages = [folder / page_of(split) for split in boards]
         tags = {"dagster.run_id": context.run.run_id, **leak_tags(accepted_in(inputs.versions))}
@@ -140,23 +146,45 @@ def leaderboard(
         partition=(dataset,),
         inputs=[*now.inputs(dataset), ("candidate_sets", (dataset,))],
         config={
-            "resamples": RESAMPLES,
-            "bootstrap_seed": BOOTSTRAP_SEED,
+            "resamples": STANDARD.times,
+            "bootstrap_seed": STANDARD.seed,
             "bases": now.bases,
             "left_out": now.left_out,
             "choices": now.choices,
         },
-        still_valid=lambda version: tracker.find(version.manifest["metadata"]["mlflow_run_id"]["value"]) is not None,
+        still_valid=lambda version: (
+            tracker.find(version.manifest["metadata"]["mlflow_run_id"]["value"]) is not None and _is_readable(version)
+        ),
     )
 
 
 def stored(version: Version, split: str) -> report.Leaderboard | None:
-    """The leaderboard of a published version, with what its experiments cost; None where the split has no rows."""
+    """The leaderboard of a published version, with the costs of its experiments; None where the split has no rows.
+
+    Raises:
+        NotMaterialised: another version of this project wrote it, and this one cannot read it.
+    """
     if not (version.folder / _results_of(split)).exists():
         return None
     plain = json.loads(version.path(_results_of(split)).read_text(encoding="utf-8"))
     costs = json.loads(version.path(COSTS_FILE).read_text(encoding="utf-8"))
-    return from_json({**plain, "costs": costs})
+    try:
+        return from_json({**plain, "costs": costs})
+    except ValidationError as error:
+        dataset = version.partition[0]
+        raise NotMaterialised(
+            f"the leaderboard of {dataset} was written by another version, which this one cannot read. Rebuild it: "
+            f"borderline run --dataset {dataset}"
+        ) from error
+
+
+def _is_readable(version: Version) -> bool:
+    try:
+        for split in SPLITS:
+            stored(version, split)
+    except NotMaterialised:
+        return False
+    return True
 
 
 def page_of(split: str) -> str:
@@ -169,9 +197,8 @@ def _results_of(split: str) -> str:
 
 
 def _write_down(board: report.Leaderboard, folder: Path) -> None:
-    whole = as_json(board)
-    costs = whole.pop("costs", {})
-    whole.pop("pareto_front", None)  # costs decide it
-    (folder / _results_of(board.split)).write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    results = as_json(replace(board, costs={}))
+    costs = as_json(board).get("costs", {})
+    (folder / _results_of(board.split)).write_text(json.dumps(results, indent=1), encoding="utf-8")
     (folder / COSTS_FILE).write_text(json.dumps(costs, indent=1), encoding="utf-8")
     (folder / page_of(board.split)).write_text(as_html(board), encoding="utf-8")

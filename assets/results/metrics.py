@@ -21,13 +21,11 @@ from contracts.files.load import definition, load_experiment
 from evaluation.metrics.beyond_accuracy import Catalogue, beyond_accuracy, catalogue_of
 from evaluation.metrics.groups import group_metrics, row_groups
 from evaluation.metrics.ranking import metrics_of
-from evaluation.reports.costs import as_json
-from evaluation.statistics.significance import Interval, bootstrap_intervals, panel_of
+from evaluation.reports.document import Block, Heading, Paragraph, Table, as_markdown
+from evaluation.statistics.significance import STANDARD, Interval, bootstrap_intervals, panel_of
 
 HELD_OUT = ("validation", "test")
 """A benchmark whose test part is not here has no test rows; then only validation is measured."""
-BOOTSTRAP_SEED = 0
-RESAMPLES = 10_000
 BEYOND_FILE = "beyond_accuracy.json"
 """Beside the table of `metrics`: by split, every number that is not compared on the leaderboard."""
 REPORT_FILE = "report.md"
@@ -63,7 +61,7 @@ def metrics(
         intervals: dict[str, dict[str, Interval]] = {split: {} for split in HELD_OUT}
         for split in rows["split"].unique():
             panel = panel_of({keys.experiment: table}, split=split)
-            by_column = bootstrap_intervals(panel, resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
+            by_column = bootstrap_intervals(panel, STANDARD)
             intervals[split] = {metric: interval for (_, metric), interval in by_column.items()}
         leaks = accepted_in(inputs.versions)
         report = staged["metrics"] / REPORT_FILE
@@ -73,9 +71,9 @@ def metrics(
         metadata = {
             **{name: interval.value for name, interval in intervals["test"].items()},
             **{f"validation_{name}": interval.value for name, interval in intervals["validation"].items()},
-            "intervals": dg.MetadataValue.md(_intervals_table(intervals)),
-            "beyond_accuracy": dg.MetadataValue.md(_beyond_table(beyond)),
-            "groups": dg.MetadataValue.md(_groups_table(groups)),
+            "intervals": dg.MetadataValue.md(as_markdown([_intervals_table(intervals)])),
+            "beyond_accuracy": dg.MetadataValue.md(as_markdown([_beyond_table(beyond)])),
+            "groups": dg.MetadataValue.md(as_markdown([_groups_table(groups)])),
             "mlflow_run": dg.MetadataValue.url(url),
             "mlflow_run_id": run_id,
             "definition": definition(keys.experiment),
@@ -89,8 +87,8 @@ def metrics(
         partition=keys,
         inputs=[("predictions", keys), *((name, (keys.dataset,)) for name in ("histories", "interactions", "items"))],
         config={
-            "resamples": RESAMPLES,
-            "bootstrap_seed": BOOTSTRAP_SEED,
+            "resamples": STANDARD.times,
+            "bootstrap_seed": STANDARD.seed,
             "definition": definition(keys.experiment),
         },
         still_valid=lambda version: tracker.find(version.manifest["metadata"]["mlflow_run_id"]["value"]) is not None,
@@ -145,10 +143,9 @@ def _summarise(
             keys.dataset, keys.experiment, params=params, tags=tags, config=config, inputs=inputs.versions
         ) as live:
             run = live.tracked
-    cost = {name: float(value) for name, value in as_json(cost_of(lake, keys)).items() if name != "is_partial"}
     tracker.summarise(
         run.run_id,
-        metrics={**values, **cost},
+        metrics={**values, **cost_of(lake, keys).measured},
         tags={"dagster.metrics_run_id": context.run.run_id, **tags_of_leaks},
         artifacts=[report],
     )
@@ -193,39 +190,38 @@ def _report(
     beyond: Mapping[str, Mapping[str, float]],
     groups: pl.DataFrame,
 ) -> str:
-    parts = [
-        f"# {keys.experiment} on {keys.dataset}",
-        f"95 % intervals: users resampled {RESAMPLES:,} times, seed {BOOTSTRAP_SEED}.",
+    blocks: list[Block] = [
+        Paragraph(f"95 % intervals: users resampled {STANDARD.times:,} times, seed {STANDARD.seed}."),
         _intervals_table(intervals),
-        "## Beyond accuracy",
+        Heading("Beyond accuracy"),
         _beyond_table(beyond),
-        "## Parts of the rows",
+        Heading("Parts of the rows"),
         _groups_table(groups),
     ]
-    return "\n\n".join(parts) + "\n"
+    return as_markdown(blocks, title=f"{keys.experiment} on {keys.dataset}")
 
 
-def _beyond_table(beyond: Mapping[str, Mapping[str, float]]) -> str:
+def _intervals_table(intervals: Mapping[str, Mapping[str, Interval]]) -> Table:
+    rows = [
+        [name, split, *(f"{number:.4f}" for number in (interval.value, interval.low, interval.high))]
+        for split, by_metric in intervals.items()
+        for name, interval in by_metric.items()
+    ]
+    return Table(["metric", "split", "value", "low", "high"], rows)
+
+
+def _beyond_table(beyond: Mapping[str, Mapping[str, float]]) -> Table:
     names = sorted({name for values in beyond.values() for name in values})
-    lines = [f"| metric | {' | '.join(beyond)} |", "|---|" + "---|" * len(beyond)]
-    cells = {name: [f"{values[name]:.4f}" if name in values else "-" for values in beyond.values()] for name in names}
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())])
+    rows = [[name, *(_four_digits(values.get(name)) for values in beyond.values())] for name in names]
+    return Table(["metric", *beyond], rows)
 
 
-def _groups_table(groups: pl.DataFrame) -> str:
-    lines = ["| by | group | metric | rows | value | low | high |", "|---|---|---|---|---|---|---|"]
+def _groups_table(groups: pl.DataFrame) -> Table:
     split = "test" if "test" in groups["split"] else "validation"
-    for row in groups.filter(pl.col("split") == split).iter_rows(named=True):
-        low, high = ("-" if row[end] is None else f"{row[end]:.4f}" for end in ("low", "high"))
-        lines.append(
-            f"| {row['by']} | {row['group']} | {row['metric']} | {row['rows']} | {row['value']:.4f} | {low} | {high} |"
-        )
-    return "\n".join(lines)
+    shown = groups.filter(pl.col("split") == split).select("by", "group", "metric", "rows", "value", "low", "high")
+    rows = [[*map(str, row[:4]), *map(_four_digits, row[4:])] for row in shown.iter_rows()]
+    return Table(shown.columns, rows)
 
 
-def _intervals_table(intervals: Mapping[str, Mapping[str, Interval]]) -> str:
-    lines = ["| metric | split | value | low | high |", "|---|---|---|---|---|"]
-    for split, by_metric in intervals.items():
-        for name, interval in by_metric.items():
-            lines.append(f"| {name} | {split} | {interval.value:.4f} | {interval.low:.4f} | {interval.high:.4f} |")
-    return "\n".join(lines)
+def _four_digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

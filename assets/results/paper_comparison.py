@@ -15,11 +15,11 @@ from assets.lake.partitions import STUDIES
 from assets.lake.ports import Tracker
 from assets.lake.publish import Content, Inputs, publish
 from assets.lake.versions import Lake, Version
-from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES
 from assets.results.study_runs import StudyPage, track_study
 from contracts.config.paper_study import Benchmark
 from contracts.files.load import load_published
-from evaluation.reports.papers import Claim, Part, as_html, as_json, as_markdown, part_of
+from evaluation.reports.papers import Claim, PaperTable, as_html, as_json, as_markdown, paper_table
+from evaluation.statistics.significance import STANDARD
 
 SPLITS = ("test", "validation")
 
@@ -114,15 +114,15 @@ def paper_comparison(
         config={
             "study": study.model_dump(mode="json"),
             "missing": now.missing,
-            "resamples": RESAMPLES,
-            "bootstrap_seed": BOOTSTRAP_SEED,
+            "resamples": STANDARD.times,
+            "bootstrap_seed": STANDARD.seed,
         },
     )
 
 
 def _parts(
     dataset: str, benchmark: Benchmark, experiments: tuple[str, ...], metrics: Mapping[tuple[str, ...], Version]
-) -> Iterator[Part]:
+) -> Iterator[PaperTable]:
     """One for each split that the data set has rows of."""
     versions = {experiment: metrics[dataset, experiment] for experiment in experiments}
     tables = {experiment: version.table() for experiment, version in versions.items()}
@@ -134,7 +134,7 @@ def _parts(
     ]
     for split in SPLITS:
         if split in next(iter(tables.values()))["split"]:
-            yield part_of(
+            yield paper_table(
                 tables,
                 claims,
                 dataset=dataset,
@@ -142,6 +142,4 @@ def _parts(
                 leaks={name: [leak.name for leak in accepted_leaks(version)] for name, version in versions.items()},
                 elsewhere=elsewhere,
                 same_rows_as=other,
-                resamples=RESAMPLES,
-                seed=BOOTSTRAP_SEED,
             )

@@ -19,14 +19,14 @@ from assets.lake.ports import Tracker
 from assets.lake.publish import Content, Inputs, publish
 from assets.lake.versions import Lake, Partition, Version, partition_text
 from assets.learning.follower import TELEMETRY, read_curves
-from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES
 from assets.results.predictions import POLICY_OF
 from assets.results.study_runs import StudyPage, track_study
 from contracts.config import PreferenceExperiment
 from contracts.config.study import Grid, Group, Point
 from contracts.files.load import load_experiment, load_study
 from evaluation.reports.leaderboard import FLOORS
-from evaluation.reports.study import Shared, StudyReport, StudyRun, study_report
+from evaluation.reports.study import Measured, Shared, StudyReport, StudyRun, Topic, study_report
+from evaluation.statistics.significance import STANDARD
 
 SELECTED_ON = "validation"
 SHARED = ("preference_rows", "reference_logps")
@@ -167,8 +167,8 @@ def study_reports(
         config={
             "study": subject.grid.study.model_dump(mode="json"),
             "missing": missing,
-            "resamples": RESAMPLES,
-            "bootstrap_seed": BOOTSTRAP_SEED,
+            "resamples": STANDARD.times,
+            "bootstrap_seed": STANDARD.seed,
         },
         still_valid=lambda version: tracker.find(version.manifest["metadata"]["mlflow_run_id"]["value"]) is not None,
     )
@@ -224,20 +224,21 @@ def _report(lake: Lake, subject: _Subject, inputs: Inputs) -> StudyReport:
     runs = [run(point.key, subject.grid.shown(point)) for point in subject.now.measured]
     leaks = ", ".join(leak.name for leak in accepted_in(inputs.versions))
     title = f"{subject.name} on {subject.dataset}"
-    return study_report(
+    topic = Topic(
         f"{title} (every number rests on accepted leaks: {leaks})" if leaks else title,
         subject.grid.study.question,
-        runs,
-        axes=subject.grid.axes(),
-        dataset=subject.dataset,
-        split="test" if "test" in runs[0].metrics["split"].unique() else SELECTED_ON,
-        starts=[run(start, {}) for start in subject.starts],
-        floors={floor: metrics[floor].table() for floor in subject.floors},
+        subject.dataset,
         selection=_selection(subject),
         shared=_shared(lake, subject),
-        resamples=RESAMPLES,
-        seed=BOOTSTRAP_SEED,
     )
+    measured = Measured(
+        runs,
+        subject.grid.axes(),
+        "test" if "test" in runs[0].metrics["split"].unique() else SELECTED_ON,
+        starts=[run(start, {}) for start in subject.starts],
+        floors={floor: metrics[floor].table() for floor in subject.floors},
+    )
+    return study_report(topic, measured, STANDARD)
 
 
 def _train_seconds(policy: Version) -> float:

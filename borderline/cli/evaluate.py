@@ -10,7 +10,7 @@ from assets.lake.freshness import standing
 from assets.lake.publish import Inputs
 from assets.lake.versions import Lake
 from assets.results.leaderboard import Foreign, compared
-from assets.results.metrics import BOOTSTRAP_SEED, RESAMPLES, train_catalogue
+from assets.results.metrics import train_catalogue
 from evaluation.metrics.beyond_accuracy import beyond_accuracy
 from evaluation.metrics.foreign import foreign_predictions
 from evaluation.metrics.ranking import InvalidPredictions, metrics_of
@@ -80,7 +80,7 @@ def evaluate_answers(lake: Lake, file: Path, dataset: str, split: str) -> dict[s
         split=split,
     )
     panel = panel_of({file.stem: table}, split=split)
-    found = bootstrap_intervals(panel, resamples=RESAMPLES, seed=BOOTSTRAP_SEED)
+    found = bootstrap_intervals(panel)
     return {metric: interval for (_, metric), interval in sorted(found.items())}
 
 

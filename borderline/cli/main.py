@@ -438,21 +438,21 @@ def _leaderboard(dataset: str, split: Split, format: Format, protocol: str | Non
 
 
 def _answers_written(found: "Mapping[str, Interval]", format: Format) -> str:
+    from evaluation.reports.document import Table, as_markdown
+
     if format is Format.json:
         return json.dumps({metric: asdict(interval) for metric, interval in found.items()}, indent=1)
     if format is Format.html:
         raise ConfigurationError(
             "--format of answers must be text, markdown or json, got html. There is one small table."
         )
-    lines = ["| metric | value | 95 % interval |", "| --- | --- | --- |"]
-    lines += [f"| {name} | {one.value:.3f} | [{one.low:.3f}, {one.high:.3f}] |" for name, one in found.items()]
-    return "\n".join(lines)
+    rows = [[name, f"{one.value:.3f}", f"[{one.low:.3f}, {one.high:.3f}]"] for name, one in found.items()]
+    return as_markdown([Table(["metric", "value", "95 % interval"], rows)]).rstrip()
 
 
 def _written(board: "Leaderboard", format: Format) -> str:
-    from evaluation.reports.leaderboard_json import as_json
-    from evaluation.reports.leaderboard_page import as_html
-    from evaluation.reports.leaderboard_text import as_markdown, as_text
+    from evaluation.reports.leaderboard import as_json
+    from evaluation.reports.leaderboard_document import as_html, as_markdown, as_text
 
     match format:
         case Format.json:

@@ -19,6 +19,7 @@ from evaluation.baselines.candidate_lists import CandidateLists, Ids, candidate_
 from evaluation.leakage.blind import Floats, shared_hits
 from evaluation.leakage.rates import NOISE, Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected, sampled_by
+from evaluation.reports.document import Table, as_markdown
 
 _MOST_ROWS = 5_000
 """Rows of each split that are judged; of more, a sample."""
@@ -119,10 +120,9 @@ class ShortcutReport(Probe):
         ]
 
     def as_markdown(self) -> str:
-        """A table of a line for each split and rule."""
-        lines = [f"| split | rule | {' | '.join(self.metrics)} |", "|---|---|---|---|"]
-        lines += [f"| {s.split} | {s.rule} | {s.hit_ratio_at_1:.3f} | {s.recall_at_10:.3f} |" for s in self.scores]
-        return "\n".join(lines)
+        """A table with a line for each split and rule."""
+        rows = [[s.split, s.rule, f"{s.hit_ratio_at_1:.3f}", f"{s.recall_at_10:.3f}"] for s in self.scores]
+        return as_markdown([Table(["split", "rule", *self.metrics], rows)])
 
 
 def limit(chance: float, rows: int) -> float:

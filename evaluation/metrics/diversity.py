@@ -1,6 +1,6 @@
 """Intra-list diversity: how unlike each other the items of one list are.
 
-Dimension key: r rows, k places, i items of the catalogue, c categories, d dimensions of an embedding.
+Dimension key: r rows, k places, i items of the catalogue, c categories.
 """
 
 from collections.abc import Callable
@@ -53,20 +53,6 @@ def category_diversity(items: Ids, features: NDArray[np.float32]) -> Values:
 
     known = np.where((items != NO_ITEM) & (sizes[items] > 0), items, NO_ITEM)
     return _mean_distance(known, similarity, features.shape[1])
-
-
-def embedding_diversity(items: Ids, embeddings: NDArray[np.float32]) -> Values:
-    """Mean cosine distance over all pairs of a list's items. Shapes [r k], [i d] → [r]; NaN for fewer than two items.
-
-    Raises:
-        ValueError: an embedding that is zero or not finite, which has no direction.
-    """
-    norms = np.linalg.norm(embeddings, axis=1)
-    unusable = ~np.isfinite(norms) | (norms == 0)
-    if unusable.any():
-        raise ValueError(f"embeddings must be finite and not zero, got item {int(np.argmax(unusable))} that is not.")
-    directions = embeddings / norms[:, None]
-    return _mean_distance(items, lambda of_chunk: _products(directions[of_chunk]), embeddings.shape[1])
 
 
 def _products(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

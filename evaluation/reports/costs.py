@@ -5,7 +5,8 @@ Costs are measurements: they differ from run to run, so they stand beside result
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+
+from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,14 @@ class Cost:
     score_peak_bytes: int | None = None
     """Resident memory of the scoring process at its peak."""
     is_partial: bool = False
-    """The training went on where an interrupted one stood; its seconds are those since then."""
+    """The training resumed an interrupted one; its seconds are those since then."""
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """The numbers that were measured, by name."""
+        return {
+            name: float(value) for name, value in asdict(self).items() if value is not None and name != "is_partial"
+        }
 
 
 Point = tuple[float, float, float]
@@ -50,15 +58,8 @@ def _beats(first: Point, second: Point) -> bool:
     return no_worse and first != second
 
 
-def as_json(cost: Cost) -> dict[str, Any]:
-    """What was measured, for `json.dumps`."""
-    return {name: value for name, value in asdict(cost).items() if value is not None}
-
-
-def from_json(plain: Mapping[str, Any]) -> Cost:
-    """What `as_json` wrote."""
-    return Cost(**plain)
-
+COSTS = TypeAdapter(dict[str, Cost])
+"""Costs by experiment, as JSON; with `exclude_none` it holds what was measured."""
 
 HEAD = ("train s", "total s", "rows/s", "peak MB", "ms/user")
 

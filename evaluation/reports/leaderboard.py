@@ -1,36 +1,38 @@
-"""The leaderboard: experiments side by side on the same rows, each number with its interval and its verdict.
+"""The leaderboard: experiments side by side on the same rows, each number with its interval and the outcome of a test.
 
-`leaderboard` computes it; `report_json`, `report_text` and `report_page` write it down.
+`leaderboard` computes it, `as_json` and `from_json` store it. `leaderboard_document` and `leaderboard_figures` show it.
 """
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import polars as pl
+from pydantic import Field, TypeAdapter, computed_field
 
-from evaluation.reports.costs import Cost, pareto_front
+from evaluation.reports.costs import COSTS, Cost, pareto_front
 from evaluation.statistics.seeds import SeedGroup, seed_groups
 from evaluation.statistics.significance import (
+    STANDARD,
     Column,
     Difference,
     Effect,
     Interval,
-    Verdict,
+    Outcome,
+    Resampling,
     bootstrap,
     effect,
     holm,
+    outcome,
     panel_of,
     smallest_detectable_difference,
-    verdict,
 )
 
 FLOORS = ("popularity", "random")
 """Experiments that ignore the user: what lies within their reach is not recommendation."""
 
 COVERAGE = "coverage_at_10_full"
-"""Among the numbers beside those that are compared: what the front of quality against cost looks at."""
+"""The number beside accuracy that the front of quality against cost looks at."""
 
 _MEASURE_ORDER = ("hit_ratio", "mrr", "recall", "ndcg")
 V = TypeVar("V")
@@ -38,9 +40,28 @@ Shortcut = Mapping[str, Any]
 """A rule of the shortcut report: split, rule, and its scores by the names of metrics."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One measured experiment, before it is compared."""
+
+    metrics: pl.DataFrame
+    """Its metrics table."""
+    kind: str
+    """sft, preference, baseline or foreign."""
+    is_floor: bool = False
+    """Whether it ignores the user."""
+    base: str | None = None
+    """The experiment to compare it with: the one that it started from. Comparing it with itself is the same as None."""
+    beyond_accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
+    leaks: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The accepted leaks that its numbers come from, and what each lets a reader find out."""
+    choices: Mapping[str, str] = field(default_factory=dict[str, str])
+    cost: Cost | None = None
+
+
 @dataclass(frozen=True)
-class Comparison:
-    """One metric of one experiment against the base, on the same rows."""
+class AgainstBase:
+    """One metric of one experiment minus that of its base, on the same rows."""
 
     difference: float
     low: float
@@ -48,39 +69,47 @@ class Comparison:
     p_value: float
     adjusted_p: float
     """After Holm's correction over every comparison of the leaderboard."""
-    verdict: Verdict
+    outcome: Annotated[Outcome, Field(alias="verdict")]
+    """`verdict` in JSON, where programs know it by that name."""
     effect: Effect
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LeaderboardRow:
     """One experiment; dictionaries are keyed by metric, in the leaderboard's order."""
 
     experiment: str
     kind: str
-    is_floor: bool
     metrics: Mapping[str, Interval]
     """Means over rows."""
+    is_floor: bool
     user_means: Mapping[str, Interval]
-    """Means over users, every user weighing the same; empty where every user has one row, as they are equal then."""
-    comparisons: Mapping[str, Comparison]
-    """With `base`; empty for an experiment that is compared with none."""
+    """Means over users, all with the same weight; empty where every user has one row, as they are equal then."""
     base: str | None = None
-    """The experiment it is compared with."""
+    """The experiment that it is compared with."""
     beyond_accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Numbers beside those that are compared: more cut-offs, coverage, diversity, novelty, lift, cold starts."""
+    """Numbers that are not compared: more cut-offs, coverage, diversity, novelty, lift, cold starts."""
+    comparisons: Mapping[str, AgainstBase] = field(default_factory=dict[str, AgainstBase])
+    """With `base`; empty without one."""
     leaks: tuple[str, ...] = ()
     """The accepted leaks that its numbers come from, by the names that the leaderboard explains; empty when clean."""
     choices: Mapping[str, str] = field(default_factory=dict[str, str])
-    """What its file chose: objective, representation, seed, as far as its kind has them."""
+    """The choices of its file: objective, representation, seed, as far as its kind has them."""
+
+    @computed_field
+    @property
+    def leaky(self) -> bool:
+        """Whether its numbers come from accepted leaks."""
+        return bool(self.leaks)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Leaderboard:
     """What was compared, how, and the rows: best first by `sorted_by`, ties by name."""
 
     dataset: str
     split: str
+    rows: tuple[LeaderboardRow, ...]
     users: int
     rows_evaluated: int
     metrics: tuple[str, ...]
@@ -90,17 +119,16 @@ class Leaderboard:
     resamples: int
     seed: int
     level: float
-    smallest_detectable: Mapping[str, float]
+    smallest_detectable: Annotated[Mapping[str, float], Field(alias="smallest_detectable_difference")]
     """By metric: the true difference from a base that is found with probability 0.8; empty without bases."""
-    rows: tuple[LeaderboardRow, ...]
     left_out: Mapping[str, str]
-    """Experiments with numbers that must not stand beside these, and why."""
+    """Experiments whose numbers must not be shown beside these, and why."""
     seed_groups: tuple[SeedGroup, ...]
-    """Experiments that differ in their seed alone, each family as one line."""
+    """Experiments that differ in nothing but their seed, each family as one line."""
     leaks: Mapping[str, str]
-    """Accepted leaks of the tables behind any row, and what each lets a reader find out."""
+    """Accepted leaks of the tables below any row, and what each lets a reader find out."""
     shortcuts: tuple[Shortcut, ...]
-    """What rules without a model score on this split."""
+    """The scores of rules without a model on this split."""
     costs: Mapping[str, Cost] = field(default_factory=dict[str, Cost])
     """By experiment, as measured: they differ from run to run, and belong to no result."""
 
@@ -118,10 +146,41 @@ class Leaderboard:
         }
         return pareto_front(points)
 
+    @computed_field
     @property
     def protocols(self) -> tuple[str, ...]:
         """The protocols of its metrics, candidate sets first."""
         return tuple(dict.fromkeys(protocol_of(metric) for metric in self.metrics))
+
+
+_LEADERBOARD = TypeAdapter(Leaderboard)
+
+
+def as_json(board: Leaderboard) -> dict[str, Any]:
+    """Plain values for `json.dumps`: dataset, split and rows first, then what else a reader may want.
+
+    Every number of a leaky row carries the mark `leaky`, because programs pass numbers on without their row. Costs, and
+    the front that they decide, are apart from the rows: without them the same input gives the same text.
+    """
+    plain = _LEADERBOARD.dump_python(board, mode="json", by_alias=True, exclude={"costs"})
+    for row in plain["rows"]:
+        if row["leaky"]:
+            for numbers in (row["metrics"], row["user_means"], row["comparisons"]):
+                for number in numbers.values():
+                    number["leaky"] = True
+    if board.costs:
+        plain["costs"] = COSTS.dump_python(dict(board.costs), mode="json", exclude_none=True)
+        plain["pareto_front"] = list(board.pareto_front)
+    return plain
+
+
+def from_json(plain: Mapping[str, Any]) -> Leaderboard:
+    """The leaderboard that `as_json` wrote, in this version or an earlier one.
+
+    Raises:
+        pydantic.ValidationError: it is not a leaderboard.
+    """
+    return _LEADERBOARD.validate_python(plain)
 
 
 def protocol_of(metric: str) -> str:
@@ -134,118 +193,83 @@ def protocol_of(metric: str) -> str:
 
 
 def leaderboard(
-    metrics: Mapping[str, pl.DataFrame],
-    kinds: Mapping[str, str],
+    entries: Mapping[str, Entry],
     *,
     dataset: str,
     split: str,
-    bases: Mapping[str, str] | None = None,
     left_out: Mapping[str, str] | None = None,
-    beyond: Mapping[str, Mapping[str, float]] | None = None,
-    leaks: Mapping[str, Mapping[str, str]] | None = None,
     shortcuts: Sequence[Shortcut] = (),
-    choices: Mapping[str, Mapping[str, str]] | None = None,
-    costs: Mapping[str, Cost] | None = None,
-    floors: Collection[str] = FLOORS,
-    sort_by: str | None = None,
-    resamples: int = 10_000,
-    seed: int = 0,
-    level: float = 0.95,
+    how: Resampling = STANDARD,
 ) -> Leaderboard:
-    """Puts experiments side by side on the rows of one split.
+    """Puts experiments side by side on the rows of one split, sorted by the last metric.
 
     An experiment is "better" or "worse" than its base where the paired user-cluster bootstrap says so after Holm's
     correction over every comparison shown, floors included; else one "cannot tell".
 
     Args:
-        metrics: the metrics table of each experiment; all of the same rows.
-        kinds: the kind of each experiment: sft, preference, baseline, foreign.
+        entries: by experiment; their metrics are of the same rows.
         dataset: its key.
         split: validation or test.
-        bases: for each experiment that is compared, the one it is compared with: what it started from.
-        left_out: experiments that were measured on something else, and on what; only named.
-        beyond: further numbers of each experiment, by name; written into the JSON alone.
-        leaks: for each experiment whose numbers come from accepted leaks, their names and reasons; all are marked.
-        shortcuts: what rules without a model score on this split.
-        choices: what each experiment's file chose.
-        costs: what each experiment cost, as far as it was measured.
-        floors: experiments that ignore the user; marked.
-        sort_by: a metric; the last one (of the full catalogue, where there is one), when None.
-        resamples: at least this many; more where the correction needs smaller p-values than these resamples can show.
-        seed: of the resampling; the same for every experiment and metric, so that differences are paired.
-        level: of the intervals; 1 - level is the chance of any false "better" or "worse" on the whole leaderboard.
+        left_out: experiments that were measured on something else, and on what; they are named and not compared.
+        shortcuts: the scores of rules without a model on this split.
+        how: the resampling, with more resamples where the correction needs smaller p-values than these can show.
+            1 - level is the chance of any false "better" or "worse" on the whole leaderboard.
 
     Raises:
-        ValueError: a name that is not among the experiments, or experiments evaluated on different rows.
+        ValueError: a base that is not among the experiments, or experiments evaluated on different rows.
     """
-    bases = {experiment: base for experiment, base in (bases or {}).items() if experiment != base}
-    unknown = sorted({*bases, *bases.values()} - set(metrics))
+    experiments = sorted(entries)
+    bases = {name: base for name in experiments if (base := entries[name].base) not in (None, name)}
+    unknown = sorted(set(bases.values()) - set(entries))
     if unknown:
-        raise ValueError(f"bases must name the experiments {sorted(metrics)}, got {unknown}. Evaluate them first.")
-    if set(kinds) != set(metrics):
-        raise ValueError(f"kinds must name the experiments {sorted(metrics)}, got {sorted(kinds)}.")
-    experiments = sorted(metrics)
-    panel = panel_of({experiment: metrics[experiment] for experiment in experiments}, split=split)
-    names = sorted({metric for _, metric in panel.columns}, key=metric_order)
-    sorted_by = sort_by or names[-1]
-    if sorted_by not in names:
-        raise ValueError(f"sort_by must be one of {names}, got {sorted_by}.")
-
+        raise ValueError(f"bases must be among the experiments {experiments}, got {unknown}. Evaluate them first.")
+    panel = panel_of({name: entries[name].metrics for name in experiments}, split=split)
+    metrics = tuple(sorted({metric for _, metric in panel.columns}, key=metric_order))
     compared = [c for c in panel.columns if c[0] in bases and (bases[c[0]], c[1]) in panel.columns]
-    alpha = 1.0 - level
-    # The smallest bootstrap p-value is 2 / (resamples + 1): with too few, a long leaderboard could never find anything.
-    resamples = max(resamples, math.ceil(10 * len(compared) / alpha))
     pairs = [(column, (bases[column[0]], column[1])) for column in compared]
-    found = bootstrap(panel, pairs, resamples=resamples, seed=seed, level=level)
-    effects = _effects(metrics, pairs, split)
-    intervals, user_intervals = found.intervals, found.user_intervals
+    how = how.enough_for(len(pairs))
+    found = bootstrap(panel, pairs, how)
     differences = dict(zip(compared, found.differences, strict=True))
-    adjusted = dict(zip(compared, holm([differences[column].p_value for column in compared]), strict=True))
-
-    baselines = {experiment for experiment, kind in kinds.items() if kind in ("baseline", "foreign")}
-
-    def row(experiment: str) -> LeaderboardRow:
-        mine = [(experiment, metric) for metric in names]
-        return LeaderboardRow(
-            experiment=experiment,
-            kind=kinds[experiment],
-            is_floor=experiment in floors,
-            metrics={column[1]: intervals[column] for column in mine if column in intervals},
-            user_means={column[1]: user_intervals[column] for column in mine if column in user_intervals},
-            comparisons={
-                column[1]: _comparison(differences[column], adjusted[column], alpha, effects[column])
-                for column in mine
-                if column in differences
-            },
-            base=bases.get(experiment),
-            beyond_accuracy=dict((beyond or {}).get(experiment, {})),
-            leaks=tuple(sorted((leaks or {}).get(experiment, {}))),
-            choices=dict((choices or {}).get(experiment, {})),
+    tests = _against_bases(differences, _effects(entries, pairs, split), how)
+    rows = [
+        LeaderboardRow(
+            experiment=name,
+            kind=entries[name].kind,
+            metrics=_of(name, metrics, found.intervals),
+            is_floor=entries[name].is_floor,
+            user_means=_of(name, metrics, found.user_intervals),
+            base=bases.get(name),
+            beyond_accuracy=dict(entries[name].beyond_accuracy),
+            comparisons=_of(name, metrics, tests),
+            leaks=tuple(sorted(entries[name].leaks)),
+            choices=dict(entries[name].choices),
         )
-
+        for name in experiments
+    ]
+    untrained = {name for name, entry in entries.items() if entry.is_floor or entry.kind in ("baseline", "foreign")}
     return Leaderboard(
         dataset=dataset,
         split=split,
+        rows=_sorted(rows, metrics[-1]),
         users=int(panel.user_ids.size),
         rows_evaluated=int(panel.rows.sum()),
-        metrics=tuple(names),
-        sorted_by=sorted_by,
+        metrics=metrics,
+        sorted_by=metrics[-1],
         base=max(sorted(set(bases.values())), key=list(bases.values()).count, default=None),
-        resamples=resamples,
-        seed=seed,
-        level=level,
-        smallest_detectable=_smallest_detectable(differences, names, {*floors, *baselines}, alpha),
-        rows=_sorted(map(row, experiments), sorted_by),
+        resamples=how.times,
+        seed=how.seed,
+        level=how.level,
+        smallest_detectable=_smallest_detectable(differences, metrics, untrained, how.alpha),
         left_out=dict(sorted((left_out or {}).items())),
-        seed_groups=seed_groups(panel, level=level),
-        leaks={name: reason for of_one in (leaks or {}).values() for name, reason in sorted(of_one.items())},
+        seed_groups=seed_groups(panel, level=how.level),
+        leaks={leak: why for name in experiments for leak, why in sorted(entries[name].leaks.items())},
         shortcuts=tuple(shortcuts),
-        costs=dict(costs or {}),
+        costs={name: cost for name in experiments if (cost := entries[name].cost) is not None},
     )
 
 
 def of_protocol(board: Leaderboard, protocol: str) -> Leaderboard:
-    """The leaderboard with the metrics of one protocol alone; verdicts stay those of the whole.
+    """The leaderboard with the metrics of one protocol; outcomes stay those of the whole.
 
     Raises:
         ValueError: no metric has this protocol.
@@ -291,40 +315,51 @@ def _sorted(rows: Iterable[LeaderboardRow], by: str) -> tuple[LeaderboardRow, ..
     return tuple(sorted(rows, key=place))
 
 
+def _of(experiment: str, metrics: Sequence[str], values: Mapping[Column, V]) -> dict[str, V]:
+    """The values of one experiment by metric, in the order of the metrics."""
+    return {metric: values[experiment, metric] for metric in metrics if (experiment, metric) in values}
+
+
 def _effects(
-    metrics: Mapping[str, pl.DataFrame], pairs: Collection[tuple[Column, Column]], split: str
+    entries: Mapping[str, Entry], pairs: Collection[tuple[Column, Column]], split: str
 ) -> dict[Column, Effect]:
     values = {
         (experiment, str(metric)): part
         for experiment in {experiment for pair in pairs for experiment, _ in pair}
-        for (metric,), part in metrics[experiment]
-        .filter(pl.col("split") == split)
+        for (metric,), part in entries[experiment]
+        .metrics.filter(pl.col("split") == split)
         .partition_by("metric", as_dict=True)
         .items()
     }
     return {first: effect(values[first], values[second]) for first, second in pairs}
 
 
-def _comparison(difference: Difference, adjusted_p: float, alpha: float, size: Effect) -> Comparison:
-    return Comparison(
-        difference=difference.value,
-        low=difference.low,
-        high=difference.high,
-        p_value=difference.p_value,
-        adjusted_p=adjusted_p,
-        verdict=verdict(difference.value, adjusted_p, alpha=alpha),
-        effect=size,
-    )
+def _against_bases(
+    differences: Mapping[Column, Difference], effects: Mapping[Column, Effect], how: Resampling
+) -> dict[Column, AgainstBase]:
+    adjusted = holm([difference.p_value for difference in differences.values()])
+    return {
+        column: AgainstBase(
+            difference=d.value,
+            low=d.low,
+            high=d.high,
+            p_value=d.p_value,
+            adjusted_p=adjusted_p,
+            outcome=outcome(d.value, adjusted_p, alpha=how.alpha),
+            effect=effects[column],
+        )
+        for (column, d), adjusted_p in zip(differences.items(), adjusted, strict=True)
+    }
 
 
 def _smallest_detectable(
-    differences: Mapping[tuple[str, str], Difference], names: Sequence[str], baselines: Collection[str], alpha: float
+    differences: Mapping[Column, Difference], names: Sequence[str], untrained: Collection[str], alpha: float
 ) -> dict[str, float]:
-    """By metric, for the noisiest difference of a policy: floors and baselines differ from all most."""
+    """By metric, for the noisiest difference of a policy: floors and baselines differ from everything the most."""
     result: dict[str, float] = {}
     for name in names:
         errors = {experiment: d.standard_error for (experiment, metric), d in differences.items() if metric == name}
-        trained = {experiment: error for experiment, error in errors.items() if experiment not in baselines}
+        trained = {experiment: error for experiment, error in errors.items() if experiment not in untrained}
         if errors:
             noisiest = max((trained or errors).values())
             result[name] = smallest_detectable_difference(noisiest, alpha=alpha, comparisons=len(differences))

@@ -6,16 +6,17 @@ things at once: that the loss fell, and that the metric fell by more than noise.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import polars as pl
+from pydantic import Field
 
 Curve = Sequence[tuple[int, float]]
 """(optimizer step, value), by step."""
 Curves = Mapping[str, Curve]
 """By `<kind>/<metric>`: `train/loss`, `validation/ndcg_at_10_full`, `diagnostic/saturation`."""
-Verdict = Literal["collapsed", "healthy", "cannot tell"]
+Diagnosis = Literal["collapsed", "healthy", "cannot tell"]
 
 LOSS = "train/loss"
 ERRORS = 2.0
@@ -23,7 +24,7 @@ ERRORS = 2.0
 LOSS_MARGIN = 0.02
 """Share by which a loss has to fall: a point is a mean over ten steps or so, which scatter by about a percent."""
 DIAGNOSTICS = ("grad_share_easy", "grad_boundary_abs", "saturation", "probe_win_rate_all", "chosen_logp_drift")
-"""What is reported beside the verdict, first and last, and has no say in it."""
+"""Reported beside the diagnosis, first and last value; they do not decide it."""
 
 SUMS_OVER_NEGATIVES = {
     "sdpo": "log(1 + a sum over the negatives) grows with their number",
@@ -34,15 +35,12 @@ SUMS_OVER_NEGATIVES = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with everything that it rests on."""
+    """A diagnosis with everything that it rests on."""
 
-    verdict: Verdict
+    diagnosis: Annotated[Diagnosis, Field(alias="verdict")]
+    """`verdict` in the JSON of a study."""
     reasons: tuple[str, ...]
     numbers: Mapping[str, float] = field(default_factory=dict[str, float])
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def judge_run(curves: Curves, *, metric: str, users: int) -> Judgement:
@@ -69,9 +67,9 @@ def judge_run(curves: Curves, *, metric: str, users: int) -> Judgement:
 
     >>> loss, metric = [(1, 0.7), (10, 0.3), (20, 0.1)], [(0, 0.5), (10, 0.4), (20, 0.2)]
     >>> curves = {"train/loss": loss, "validation/mrr_full": metric}
-    >>> judge_run(curves, metric="mrr_full", users=1000).verdict
+    >>> judge_run(curves, metric="mrr_full", users=1000).diagnosis
     'collapsed'
-    >>> judge_run(curves, metric="mrr_full", users=10).verdict
+    >>> judge_run(curves, metric="mrr_full", users=10).diagnosis
     'cannot tell'
     """
     if users < 1:
@@ -148,7 +146,7 @@ def judge_sweep(points: Sequence[SweepPoint], *, objective: str) -> Judgement:
         ValueError: two points of the same number of negatives.
 
     >>> points = [SweepPoint(1, 0.6, 0.01, 0.02, 0.69, 0.4), SweepPoint(15, 0.5, 0.0, 0.0, 0.69, 0.01)]
-    >>> judge_sweep(points, objective="dmpo").verdict
+    >>> judge_sweep(points, objective="dmpo").diagnosis
     'collapsed'
     """
     points = sorted(points, key=lambda point: point.negatives)

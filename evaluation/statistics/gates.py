@@ -4,17 +4,17 @@ Pure: metrics tables and numbers in, a verdict with every number out. Validation
 here would be a selection row, and the numbers reported on test would no longer be honest.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import polars as pl
 
-from evaluation.statistics.significance import Difference, bootstrap, holm, panel_of
+from evaluation.statistics.significance import STANDARD, Difference, Resampling, bootstrap, holm, panel_of
 
 METRIC = "ndcg_at_10_full"
 NOT_COLLAPSED = "did not collapse"
-LEVEL = 0.95
+CHAMPION = "the champion"
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,20 @@ GUARDS = {
 
 
 @dataclass(frozen=True)
+class Contender:
+    """A policy that may become, or is, the champion."""
+
+    metrics: pl.DataFrame
+    """Its metrics table."""
+    guarded: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The guarded numbers, by name."""
+    can_collapse: bool = False
+    """Whether preferences trained it."""
+    collapse: Mapping[str, Any] | None = None
+    """The detector's diagnosis (`verdict`), its message and numbers, as registered; None where nobody looked."""
+
+
+@dataclass(frozen=True)
 class Gate:
     """One condition, and what was found."""
 
@@ -68,7 +82,7 @@ class Verdict:
     values: Mapping[str, float]
     """Mean of the metric for every contender, floor and the champion."""
     collapse: Mapping[str, Mapping[str, Any] | None]
-    """Of each contender that can collapse what was found, with its numbers; None where nobody looked."""
+    """By contender that can collapse: the detector's diagnosis and numbers; None where nobody looked."""
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -81,17 +95,13 @@ class Verdict:
 
 
 def judge(
-    contenders: Mapping[str, pl.DataFrame],
+    contenders: Mapping[str, Contender],
     *,
-    champion: pl.DataFrame | None,
+    champion: Contender | None,
     floors: Mapping[str, pl.DataFrame],
-    guarded: Mapping[str, Mapping[str, float]] | None = None,
-    champion_guarded: Mapping[str, float] | None = None,
-    guards: Mapping[str, Guard] | None = None,
-    collapse: Mapping[str, Mapping[str, Any] | None] | None = None,
+    guards: Mapping[str, Guard] = GUARDS,
     faults: Mapping[str, str] | None = None,
-    resamples: int = 10_000,
-    seed: int = 0,
+    how: Resampling = STANDARD,
 ) -> Verdict:
     """Chooses the challenger and says whether it beats the champion.
 
@@ -99,64 +109,59 @@ def judge(
     the best of twenty contenders was chosen for its luck too.
 
     Args:
-        contenders: metrics tables of the same rows, by name.
-        champion: the champion's metrics on these rows; None, when there is none yet.
-        floors: metrics of what ignores the user, on these rows: whoever wins must be better than each that has the
-            metric; one that only orders candidate sets has not.
-        guarded: the guarded numbers of each contender.
-        champion_guarded: those of the champion.
+        contenders: by name; their metrics are of the same rows.
+        champion: re-evaluated on these rows; None while there is none.
+        floors: the metrics of experiments that ignore the user, on these rows. The challenger must beat each that has
+            the metric; one that orders candidate sets only does not have it.
         guards: by the name of the number.
-        collapse: for each contender that can collapse the verdict and message of the detector, and its numbers.
         faults: what else forbids any promotion, by the name of the gate: leaks that were accepted.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        how: the resampling; 1 - level is the chance of any false finding.
 
     Raises:
         ValueError: no contender, or tables of different rows.
     """
     if not contenders:
         raise ValueError("promotion must have at least one contender, got none. Train and register a policy first.")
+    names = sorted(contenders)
     reserved = {f"floor {name}": table for name, table in floors.items() if METRIC in table["metric"]}
-    tables = {**contenders, **reserved} | ({} if champion is None else {"the champion": champion})
-    panel = panel_of(tables, split="validation")
-    means = dict(zip(panel.columns, panel.means().tolist(), strict=True))
-    values = {name: means[name, METRIC] for name in tables}
-    judged = {name: _not_collapsed(found) for name, found in sorted((collapse or {}).items()) if name in contenders}
-    fit = [name for name in sorted(contenders) if name not in judged or judged[name].passed]
-    challenger = max(fit or sorted(contenders), key=lambda name: values[name])
-    against = sorted(contenders) if champion is not None else []
-    pairs = [(name, "the champion") for name in against] + [(challenger, name) for name in reserved]
-    found = bootstrap(
-        panel,
-        [((first, METRIC), (second, METRIC)) for first, second in pairs],
-        resamples=resamples,
-        seed=seed,
-        level=LEVEL,
-    ).differences
+    tables = {name: contender.metrics for name, contender in contenders.items()} | reserved
+    panel = panel_of(tables | ({} if champion is None else {CHAMPION: champion.metrics}), split="validation")
+    values = {
+        name: mean
+        for (name, metric), mean in zip(panel.columns, panel.means().tolist(), strict=True)
+        if metric == METRIC
+    }
+    collapse = {name: contenders[name].collapse for name in names if contenders[name].can_collapse}
+    sound = {name: _not_collapsed(found) for name, found in collapse.items()}
+    fit = [name for name in names if name not in sound or sound[name].passed]
+    challenger = max(fit or names, key=lambda name: values[name])
+    against = names if champion is not None else []
+    pairs = [(name, CHAMPION) for name in against] + [(challenger, name) for name in reserved]
+    found = bootstrap(panel, [((first, METRIC), (second, METRIC)) for first, second in pairs], how).differences
     adjusted = [*holm([d.p_value for d in found[: len(against)]]), *holm([d.p_value for d in found[len(against) :]])]
     of_pair = {pair: (d, p) for pair, d, p in zip(pairs, found, adjusted, strict=True)}
     gates: list[Gate] = []
     if champion is not None:
-        gates.append(_better("better than the champion", *of_pair[challenger, "the champion"], n=len(against)))
-    gates += [_better(f"better than {name}", *of_pair[challenger, name], n=len(reserved)) for name in reserved]
+        gates.append(
+            _better(f"better than {CHAMPION}", *of_pair[challenger, CHAMPION], n=len(against), alpha=how.alpha)
+        )
+    gates += [
+        _better(f"better than {name}", *of_pair[challenger, name], n=len(reserved), alpha=how.alpha)
+        for name in reserved
+    ]
     if champion is not None:
-        of_challenger, of_champion = (guarded or {}).get(challenger, {}), champion_guarded or {}
-        gates += [
-            _guarded(name, guard, of_challenger, of_champion)
-            for name, guard in (guards or {}).items()
-            if not guard.may_be_absent or name in {*of_challenger, *of_champion}
-        ]
-    gates += [judged[challenger]] if challenger in judged else []
+        gates += _guarded(guards, contenders[challenger].guarded, champion.guarded)
+    gates += [sound[challenger]] if challenger in sound else []
     gates += [Gate(name, False, fault) for name, fault in (faults or {}).items()]
-    return Verdict(challenger, all(gate.passed for gate in gates), tuple(gates), values, dict(collapse or {}))
+    return Verdict(challenger, all(gate.passed for gate in gates), tuple(gates), values, collapse)
 
 
-def _better(name: str, difference: Difference, adjusted_p: float, *, n: int) -> Gate:
+def _better(name: str, difference: Difference, adjusted_p: float, *, n: int, alpha: float) -> Gate:
     detail = (
         f"{METRIC} {difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
         f"p {adjusted_p:.4f} (Holm over {n})"
     )
-    return Gate(name, difference.value > 0 and adjusted_p < 1 - LEVEL, detail)
+    return Gate(name, difference.value > 0 and adjusted_p < alpha, detail)
 
 
 def _not_collapsed(found: Mapping[str, Any] | None) -> Gate:
@@ -165,11 +170,17 @@ def _not_collapsed(found: Mapping[str, Any] | None) -> Gate:
     return Gate(NOT_COLLAPSED, found["verdict"] != "collapsed", f"{found['verdict']}: {found['message']}")
 
 
-def _guarded(name: str, guard: Guard, of_challenger: Mapping[str, float], of_champion: Mapping[str, float]) -> Gate:
-    value, champion = of_challenger.get(name), of_champion.get(name)
-    if value is None or champion is None:
-        missing = "the challenger" if value is None else "the champion"
-        return Gate(name, False, f"not measured for {missing}; evaluate it again")
-    amount = f"{guard.tolerance:.0%}" if guard.is_share else f"{guard.tolerance:g}"
-    limit = f"at most {amount} {'below' if guard.better == 'larger' else 'above'}"
-    return Gate(name, guard.allows(value, champion), f"{value:.4f} against the champion's {champion:.4f}; {limit}")
+def _guarded(
+    guards: Mapping[str, Guard], of_challenger: Mapping[str, float], of_champion: Mapping[str, float]
+) -> Iterator[Gate]:
+    for name, guard in guards.items():
+        value, champion = of_challenger.get(name), of_champion.get(name)
+        if guard.may_be_absent and value is None and champion is None:
+            continue
+        if value is None or champion is None:
+            missing = "the challenger" if value is None else CHAMPION
+            yield Gate(name, False, f"not measured for {missing}; evaluate it again")
+            continue
+        amount = f"{guard.tolerance:.0%}" if guard.is_share else f"{guard.tolerance:g}"
+        limit = f"at most {amount} {'below' if guard.better == 'larger' else 'above'}"
+        yield Gate(name, guard.allows(value, champion), f"{value:.4f} against the champion's {champion:.4f}; {limit}")

@@ -6,8 +6,9 @@ resampled with the same weights, so an interval of a difference is an interval o
 Dimension key: u users, c columns (experiment × metric), s resamples.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal
 
@@ -18,10 +19,36 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Column = tuple[str, str]
 """(experiment, metric)."""
-Verdict = Literal["better", "worse", "cannot tell"]
+Outcome = Literal["better", "worse", "cannot tell"]
 
 _CHUNK_CELLS = 8_000_000
 """Resampling weights held at a time: 64 MB of float64."""
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How users are resampled, and what is read from the resamples."""
+
+    times: int = 10_000
+    seed: int = 0
+    """The same for every experiment and metric, so that differences are paired."""
+    level: float = 0.95
+    """Of the intervals."""
+
+    @property
+    def alpha(self) -> float:
+        """The chance of any false finding among the comparisons that are corrected together."""
+        return 1.0 - self.level
+
+    def enough_for(self, comparisons: int) -> "Resampling":
+        """With more resamples, if Holm's correction over this many comparisons needs smaller p-values than these show.
+
+        The smallest bootstrap p-value is 2 / (times + 1): with too few, many comparisons could never find anything.
+        """
+        return replace(self, times=max(self.times, math.ceil(10 * comparisons / self.alpha)))
+
+
+STANDARD = Resampling()
 
 
 @dataclass(frozen=True)
@@ -153,14 +180,7 @@ class Bootstrap:
     """Of each pair, in the order given."""
 
 
-def bootstrap(
-    panel: Panel,
-    pairs: Sequence[tuple[Column, Column]] = (),
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Bootstrap:
+def bootstrap(panel: Panel, pairs: Sequence[tuple[Column, Column]] = (), how: Resampling = STANDARD) -> Bootstrap:
     """Intervals of every column and of the paired differences, first minus second, by one user-cluster bootstrap.
 
     The p-value of a difference inverts its percentile interval: twice the share of resamples on the other side of zero
@@ -173,40 +193,25 @@ def bootstrap(
     parts = [panel.sums, np.array(differences).T.reshape(panel.rows.size, len(differences)), panel.rows[:, None]]
     if (panel.rows > 1).any():
         parts.append(of_users.sums)
-    totals = resampled_totals(np.column_stack(parts), resamples=resamples, seed=seed)
+    totals = resampled_totals(np.column_stack(parts), resamples=how.times, seed=how.seed)
     edges = np.cumsum([part.shape[1] for part in parts])
     sums, differing, rows, user_sums = np.split(totals, edges[:3], axis=1)
     values = np.array([difference.sum() for difference in differences]) / panel.rows.sum()
-    intervals = percentile_intervals(panel.means(), sums / rows, level=level)
+    intervals = percentile_intervals(panel.means(), sums / rows, level=how.level)
     user_intervals: dict[Column, Interval] = {}
     if user_sums.size:
-        of_each = percentile_intervals(of_users.means(), user_sums / panel.rows.size, level=level)
+        of_each = percentile_intervals(of_users.means(), user_sums / panel.rows.size, level=how.level)
         user_intervals = dict(zip(panel.columns, of_each, strict=True))
     return Bootstrap(
         intervals=dict(zip(panel.columns, intervals, strict=True)),
         user_intervals=user_intervals,
-        differences=_differences(values, differing / rows, level) if differences else [],
+        differences=_differences(values, differing / rows, how.level) if differences else [],
     )
 
 
-def bootstrap_intervals(
-    panel: Panel, *, resamples: int = 10_000, seed: int = 0, level: float = 0.95
-) -> dict[Column, Interval]:
+def bootstrap_intervals(panel: Panel, how: Resampling = STANDARD) -> dict[Column, Interval]:
     """The interval of every column's mean over rows; of `panel.user_means()`, of the mean over users."""
-    return dict(bootstrap(panel, resamples=resamples, seed=seed, level=level).intervals)
-
-
-def paired_difference(
-    panel: Panel,
-    first: Column,
-    second: Column,
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Difference:
-    """The first column minus the second on the same rows; see `bootstrap`."""
-    return bootstrap(panel, [(first, second)], resamples=resamples, seed=seed, level=level).differences[0]
+    return dict(bootstrap(panel, how=how).intervals)
 
 
 def _differences(values: Floats, resampled: Floats, level: float) -> list[Difference]:
@@ -237,7 +242,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def verdict(difference: float, adjusted_p: float, *, alpha: float = 0.05) -> Verdict:
+def outcome(difference: float, adjusted_p: float, *, alpha: float = 0.05) -> Outcome:
     """What may be said of a difference: its direction when it is significant, else that one cannot tell."""
     if adjusted_p >= alpha or difference == 0.0:
         return "cannot tell"

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from evaluation.baselines import ranked_predictions
 from evaluation.metrics.ranking import METRICS_SCHEMA, Measure, check_predictions, metrics_of
 from evaluation.statistics.significance import (
+    Resampling,
+    bootstrap,
     bootstrap_intervals,
     holm,
     mcnemar_exact,
-    paired_difference,
     panel_of,
     percentile_intervals,
     resampled_totals,
@@ -122,14 +123,14 @@ def metrics(draw: st.DrawFn) -> pl.DataFrame:
 def test_intervals_do_not_depend_on_the_order_of_rows(table: pl.DataFrame, random: object) -> None:
     shuffled = table.sample(fraction=1.0, shuffle=True, seed=random.randint(0, 999))  # type: ignore[attr-defined]
     first, second = (panel_of({"a": t}, split="test") for t in (table, shuffled))
-    assert bootstrap_intervals(first, resamples=50) == bootstrap_intervals(second, resamples=50)
+    assert bootstrap_intervals(first, Resampling(50)) == bootstrap_intervals(second, Resampling(50))
 
 
 @LAW
 @given(metrics())
 def test_an_interval_lies_within_the_users_means_and_around_its_value(table: pl.DataFrame) -> None:
     panel = panel_of({"a": table}, split="test")
-    (interval,) = bootstrap_intervals(panel, resamples=200).values()
+    (interval,) = bootstrap_intervals(panel, Resampling(200)).values()
     per_user = table.group_by("user_id").agg(pl.col("value").mean())["value"].to_numpy()
     slack = 1e-12
     assert per_user.min() - slack <= interval.low <= interval.high <= per_user.max() + slack
@@ -140,7 +141,7 @@ def test_an_interval_lies_within_the_users_means_and_around_its_value(table: pl.
 @given(metrics())
 def test_a_system_compared_with_itself_differs_by_exactly_zero(table: pl.DataFrame) -> None:
     panel = panel_of({"a": table, "b": table}, split="test")
-    difference = paired_difference(panel, ("a", "mrr_full"), ("b", "mrr_full"), resamples=50)
+    difference = bootstrap(panel, [(("a", "mrr_full"), ("b", "mrr_full"))], Resampling(50)).differences[0]
     assert (difference.value, difference.low, difference.high, difference.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
@@ -150,8 +151,8 @@ def test_a_paired_difference_changes_its_sign_with_its_order(table: pl.DataFrame
     other = table.with_columns(value=pl.col("value").reverse())
     panel = panel_of({"a": table, "b": other}, split="test")
     a, b = ("a", "mrr_full"), ("b", "mrr_full")
-    forth = paired_difference(panel, a, b, resamples=99, seed=seed)
-    back = paired_difference(panel, b, a, resamples=99, seed=seed)
+    forth = bootstrap(panel, [(a, b)], Resampling(99, seed)).differences[0]
+    back = bootstrap(panel, [(b, a)], Resampling(99, seed)).differences[0]
     assert (back.value, back.low, back.high) == pytest.approx((-forth.value, -forth.high, -forth.low), abs=1e-12)
     assert back.p_value == forth.p_value
 

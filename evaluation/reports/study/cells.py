@@ -6,13 +6,15 @@ A cell is everything that differs in its seed alone. Runs are told apart by thei
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
 import numpy as np
 import polars as pl
+from pydantic import ConfigDict, Field, PlainSerializer, computed_field
 
 from evaluation.statistics.collapse import Curves, Judgement, first_and_last_loss
-from evaluation.statistics.significance import Difference, Verdict
+from evaluation.statistics.significance import Difference, Interval, Outcome
 
 SEED = "seed"
 COMPARED = ("hit_ratio_at_1_of_", "ndcg_at_10_full")
@@ -31,6 +33,8 @@ Labels = Mapping[str, str]
 class StudyRun:
     """One measured experiment of a study."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)  # polars' table
+
     experiment: str
     labels: Labels
     """Of every axis; the seed is one of them."""
@@ -43,6 +47,23 @@ class StudyRun:
     """Its kind; where it is empty, losses with different numbers of negatives are not compared."""
     start: str = ""
     """The experiment whose policy it started from, if that is shown too."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The runs of a study, and what they are shown beside."""
+
+    runs: Sequence[StudyRun]
+    """In any order; cells of the grid may be missing."""
+    axes: Mapping[str, Sequence[str]]
+    """Axis → its labels in the order in which they are shown. An axis whose labels are one word with different numbers
+    (k1, k5) is swept: metrics are drawn against it, and each sweep is judged."""
+    split: str
+    """validation or test."""
+    starts: Sequence[StudyRun] = ()
+    """One for each experiment that a run names as its start."""
+    floors: Mapping[str, pl.DataFrame] = field(default_factory=dict[str, pl.DataFrame])
+    """The metrics of experiments that ignore the user, by name; they are shown and not compared."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +82,13 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class CellMetric:
-    """One metric of one cell."""
+class CellMetric(Interval):
+    """One metric of one cell: its mean over rows and seeds, with the interval of other users and the same seeds."""
 
-    value: float
-    """Mean over rows and seeds."""
-    low: float
-    high: float
-    """Of users yet to be drawn, with these seeds."""
     by_seed: tuple[float, ...]
     """Means over rows of each run, by seed."""
 
+    @computed_field
     @property
     def seed_deviation(self) -> float | None:
         """What a change of seed alone does to one run; None with a single seed."""
@@ -86,9 +103,15 @@ class Cell:
     """Unique in a study."""
     labels: Labels
     """Without the seed."""
-    runs: tuple[StudyRun, ...]
+    runs: Annotated[tuple[StudyRun, ...], Field(exclude=True)]
     """By seed."""
     metrics: Mapping[str, CellMetric]
+
+    @computed_field
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """The names of the runs."""
+        return tuple(run.experiment for run in self.runs)
 
     @property
     def objective(self) -> str:
@@ -102,6 +125,7 @@ class Cell:
         starts = {run.start for run in self.runs}
         return starts.pop() if len(starts) == 1 else ""
 
+    @computed_field
     @property
     def losses(self) -> tuple[float, float] | None:
         """First and last training loss, means over seeds; None where a run has no loss."""
@@ -111,6 +135,7 @@ class Cell:
         first, last = (math.fsum(losses[at] for losses in found) / len(found) for at in (0, 1))
         return first, last
 
+    @computed_field
     @property
     def seconds(self) -> float:
         """Of training, all seeds together."""
@@ -141,17 +166,18 @@ class Comparison:
     metric: str
     difference: Difference
     adjusted_p: float
-    verdict: Verdict
+    outcome: Annotated[Outcome, Field(alias="verdict")]
+    """`verdict` in JSON."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Cells that differ in a number alone, how many negatives, and what is to be said of them."""
+    """Cells that differ in nothing but one number, how many negatives, and their diagnosis."""
 
     labels: Labels
     """What they have in common."""
-    cells: tuple[Cell, ...]
-    """By that number."""
+    cells: Annotated[tuple[Cell, ...], PlainSerializer(lambda cells: [cell.name for cell in cells])]
+    """By that number; JSON has their names."""
     metric: str
     judgement: Judgement
 
@@ -205,29 +231,19 @@ class StudyNumbers:
         return tuple(metric for metric in self.metrics if metric.startswith(COMPARED))
 
 
-def axes_of(labels: Mapping[str, Sequence[str]], contrast: str | None = None) -> Axes:
-    """The axes of a study, from the labels of each in the file's order.
+def axes_of(labels: Mapping[str, Sequence[str]]) -> Axes:
+    """The axes of a study, from the labels of each in the file's order; the seed's is left out.
 
-    Args:
-        labels: by axis; the seed's is left out.
-        contrast: the axis whose first label the others are compared with; when None, the last one that is neither of
-            numbers nor the seed, where there is another such one before it.
-
-    Raises:
-        ValueError: `contrast` is no axis.
+    The contrast is the last axis that is neither of numbers nor the seed, where there is another such one before it.
 
     >>> axes_of({"base": ["dmpo", "sdpo"], "boundary": ["plain", "dynamicpo"], "negatives": ["k1", "k5"]})
     ... # doctest: +ELLIPSIS
     Axes(labels=..., swept='negatives', contrast='boundary')
     """
     without_seed = {axis: tuple(of_axis) for axis, of_axis in labels.items() if axis != SEED}
-    if contrast is not None and contrast not in without_seed:
-        raise ValueError(f"contrast must be one of the axes {list(without_seed)}, got {contrast}.")
-    swept = next((axis for axis, of_axis in without_seed.items() if axis != contrast and _are_numbers(of_axis)), None)
+    swept = next((axis for axis, of_axis in without_seed.items() if _are_numbers(of_axis)), None)
     named = [axis for axis, of_axis in without_seed.items() if axis != swept and len(of_axis) > 1]
-    if contrast is None and len(named) > 1:
-        contrast = named[-1]
-    return Axes(without_seed, swept, contrast)
+    return Axes(without_seed, swept, named[-1] if len(named) > 1 else None)
 
 
 def _are_numbers(labels: Sequence[str]) -> bool:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
-from evaluation.reports.study.cells import AGAINST_START, Cell, CellMetric, StudyNumbers
-from evaluation.reports.study.panels import (
+from evaluation.reports.panels import (
     BAND,
     COLOURS,
     COLUMNS,
@@ -28,6 +27,7 @@ from evaluation.reports.study.panels import (
     spans_decades,
     title_panel,
 )
+from evaluation.reports.study.cells import AGAINST_START, Cell, CellMetric, StudyNumbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The numbers of a study: seeds averaged, paired comparisons of cells, and verdicts of sweeps.
+"""The numbers of a study: seeds averaged, paired comparisons of cells, and diagnoses of sweeps.
 
 Dimension key: u users, c columns (cell × metric).
 """
@@ -20,48 +20,46 @@ from evaluation.reports.study.cells import (
     Cell,
     CellMetric,
     Comparison,
+    Measured,
     Pair,
     StudyNumbers,
     StudyRun,
     Sweep,
+    axes_of,
 )
 from evaluation.statistics.collapse import Judgement, SweepPoint, judge_sweep
-from evaluation.statistics.significance import Column, Difference, Panel, bootstrap, holm, panel_of, verdict
+from evaluation.statistics.significance import (
+    STANDARD,
+    Column,
+    Difference,
+    Panel,
+    Resampling,
+    bootstrap,
+    holm,
+    outcome,
+    panel_of,
+)
 
 
-def study_numbers(
-    runs: Sequence[StudyRun],
-    *,
-    axes: Axes,
-    split: str,
-    starts: Sequence[StudyRun] = (),
-    floors: Mapping[str, pl.DataFrame] | None = None,
-    resamples: int = 10_000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> StudyNumbers:
+def study_numbers(study: Measured, how: Resampling = STANDARD) -> StudyNumbers:
     """Averages over seeds, compares cells by the paired user-cluster bootstrap, judges every sweep.
 
     Args:
-        runs: in any order; the labels of each name its cell.
-        axes: of the study.
-        split: validation or test.
-        starts: what the runs started from, one for each experiment that a run names as its start.
-        floors: metrics of what ignores the user, by name; only shown.
-        resamples: at least this many; more where Holm's correction needs smaller p-values than these can show.
-        seed: of the resampling.
-        level: of the intervals; 1 - level is the chance of any false finding in one table.
+        study: the labels of each run name its cell.
+        how: the resampling, with more resamples where Holm's correction needs smaller p-values than these can show.
+            1 - level is the chance of any false finding in one table.
 
     Raises:
         ValueError: no run, a label that its axis lacks, two runs of the same cell and seed, names that are not
             unique, or runs that were evaluated on different rows.
     """
-    cells = _cells(runs, axes, taken={*(start.experiment for start in starts), *(floors or {})})
-    of_starts = [Cell(start.experiment, {}, (start,), {}) for start in starts]
+    axes = axes_of(study.axes)
+    cells = _cells(study.runs, axes, taken={*(start.experiment for start in study.starts), *study.floors})
+    of_starts = [Cell(start.experiment, {}, (start,), {}) for start in study.starts]
     of_floors = [
-        Cell(name, {}, (StudyRun(name, {}, table, {}, 0.0),), {}) for name, table in sorted((floors or {}).items())
+        Cell(name, {}, (StudyRun(name, {}, table, {}, 0.0),), {}) for name, table in sorted(study.floors.items())
     ]
-    panel, by_seed = _averaged([*cells, *of_starts, *of_floors], split)
+    panel, by_seed = _averaged([*cells, *of_starts, *of_floors], study.split)
     pairs = [*_against_start(cells, of_starts), *_against_control(cells, axes), *_against_most(cells, axes)]
     asked = [
         (pair, metric)
@@ -69,10 +67,9 @@ def study_numbers(
         for metric in dict.fromkeys(name for _, name in panel.columns)
         if metric.startswith(COMPARED) and {(pair.first, metric), (pair.second, metric)} <= set(panel.columns)
     ]
-    alpha = 1.0 - level
-    resamples = max(resamples, math.ceil(10 * len(asked) / alpha))
+    how = how.enough_for(len(asked))
     columns = [((pair.first, metric), (pair.second, metric)) for pair, metric in asked]
-    found = bootstrap(panel, columns, resamples=resamples, seed=seed, level=level)
+    found = bootstrap(panel, columns, how)
     metrics = tuple(sorted({metric for _, metric in panel.columns}, key=_place))
 
     def measured(cell: Cell) -> Cell:
@@ -85,7 +82,7 @@ def study_numbers(
         return replace(cell, metrics=of_mine)
 
     cells = [measured(cell) for cell in cells]
-    comparisons = _comparisons(asked, found.differences, alpha)
+    comparisons = _comparisons(asked, found.differences, how.alpha)
     return StudyNumbers(
         axes=axes,
         cells=tuple(cells),
@@ -94,11 +91,11 @@ def study_numbers(
         metrics=metrics,
         comparisons=comparisons,
         sweeps=tuple(_sweeps(cells, axes, comparisons, metrics)),
-        split=split,
+        split=study.split,
         users=int(panel.user_ids.size),
         rows=int(panel.rows.sum()),
-        resamples=resamples,
-        level=level,
+        resamples=how.times,
+        level=how.level,
     )
 
 
@@ -204,7 +201,7 @@ def _comparisons(
         mine = [(what, d.p_value) for what, d in zip(asked, differences, strict=True) if what[0].table == table]
         adjusted |= dict(zip((what for what, _ in mine), holm([p for _, p in mine]), strict=True))
     return tuple(
-        Comparison(*what, difference, adjusted[what], verdict(difference.value, adjusted[what], alpha=alpha))
+        Comparison(*what, difference, adjusted[what], outcome(difference.value, adjusted[what], alpha=alpha))
         for what, difference in zip(asked, differences, strict=True)
     )
 

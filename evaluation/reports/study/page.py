@@ -3,15 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
-from evaluation.reports.document import Block, Bullets, Heading, Paragraph, Picture, Table
+from evaluation.reports.document import MARKS, Block, Bullets, Heading, Paragraph, Picture, Table
 from evaluation.reports.study.cells import Cell, Comparison, Shared, StudyNumbers, Sweep
 from evaluation.statistics.collapse import ERRORS
-from evaluation.statistics.significance import Verdict
-
-MARKS: Mapping[Verdict, str] = {"better": "▲", "worse": "▼", "cannot tell": "≈"}
 
 CAPTIONS = {
     "differences": "Each cell minus what it started from, on the same rows, seeds averaged, with the paired interval "
@@ -24,20 +22,24 @@ CAPTIONS = {
 }
 
 
-def blocks_of(
-    question: str,
-    numbers: StudyNumbers,
-    figures: Mapping[str, bytes],
-    *,
-    dataset: str,
-    selection: pl.DataFrame | None,
-    shared: Sequence[Shared],
-    published: pl.DataFrame | None,
-) -> list[Block]:
+@dataclass(frozen=True)
+class Topic:
+    """What a study is about, and what its page shows beside its numbers."""
+
+    title: str
+    question: str
+    dataset: str
+    selection: pl.DataFrame | None = None
+    """What was tried before, and what was chosen; shown as it is."""
+    shared: Sequence[Shared] = ()
+    """What was computed once for several experiments."""
+
+
+def blocks_of(topic: Topic, numbers: StudyNumbers, figures: Mapping[str, bytes]) -> list[Block]:
     """The page, block by block."""
     return [
-        Paragraph(question, "lead"),
-        Paragraph(_what(dataset, numbers)),
+        Paragraph(topic.question, "lead"),
+        Paragraph(_what(topic.dataset, numbers)),
         Heading("What was found"),
         Bullets(findings(numbers)),
         *_pictured("metrics", _metrics_caption(numbers), figures),
@@ -53,9 +55,8 @@ def blocks_of(
         *_pictured("loss_against_metric", CAPTIONS["loss_against_metric"], figures),
         *_comparisons(numbers),
         *_training(figures),
-        *_given("How it was selected", selection),
-        *_given("Published numbers, of other data and models", published),
-        *_compute(numbers, shared),
+        *_selection(topic.selection),
+        *_compute(numbers, topic.shared),
         Heading("How to read this"),
         Bullets(_notes(numbers)),
     ]
@@ -64,18 +65,18 @@ def blocks_of(
 def findings(numbers: StudyNumbers) -> list[str]:
     """One sentence for each thing that a reader came for."""
     found = [
-        f"{_named(sweep.labels)}: {sweep.judgement.verdict}, by {sweep.metric}. {sweep.judgement.reasons[0]}"
+        f"{_named(sweep.labels)}: {sweep.judgement.diagnosis}, by {sweep.metric}. {sweep.judgement.reasons[0]}"
         for sweep in numbers.sweeps
-        if sweep.judgement.verdict == "collapsed"
+        if sweep.judgement.diagnosis == "collapsed"
     ]
     for metric in dict.fromkeys(sweep.metric for sweep in numbers.sweeps):
-        verdicts = Counter(sweep.judgement.verdict for sweep in numbers.sweeps if sweep.metric == metric)
-        counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in ("collapsed", "healthy", "cannot tell"))
-        found.append(f"{metric} over {numbers.axes.swept}: of {verdicts.total()} sweeps {counts}")
+        diagnoses = Counter(sweep.judgement.diagnosis for sweep in numbers.sweeps if sweep.metric == metric)
+        counts = ", ".join(f"{diagnoses[one]} {one}" for one in ("collapsed", "healthy", "cannot tell"))
+        found.append(f"{metric} over {numbers.axes.swept}: of {diagnoses.total()} sweeps {counts}")
     for table in dict.fromkeys(comparison.pair.table for comparison in numbers.comparisons):
         for metric in numbers.compared:
             of_metric = [c for c in numbers.comparisons if c.pair.table == table and c.metric == metric]
-            counts = [f"{sum(c.verdict == v for c in of_metric)} {v}" for v in MARKS]
+            counts = [f"{sum(c.outcome == one for c in of_metric)} {one}" for one in MARKS]
             found.append(f"{metric} {table}: of {len(of_metric)} cells {', '.join(counts)}")
     best = max(numbers.cells, key=lambda cell: cell.metrics[numbers.compared[0]].value)
     value = best.metrics[numbers.compared[0]]
@@ -173,10 +174,10 @@ def _sweeps(numbers: StudyNumbers) -> Iterator[Block]:
     yield Heading("Does it collapse?")
     axes = [axis for axis in numbers.axes.labels if axis != numbers.axes.swept]
     rows = [
-        [*(sweep.labels[axis] for axis in axes), sweep.metric, sweep.judgement.verdict, _reasons(sweep)]
+        [*(sweep.labels[axis] for axis in axes), sweep.metric, sweep.judgement.diagnosis, _reasons(sweep)]
         for sweep in numbers.sweeps
     ]
-    yield Table([*axes, "by", "verdict", "what it rests on"], rows)
+    yield Table([*axes, "by", "diagnosis", "what it rests on"], rows)
     yield Paragraph(
         f"Collapsed: the metric with the largest {numbers.axes.swept} is below the best one by more "
         f"than {ERRORS:g} standard errors of that paired difference, over users and seeds together, while the training "
@@ -213,16 +214,16 @@ def _difference(found: Comparison | None) -> str:
     if found is None:
         return "-"
     of = found.difference
-    return f"{of.value:+.4f} [{of.low:+.4f}, {of.high:+.4f}] p {_p(found.adjusted_p)} {MARKS[found.verdict]}"
+    return f"{of.value:+.4f} [{of.low:+.4f}, {of.high:+.4f}] p {_p(found.adjusted_p)} {MARKS[found.outcome]}"
 
 
 def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
-def _given(heading: str, table: pl.DataFrame | None) -> Iterator[Block]:
+def _selection(table: pl.DataFrame | None) -> Iterator[Block]:
     if table is not None and table.height:
-        yield Heading(heading)
+        yield Heading("How it was selected")
         yield Table(table.columns, [[_text(value) for value in row] for row in table.rows()])
 
 

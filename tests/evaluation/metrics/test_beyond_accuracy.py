@@ -9,7 +9,7 @@ import pytest
 
 from evaluation.metrics.beyond_accuracy import beyond_accuracy, catalogue_of
 from evaluation.metrics.coverage import catalogue_coverage, entropy, gini
-from evaluation.metrics.diversity import category_diversity, category_features, embedding_diversity
+from evaluation.metrics.diversity import category_diversity, category_features
 from evaluation.metrics.novelty import novelty
 from evaluation.metrics.popularity import popularity_lift
 from evaluation.metrics.ranking import PREDICTIONS_SCHEMA, mean_metrics, metrics_of
@@ -82,20 +82,6 @@ def test_diversity_is_the_mean_jaccard_distance_of_pairs(lists: list[list[int]])
         else:
             assert np.isnan(got[row])
     assert np.isfinite(got).any()
-
-
-def test_diversity_of_embeddings_is_the_mean_cosine_distance_of_pairs(lists: list[list[int]]) -> None:
-    vectors = np.random.default_rng(8).normal(size=(N_ITEMS, 3)).astype(np.float32)
-    got = embedding_diversity(as_array(lists), vectors)
-    for row, items in enumerate(lists):
-        pairs = [
-            1 - float(vectors[a] @ vectors[b] / np.linalg.norm(vectors[a]) / np.linalg.norm(vectors[b]))
-            for a, b in itertools.combinations(items, 2)
-        ]
-        assert np.isnan(got[row]) if not pairs else got[row] == pytest.approx(np.mean(pairs), abs=1e-5)
-    vectors[3] = 0.0
-    with pytest.raises(ValueError, match="embeddings must be finite and not zero, got item 3"):
-        embedding_diversity(as_array(lists), vectors)
 
 
 def test_diversity_does_not_depend_on_the_size_of_a_chunk(

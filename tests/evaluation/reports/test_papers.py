@@ -10,7 +10,8 @@ import pytest
 
 from contracts.files.load import ConfigurationError, is_published, load_published, load_study, study_keys
 from evaluation.metrics.ranking import METRICS_SCHEMA
-from evaluation.reports.papers import Claim, as_html, as_json, as_markdown, part_of
+from evaluation.reports.papers import Claim, as_html, as_json, as_markdown, paper_table
+from evaluation.statistics.significance import Resampling
 
 NAMES = ("hit_ratio_at_1_of_20", "recall_at_10_full")
 SOURCES = {"Paper": "Somebody 2024, table 2"}
@@ -37,7 +38,7 @@ def table(mean: float, *, split: str = "test", users: int = 50) -> pl.DataFrame:
 
 def test_ours_and_theirs_stand_in_one_table_of_the_published_metrics() -> None:
     ours = {"sft": table(0.4), "dmpo": table(0.5)}
-    part = part_of(ours, CLAIMS, dataset="bench", split="test", leaks={}, resamples=200)
+    part = paper_table(ours, CLAIMS, dataset="bench", split="test", leaks={}, how=Resampling(200))
     assert part.metrics == ("hit_ratio_at_1_of_20",), "only what is published can be set beside it"
     assert [result.experiment for result in part.results] == ["dmpo", "sft"]
     text = as_markdown("How good?", [part], SOURCES)
@@ -50,13 +51,13 @@ def test_ours_and_theirs_stand_in_one_table_of_the_published_metrics() -> None:
 
 
 def test_validation_rows_are_never_passed_off_as_the_published_test_rows() -> None:
-    part = part_of({"sft": table(0.4, split="validation")}, CLAIMS, dataset="b", split="validation", leaks={})
+    part = paper_table({"sft": table(0.4, split="validation")}, CLAIMS, dataset="b", split="validation", leaks={})
     for text in (as_markdown("?", [part], SOURCES), as_html("?", [part], SOURCES)):
-        assert "published numbers are about test rows, which are not here" in text
+        assert "test rows, which are not here" in text
 
 
 def test_numbers_from_a_leak_are_marked_and_the_lists_part_in_them_is_a_paired_difference() -> None:
-    part = part_of(
+    part = paper_table(
         {"sft": table(0.6)},
         CLAIMS,
         dataset="leaky",
@@ -64,7 +65,7 @@ def test_numbers_from_a_leak_are_marked_and_the_lists_part_in_them_is_a_paired_d
         leaks={"sft": ["candidate_sets.lists_share"]},
         elsewhere={"sft": table(0.4)},
         same_rows_as="fair",
-        resamples=200,
+        how=Resampling(200),
     )
     drop = part.results[0].drop["hit_ratio_at_1_of_20"]
     assert drop.value == pytest.approx(0.2)
@@ -81,7 +82,7 @@ def test_numbers_from_a_leak_are_marked_and_the_lists_part_in_them_is_a_paired_d
 
 def test_other_rows_cannot_be_subtracted() -> None:
     with pytest.raises(ValueError, match="row"):
-        part_of(
+        paper_table(
             {"sft": table(0.6)}, CLAIMS, dataset="a", split="test", leaks={}, elsewhere={"sft": table(0.4, users=40)}
         )
 

@@ -36,12 +36,12 @@ def judged(
     users: int = 10_000,
     error: float | None = None,
 ) -> str:
-    return judge_run(curves(values, losses, error), metric=METRIC, users=users).verdict
+    return judge_run(curves(values, losses, error), metric=METRIC, users=users).diagnosis
 
 
 def test_metric_and_loss_that_both_fall_are_a_collapse() -> None:
     found = judge_run(curves([0.30, 0.32, 0.31, 0.25, 0.20]), metric=METRIC, users=10_000)
-    assert found.verdict == "collapsed"
+    assert found.diagnosis == "collapsed"
     assert found.numbers["best_step"] == 10
     assert found.numbers["drop"] == pytest.approx(0.12)
     assert found.numbers["drop_standard_error"] == pytest.approx(math.sqrt((0.32 * 0.68 + 0.20 * 0.80) / 10_000))
@@ -57,7 +57,7 @@ def test_a_fall_from_the_start_counts_too() -> None:
 
 def test_learning_is_healthy() -> None:
     found = judge_run(curves([0.20, 0.25, 0.28, 0.30, 0.31]), metric=METRIC, users=10_000)
-    assert found.verdict == "healthy"
+    assert found.diagnosis == "healthy"
     assert found.numbers["loss_metric_spearman"] == -1.0
 
 
@@ -92,8 +92,8 @@ def test_between_one_and_two_standard_errors_one_cannot_tell() -> None:
 
 
 def test_without_a_second_validation_or_a_loss_one_cannot_tell() -> None:
-    assert judge_run({}, metric=METRIC, users=10).verdict == "cannot tell"
-    assert judge_run({f"validation/{METRIC}": [(0, 0.1), (9, 0.0)]}, metric=METRIC, users=10).verdict == "cannot tell"
+    assert judge_run({}, metric=METRIC, users=10).diagnosis == "cannot tell"
+    assert judge_run({f"validation/{METRIC}": [(0, 0.1), (9, 0.0)]}, metric=METRIC, users=10).diagnosis == "cannot tell"
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:
@@ -106,7 +106,7 @@ def test_numbers_that_make_no_sense_are_refused() -> None:
 def test_diagnostics_stand_beside_the_verdict_and_have_no_say() -> None:
     plain = curves([0.20, 0.25, 0.28, 0.30, 0.31])
     found = judge_run({**plain, "diagnostic/saturation": [(40, 0.001), (1, 0.5)]}, metric=METRIC, users=10_000)
-    assert found.verdict == "healthy"
+    assert found.diagnosis == "healthy"
     assert (found.numbers["saturation_first"], found.numbers["saturation_last"]) == (0.5, 0.001)
 
 
@@ -137,7 +137,7 @@ def test_the_toy_in_which_the_loss_falls_four_orders_of_magnitude_and_learning_f
         loss, gradient = math.log1p(math.exp(-z)), 1 / (1 + math.exp(z)) / k
         points.append(SweepPoint(k, gradient, 1e-6, 0.0, math.log(2), loss))
     found = judge_sweep(points, objective="dmpo")
-    assert found.verdict == "collapsed"
+    assert found.diagnosis == "collapsed"
     assert found.numbers["loss_with_most"] == pytest.approx(7.68e-5, rel=1e-3)
     assert found.numbers["with_most"] == pytest.approx(4.04e-6, rel=2e-3)
     assert (found.numbers["loss_of_best"], found.numbers["best"]) == (pytest.approx(0.693, abs=1e-3), 0.5)
@@ -152,35 +152,35 @@ def point(
 def test_a_sweep_that_rises_and_falls_while_the_loss_falls_is_a_collapse() -> None:
     sweep = [point(15, 0.50, 0.01), point(1, 0.58, 0.4), point(5, 0.60, 0.1)]
     found = judge_sweep(sweep, objective="dynamicpo-dmpo")
-    assert found.verdict == "collapsed"
+    assert found.diagnosis == "collapsed"
     assert (found.numbers["best_negatives"], found.numbers["most_negatives"]) == (5, 15)
     assert found == judge_sweep(sweep[::-1], objective="dynamicpo-dmpo")
 
 
 def test_a_sweep_within_noise_of_users_or_of_seeds_is_none() -> None:
-    assert judge_sweep([point(1, 0.515, 0.4), point(15, 0.50, 0.01)], objective="dmpo").verdict == "cannot tell"
-    assert judge_sweep([point(1, 0.505, 0.4), point(15, 0.50, 0.01)], objective="dmpo").verdict == "healthy"
+    assert judge_sweep([point(1, 0.515, 0.4), point(15, 0.50, 0.01)], objective="dmpo").diagnosis == "cannot tell"
+    assert judge_sweep([point(1, 0.505, 0.4), point(15, 0.50, 0.01)], objective="dmpo").diagnosis == "healthy"
     noisy = [point(1, 0.58, 0.4, seeds=0.05), point(15, 0.50, 0.01)]
-    assert judge_sweep(noisy, objective="dmpo").verdict == "cannot tell"
+    assert judge_sweep(noisy, objective="dmpo").diagnosis == "cannot tell"
 
 
 def test_a_sweep_whose_loss_is_higher_with_most_negatives_is_none() -> None:
-    assert judge_sweep([point(1, 0.60, 0.1), point(15, 0.50, 0.4)], objective="dmpo").verdict == "cannot tell"
+    assert judge_sweep([point(1, 0.60, 0.1), point(15, 0.50, 0.4)], objective="dmpo").diagnosis == "cannot tell"
 
 
 def test_losses_that_grow_with_the_number_are_compared_as_shares_of_their_start() -> None:
     few, many = point(1, 0.60, 0.40), point(15, 0.50, 0.45, first_loss=math.log(16))
-    assert judge_sweep([few, many], objective="dmpo").verdict == "cannot tell"  # 0.45 is no fall from 0.40
+    assert judge_sweep([few, many], objective="dmpo").diagnosis == "cannot tell"  # 0.45 is no fall from 0.40
     found = judge_sweep([few, many], objective="sdpo")  # but from log 16 it is a deep one
-    assert found.verdict == "collapsed"
+    assert found.diagnosis == "collapsed"
     assert "not comparable" in found.reasons[1]
-    assert judge_sweep([few, many], objective="").verdict == "collapsed"
+    assert judge_sweep([few, many], objective="").diagnosis == "collapsed"
     assert why_not_comparable("dynamicpo-mppo") is not None
     assert why_not_comparable("dynamicpo-dmpo") is None
 
 
 def test_a_sweep_of_one_point_or_of_two_equal_ones_is_none() -> None:
-    assert judge_sweep([point(1, 0.5, 0.1)], objective="dmpo").verdict == "cannot tell"
+    assert judge_sweep([point(1, 0.5, 0.1)], objective="dmpo").diagnosis == "cannot tell"
     with pytest.raises(ValueError, match="must differ in their negatives"):
         judge_sweep([point(1, 0.5, 0.1), point(1, 0.6, 0.1)], objective="dmpo")
 

@@ -1,9 +1,14 @@
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 
 from evaluation.metrics.ranking import METRICS_SCHEMA
-from evaluation.statistics.gates import METRIC, Gate, Guard, judge
+from evaluation.statistics.gates import METRIC, Contender, Gate, Guard, Verdict
+from evaluation.statistics.gates import judge as judge_contenders
+from evaluation.statistics.significance import Resampling
 
 
 def table(mean: float, *, noise: int = 0, users: int = 400, test: float | None = None) -> pl.DataFrame:
@@ -28,6 +33,31 @@ def table(mean: float, *, noise: int = 0, users: int = 400, test: float | None =
 
 
 FLOORS = {"popularity": table(0.1, noise=8)}
+
+
+def judge(
+    contenders: Mapping[str, pl.DataFrame],
+    *,
+    champion: pl.DataFrame | None,
+    guarded: Mapping[str, float] | None = None,
+    champion_guarded: Mapping[str, float] | None = None,
+    guards: Mapping[str, Guard] | None = None,
+    collapse: Mapping[str, Mapping[str, Any] | None] | None = None,
+    resamples: int = 1000,
+    **others: Any,
+) -> Verdict:
+    """Every contender has the same guarded numbers; no number is guarded unless a test says which."""
+    found = collapse or {}
+    return judge_contenders(
+        {
+            name: Contender(metrics, guarded or {}, can_collapse=name in found, collapse=found.get(name))
+            for name, metrics in contenders.items()
+        },
+        champion=None if champion is None else Contender(champion, champion_guarded or {}),
+        guards=guards or {},
+        how=Resampling(resamples),
+        **others,
+    )
 
 
 def test_a_clearly_better_contender_wins_and_every_number_is_in_the_verdict() -> None:
@@ -90,7 +120,7 @@ def test_accuracy_does_not_buy_a_loss_elsewhere(guard: Guard, value: float, pass
         {"dmpo": table(0.36)},
         champion=table(0.30),
         floors=FLOORS,
-        guarded={"dmpo": {"coverage_at_10_full": value}},
+        guarded={"coverage_at_10_full": value},
         champion_guarded={"coverage_at_10_full": 0.5},
         guards={"coverage_at_10_full": guard},
         resamples=1000,

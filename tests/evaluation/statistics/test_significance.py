@@ -8,15 +8,16 @@ from scipy.stats import binomtest
 
 from evaluation.statistics.significance import (
     Panel,
+    Resampling,
+    bootstrap,
     bootstrap_intervals,
     effect,
     holm,
     mcnemar_exact,
-    paired_difference,
+    outcome,
     panel_of,
     resampled_totals,
     smallest_detectable_difference,
-    verdict,
 )
 
 
@@ -92,7 +93,7 @@ def test_pairing_finds_what_separate_intervals_hide() -> None:
     )
     intervals = bootstrap_intervals(panel)
     assert intervals["dmpo", "mrr_of_20"].low < intervals["sft", "mrr_of_20"].high
-    difference = paired_difference(panel, ("dmpo", "mrr_of_20"), ("sft", "mrr_of_20"))
+    difference = bootstrap(panel, [(("dmpo", "mrr_of_20"), ("sft", "mrr_of_20"))]).differences[0]
     assert (difference.low, difference.high) == (pytest.approx(0.02), pytest.approx(0.02))
     assert difference.p_value == 2 / 10_001
 
@@ -101,7 +102,7 @@ def test_identical_systems_differ_by_exactly_zero() -> None:
     values = np.random.default_rng(3).random(300).tolist()
     users = [row // 3 for row in range(300)]
     panel = panel_of({"a": metrics(values, users), "b": metrics(values, users)}, split="test")
-    difference = paired_difference(panel, ("a", "mrr_of_20"), ("b", "mrr_of_20"))
+    difference = bootstrap(panel, [(("a", "mrr_of_20"), ("b", "mrr_of_20"))]).differences[0]
     assert (difference.value, difference.low, difference.high, difference.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
@@ -134,10 +135,10 @@ def test_holm_multiplies_the_smallest_by_all_and_never_falls() -> None:
 
 
 def test_a_verdict_needs_significance_and_a_direction() -> None:
-    assert verdict(0.1, 0.01) == "better"
-    assert verdict(-0.1, 0.01) == "worse"
-    assert verdict(0.1, 0.05) == "cannot tell"
-    assert verdict(0.0, 0.01) == "cannot tell"
+    assert outcome(0.1, 0.01) == "better"
+    assert outcome(-0.1, 0.01) == "worse"
+    assert outcome(0.1, 0.05) == "cannot tell"
+    assert outcome(0.0, 0.01) == "cannot tell"
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (5, 5), (1, 0), (9, 3), (3, 9), (1200, 1000), (0, 2000)])
@@ -170,7 +171,7 @@ def test_ten_thousand_resamples_of_many_users_are_a_matter_of_seconds() -> None:
     users = 10_000
     panel = Panel(np.arange(users), np.ones(users), (("a", "m"),), np.random.default_rng(0).random((users, 1)))
     start = time.perf_counter()
-    bootstrap_intervals(panel, resamples=10_000)
+    bootstrap_intervals(panel, Resampling(10_000))
     assert time.perf_counter() - start < 5.0
 
 

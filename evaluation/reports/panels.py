@@ -1,11 +1,11 @@
-"""Figures of panels: their grid, titles, scales, one legend, PNG. Knows matplotlib and no study."""
+"""Figures of panels: their grid, titles, scales, one legend, PNG. It knows matplotlib and no report."""
 
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evaluation.reports.study.cells import CellMetric
+from evaluation.statistics.significance import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ def colour_of(place: int, n: int) -> Any:
     return colormaps["turbo"](0.05 + 0.9 * place / (n - 1))
 
 
-def draw_intervals(axes: Panel, x: Sequence[float], found: Sequence[CellMetric], look: Look) -> None:
+def draw_intervals(axes: Panel, x: Sequence[float], found: Sequence[Interval], look: Look) -> None:
     """Error bars at x."""
     for at, of in zip(x, found, strict=True):
         axes.plot([at, at], [of.low, of.high], color=look.colour, linewidth=1.3, alpha=0.75, zorder=3)
