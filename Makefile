@@ -4,7 +4,7 @@ EXPERIMENTS ?= sft,dmpo-k1,dmpo-k15,sdpo-k15,dynamicpo-dmpo-k15,dynamicpo-sdpo-k
 DATASET ?= demo
 BIN := .venv/bin
 
-.PHONY: help install run ui test check bench clean
+.PHONY: help install run ui test check bench image clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -31,6 +31,9 @@ check: install  ## ruff, pyright, import directions, doctests, unit tests and la
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --doctest-modules training evaluation assets/lake/validate.py assets/transforms/database.py assets/sources assets/transforms contracts tests/contracts tests/assets tests/training tests/evaluation tests/orchestration tests/borderline tests/laws tests/golden
+
+image: install  ## replay the Dockerfile on a bare Debian and work in it (root, debootstrap)
+	docker/prove_image.sh
 
 bench: install  ## the named benchmarks, each a ratio against an opponent in the same run
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
