@@ -29,7 +29,8 @@ from training.engine.attention import ATTENTION
 from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
 from training.engine.windows import find_windows
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 from training.loop import loop
 from training.loop.accumulation import Scorer
 from training.loop.probe import Probe

@@ -26,7 +26,8 @@ from training.engine.backbones import scratch_model
 from training.engine.decoding import search, trie_of
 from training.engine.policy import Policy
 from training.engine.windows import find_windows
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 from training.loop.accumulation import accumulate
 from training.representations.token_lists import TokenLists
 from training.sft import NextItem

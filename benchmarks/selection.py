@@ -20,7 +20,8 @@ from contracts.config import ComputeConfig, Dmpo, DynamicDmpo, ScratchBackbone
 from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
 from training.engine.windows import Windows, find_windows
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 from training.loop.accumulation import accumulate
 from training.loop.probe import Probe
 from training.objectives.diagnostics import diagnose

@@ -29,7 +29,8 @@ from training.engine.backbones import scratch_model
 from training.engine.catalogue_scores import catalogue_scores, joined_rankings, rank_rows
 from training.engine.policy import Policy, fit_context
 from training.engine.windows import find_windows
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 from training.representations.items import ItemVocabulary
 
 USERS, ITEMS, HISTORY, ASKED, SINGLY = 6_040, 3_706, 100, 1_000, 50

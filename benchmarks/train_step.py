@@ -33,7 +33,7 @@ from training.engine.backbones import attach_lora
 from training.engine.device import CPU, Device
 from training.engine.policy import Policy
 from training.engine.windows import Trunks
-from training.io.tables import Ragged
+from training.io.ragged import Ragged
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from training.engine.policy import Policy
     from training.engine.windows import Windows
-    from training.io.tables import Ragged
+    from training.io.ragged import Ragged
     from training.negatives.drawn import BlindMiners
 
 RESULT = "mined_negatives.parquet"
@@ -45,7 +45,8 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.engine.policy import fit_context
     from training.engine.windows import find_windows
     from training.io.policy_folder import load_policy
-    from training.io.tables import publish, publish_file, read_popularity, read_rows, read_touched, staging_path
+    from training.io.readers import read_popularity, read_rows, read_touched
+    from training.io.writers import commit, staging_path, write_table
     from training.negatives.drawn import Batches, BlindMiners
     from training.representations.candidate_prompts import with_drawn
 
@@ -75,7 +76,7 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
             telemetry.start_clock(int(ends[end - 1]))
         else:
             done = int(windows.members.offsets[start])
-            publish(
+            write_table(
                 _mined(
                     policy,
                     windows.take(np.arange(start, end)),
@@ -98,7 +99,7 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
             table = pq.read_table(shard)
             writer.write_table(table)
             counts += _counts(table, spec, n_items)
-    publish_file(staging, spec.output / RESULT)
+    commit(staging, spec.output / RESULT)
     for shard in shards:
         shard.unlink()
     folder.rmdir()

@@ -107,7 +107,8 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.engine.policy import fit_context
     from training.engine.windows import find_windows
     from training.io.policy_folder import PolicyCard, Selection, load_policy, read_card
-    from training.io.tables import read_preference_rows, read_reference_logps, read_rows, sampled_rows
+    from training.io.readers import read_preference_rows, read_reference_logps, read_rows
+    from training.io.rows import sampled_rows
     from training.loop.loop import fit_and_save
     from training.loop.probe import Probe
     from training.loop.workers import worker_seed

@@ -23,7 +23,8 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
     from training.engine.policy import fit_context
     from training.engine.windows import find_windows
     from training.io.policy_folder import load_policy
-    from training.io.tables import publish, read_preference_rows, read_rows
+    from training.io.readers import read_preference_rows, read_rows
+    from training.io.writers import write_table
     from training.representations.candidate_prompts import with_drawn
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
@@ -57,7 +58,7 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
         "logp": values,
         "tokens": policy.vocabulary.completions.lengths[items[is_asked]].astype(np.int32),
     }
-    publish(pa.table(table), spec.output / RESULT)
+    write_table(pa.table(table), spec.output / RESULT)
     return {
         "pairs": len(values),
         "rows_cut_to_context": cut,

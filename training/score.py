@@ -24,7 +24,9 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.engine.device import prepare_device
     from training.engine.policy import fit_context
     from training.io.policy_folder import load_policy
-    from training.io.tables import joined_rows, list_array, publish, read_candidate_sets, read_rows
+    from training.io.readers import read_candidate_sets, read_rows
+    from training.io.rows import joined_rows
+    from training.io.writers import list_array, write_table
     from training.representations.candidate_prompts import with_given
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
@@ -64,7 +66,7 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
         }
         tables.append(pa.table(columns))
     order_of_table = [("row_id", "ascending"), ("protocol", "ascending")]
-    publish(pa.concat_tables(tables).sort_by(order_of_table), spec.output / RESULT)
+    write_table(pa.concat_tables(tables).sort_by(order_of_table), spec.output / RESULT)
     return {"rows": len(held_out), "rows_cut_to_context": n_cut}
 
 

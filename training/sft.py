@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from training.engine.device import Device
     from training.engine.policy import Policy
-    from training.io.tables import Rows
+    from training.io.rows import Rows
 
 
 class NextItem:
@@ -58,7 +58,8 @@ def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.engine.windows import find_windows
     from training.io.base_model import weights_sha256
     from training.io.policy_folder import PolicyCard, Selection  # seconds of loading: after the specification was read
-    from training.io.tables import read_rows, sampled_rows
+    from training.io.readers import read_rows
+    from training.io.rows import sampled_rows
     from training.loop.loop import fit_and_save
     from training.representations.candidate_prompts import refuse_long_lists, with_drawn, with_given
 
@@ -111,7 +112,7 @@ def start(spec: SftSpec, device: "Device") -> "tuple[Policy, dict[str, float]]":
     """The policy before its first step, and what is to be said about its tokens."""
     from training.engine.backbones import checkpoint_model, scratch_model
     from training.engine.policy import Policy
-    from training.io.tables import read_n_items, read_texts
+    from training.io.readers import read_n_items, read_texts
     from training.representations import titles
     from training.representations.items import ItemVocabulary
     from training.representations.semantic_ids import semantic_id_lists

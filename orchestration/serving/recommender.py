@@ -73,7 +73,8 @@ class Recommender(PythonModel):
         from training.engine.catalogue_scores import catalogue_scores
         from training.engine.policy import fit_context
         from training.engine.windows import find_windows
-        from training.io.tables import Ragged, Rows
+        from training.io.ragged import Ragged
+        from training.io.rows import Rows
 
         scores = np.tile(self.popularity, (len(histories), 1))
         asked = [row for row, history in enumerate(histories) if history]

@@ -16,7 +16,8 @@ from training.engine.device import CPU, Device
 from training.engine.policy import Policy
 from training.engine.windows import Trunks, find_windows, lay_out
 from training.io.policy_folder import load_policy, save_policy
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 from training.representations.items import ItemVocabulary
 from training.representations.token_lists import TokenLists
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.training.test_token_commands import run, with_words
 from training.io.policy_folder import load_policy
-from training.io.tables import read_rows
+from training.io.readers import read_rows
 from training.representations.candidate_prompts import with_drawn
 
 PROMPT = "Films:\n{history}One of: {candidates}.\nNext: "

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from contracts.config import Titles
 from training import mine, preference, reference, score, sft
 from training.io.policy_folder import load_policy
-from training.io.tables import read_texts
+from training.io.readers import read_texts
 from training.representations.titles import trained_tokeniser
 
 BACKBONE = {"kind": "scratch", "hidden": 16, "layers": 1, "heads": 2, "context": 64, "dropout": 0.1}

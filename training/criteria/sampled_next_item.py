@@ -19,7 +19,7 @@ from torch import Tensor
 
 from contracts.config import SampledSoftmax
 from contracts.draws import random_bits
-from training.io.tables import Rows
+from training.io.rows import Rows
 from training.sft import NextItem
 
 

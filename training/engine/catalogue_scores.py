@@ -18,7 +18,8 @@ from training.engine.logps import catalogue_logps, path_logps
 from training.engine.policy import Policy
 from training.engine.tree import Nodes, Predictions, grow, lay_branches
 from training.engine.windows import ItemsOf, Windows, cut, find_windows, lay_out
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 
 WIDTH_STEP = 8
 """Trunks are padded to the next multiple of this many tokens."""

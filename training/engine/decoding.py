@@ -19,7 +19,8 @@ from training.engine.attention import Layout, Memory, Packing
 from training.engine.logps import path_logps
 from training.engine.policy import Policy
 from training.engine.tree import Nodes, Predictions, grow, lay_branches
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 
 LINES = 32
 """Prompts searched behind at once."""

@@ -20,7 +20,8 @@ from training.engine.device import CPU, Device
 from training.engine.logps import item_logits, item_logps, path_logps, prompt_ends
 from training.engine.tree import Nodes, grow, lay_out_pass
 from training.engine.windows import Trunks
-from training.io.tables import Rows, read_n_items
+from training.io.readers import read_n_items
+from training.io.rows import Rows
 from training.representations import Representation
 
 if TYPE_CHECKING:

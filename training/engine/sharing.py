@@ -11,7 +11,7 @@ from contracts.config import CheckpointBackbone
 from training.engine.attention import ATTENTION
 from training.engine.logps import path_logps
 from training.engine.tree import grow, lay_out_pass
-from training.io.tables import Ragged
+from training.io.ragged import Ragged
 
 TOKENS = 28
 LARGEST_DIFFERENCE = {torch.float32: 1e-3, torch.float64: 1e-6, torch.bfloat16: 0.3, torch.float16: 0.1}

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int
 
 from training.engine.attention import Branches, Layout, Packing, pack
-from training.io.tables import Ragged
+from training.io.ragged import Ragged
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from contracts.draws import random_bits
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 from training.representations import Representation
 
 SMALL_PASS = 2048

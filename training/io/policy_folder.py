@@ -13,7 +13,7 @@ from contracts.config import Backbone, Frozen, PreferenceExperiment, Representat
 from training.engine.backbones import load_model
 from training.engine.device import CPU, Device
 from training.engine.policy import Policy
-from training.io.tables import flush
+from training.io.writers import flush
 from training.representations.token_lists import TOKENS, load_representation, save_representation
 
 WEIGHTS, ARCHITECTURE, CARD = "model.safetensors", "config.json", "policy.json"

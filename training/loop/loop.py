@@ -23,7 +23,7 @@ from training.engine.catalogue_scores import rank_targets, ranking_metrics, row_
 from training.engine.policy import Policy
 from training.engine.windows import Windows, plan_steps
 from training.io.policy_folder import PolicyCard, save_policy
-from training.io.tables import Rows
+from training.io.rows import Rows
 from training.loop.accumulation import Criterion, Scored, Scorer, accumulate
 from training.loop.optimisation import build_optimizer, learning_rate
 from training.loop.peak import Peak

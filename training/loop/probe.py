@@ -12,7 +12,7 @@ from torch import Tensor
 from contracts.draws import random_bits
 from training.engine.policy import Policy
 from training.engine.windows import cut, find_windows, lay_out
-from training.io.tables import Rows
+from training.io.rows import Rows
 
 ROWS = 512
 NEGATIVES = 19

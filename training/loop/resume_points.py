@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from contracts.config import Frozen
-from training.io.tables import flush
+from training.io.writers import flush
 
 CARD, TELEMETRY = "checkpoint.json", "telemetry.jsonl"
 GROUPS = ("best", "optimizer", "peak", "random", "weights")

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Int
 
 from contracts.config import Pool
 from contracts.draws import Bits, random_bits
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 
 ABSENT = -1
 """Stands where a row has fewer items left than were asked for."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Int
 
-from training.io.tables import Ragged
+from training.io.ragged import Ragged
 
 
 class Representation(Protocol):

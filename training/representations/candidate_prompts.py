@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from contracts.draws import random_bits
-from training.io.tables import PreferenceRows, Ragged, Rows, read_candidate_sets, read_lists, read_touched
+from training.io.ragged import Ragged
+from training.io.readers import read_candidate_sets, read_lists, read_touched
+from training.io.rows import PreferenceRows, Rows
 from training.negatives.drawn import ABSENT, draw_uniform, touched_or_target
 from training.representations import Representation
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from training.io.tables import Ragged
+from training.io.ragged import Ragged
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from contracts.config import SemanticIds
-from training.io.tables import Ragged
+from training.io.ragged import Ragged
 from training.representations.token_lists import TokenLists, refuse_ambiguity
 
 Codes = dict[str, list[int | str]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contracts.config import CheckpointBackbone, Titles
-from training.io.tables import Ragged
+from training.io.ragged import Ragged
 from training.representations.token_lists import Listing, TokenLists, refuse_ambiguity
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from training.io.tables import Ragged
+from training.io.ragged import Ragged
 from training.representations import Representation
 from training.representations.items import ItemVocabulary
 

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from contracts.config import SampledSoftmax, SftExperiment
 from training.criteria.sampled_next_item import SampledNextItem, draw_sample
 from training.engine.logps import catalogue_logps, item_logits
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 from training.sft import NextItem
 
 N_ITEMS = 20

@@ -27,7 +27,8 @@ from training.engine.policy import Policy
 from training.engine.tree import lay_out_pass
 from training.engine.windows import Windows, find_windows, lay_out
 from training.io.policy_folder import PolicyCard, Selection, load_policy, save_policy
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 from training.loop.accumulation import accumulate
 from training.representations.items import ItemVocabulary
 from training.sft import NextItem

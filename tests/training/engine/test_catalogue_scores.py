@@ -21,7 +21,9 @@ from training.engine.catalogue_scores import (
 )
 from training.engine.policy import Policy
 from training.engine.windows import find_windows
-from training.io.tables import Ragged, Rows, read_rows
+from training.io.ragged import Ragged
+from training.io.readers import read_rows
+from training.io.rows import Rows
 from training.representations.items import ItemVocabulary
 
 

@@ -13,7 +13,8 @@ from training.engine.catalogue_scores import catalogue_scores, rank_candidates, 
 from training.engine.decoding import search, trie_of
 from training.engine.policy import Policy
 from training.engine.windows import find_windows
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 from training.representations.token_lists import TokenLists
 
 N_ITEMS = 60

@@ -15,7 +15,7 @@ from training.engine.backbones import scratch_model
 from training.engine.logps import catalogue_logps, item_logps
 from training.engine.policy import Policy, fit_context
 from training.engine.windows import Windows, find_windows, lay_out
-from training.io.tables import read_rows
+from training.io.readers import read_rows
 from training.loop.accumulation import accumulate
 from training.representations.items import ItemVocabulary
 from training.sft import NextItem

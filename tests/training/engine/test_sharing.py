@@ -15,7 +15,8 @@ from training.engine.backbones import checkpoint_model
 from training.engine.policy import Policy
 from training.engine.windows import find_windows, lay_out
 from training.io.policy_folder import load_policy, save_policy
-from training.io.tables import Ragged, Rows
+from training.io.ragged import Ragged
+from training.io.rows import Rows
 from training.representations.items import ItemVocabulary
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 50, "num_attention_heads": 4}

@@ -16,7 +16,7 @@ from training.engine.attention import ATTENTION
 from training.engine.device import Device
 from training.engine.logps import path_logps
 from training.engine.tree import grow, lay_out_pass
-from training.io.tables import Ragged
+from training.io.ragged import Ragged
 
 VOCABULARY = 5  # few tokens: completions often begin alike, or go on as their trunk does
 CPU = torch.device("cpu")

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from training.engine.windows import cut, find_windows, lay_out, plan_steps
-from training.io.tables import Ragged, Rows, read_rows
+from training.io.ragged import Ragged
+from training.io.readers import read_rows
+from training.io.rows import Rows
 from training.representations.items import ItemVocabulary
 
 

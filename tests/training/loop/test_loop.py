@@ -14,7 +14,8 @@ from contracts.config import AdamW, Budget, ComputeConfig, Lion, ScratchBackbone
 from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
 from training.engine.windows import Windows, find_windows
-from training.io.tables import Rows, read_rows
+from training.io.readers import read_rows
+from training.io.rows import Rows
 from training.loop import loop
 from training.loop.accumulation import accumulate
 from training.loop.loop import Diverged, Kept, fit, learning_rate

@@ -9,7 +9,9 @@ import torch
 from contracts.config import ScratchBackbone
 from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
-from training.io.tables import Ragged, Rows, read_rows
+from training.io.ragged import Ragged
+from training.io.readers import read_rows
+from training.io.rows import Rows
 from training.loop.probe import NEGATIVES, Probe, probe_items
 from training.representations.items import ItemVocabulary
 

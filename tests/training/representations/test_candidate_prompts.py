@@ -17,7 +17,9 @@ from training.engine.backbones import scratch_model
 from training.engine.catalogue_scores import item_scores, joined_rankings, rank_rows, rank_targets
 from training.engine.policy import Policy, fit_context
 from training.engine.windows import find_windows, lay_out
-from training.io.tables import Ragged, Rows, joined_rows, read_rows, read_texts
+from training.io.ragged import Ragged
+from training.io.readers import read_rows, read_texts
+from training.io.rows import Rows, joined_rows
 from training.loop.probe import probe_items
 from training.representations import candidate_prompts as candidates
 from training.representations.candidate_prompts import refuse_long_lists, with_drawn, with_given

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.io.tables import (
-    Ragged,
+from training.io.ragged import Ragged
+from training.io.readers import (
     read_candidate_sets,
     read_n_items,
     read_preference_rows,

@@ -1,8 +1,9 @@
-"""The Parquet tables that the commands read and write, as flat numpy arrays; a bad value is refused, its row named."""
+"""Reads the Parquet tables that the commands need into flat numpy arrays, and refuses a bad value with its row.
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+Every reader checks what it returns against the catalogue and against the rows it is read for. What is written is in
+`writers.py`.
+"""
+
 from pathlib import Path
 
 import numpy as np
@@ -10,161 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Int
 
-from contracts.draws import random_bits
-
-Int32Array = Int[np.ndarray, " _"]
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Lists of different lengths: list k is `values[offsets[k] : offsets[k + 1]]`."""
-
-    values: Int32Array
-    offsets: Int[np.ndarray, " k+1"]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, k: int) -> Int32Array:
-        return self.values[self.offsets[k] : self.offsets[k + 1]]
-
-    @property
-    def lengths(self) -> Int[np.ndarray, " k"]:
-        """Number of values in each list."""
-        return np.diff(self.offsets)
-
-    @property
-    def owners(self) -> Int[np.ndarray, " _"]:
-        """For each value, the list it stands in."""
-        return np.repeat(np.arange(len(self)), self.lengths)
-
-    @classmethod
-    def of(cls, lists: Sequence[Sequence[int]]) -> "Ragged":
-        """From Python lists.
-
-        >>> Ragged.of([[1, 2], [], [3]]).offsets
-        array([0, 2, 2, 3])
-        """
-        values = np.array([value for row in lists for value in row], dtype=np.int32)
-        return cls(values, np.concatenate([[0], np.cumsum([len(row) for row in lists])]).astype(np.int64))
-
-    @classmethod
-    def joined(cls, parts: "Sequence[Ragged]") -> "Ragged":
-        """The lists of all parts, one after the other."""
-        lengths = np.concatenate([np.zeros(1, dtype=np.int64), *[part.lengths for part in parts]])
-        return cls(np.concatenate([np.zeros(0, dtype=np.int32), *[part.values for part in parts]]), np.cumsum(lengths))
-
-    def take(self, lists: Int[np.ndarray, " m"]) -> "Ragged":
-        """The named lists, in that order."""
-        lengths = self.offsets[1:][lists] - self.offsets[:-1][lists]  # of few among millions: not those of all
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        return Ragged(self.values[np.repeat(self.offsets[lists], lengths) + within], offsets)
-
-    def preceded(self, values: Int[np.ndarray, " n"]) -> "Ragged":
-        """Each list with the same values before it.
-
-        >>> Ragged.of([[1, 2], [3]]).preceded(np.array([7])).values
-        array([7, 1, 2, 7, 3], dtype=int32)
-        """
-        n = len(values)
-        joined = np.insert(self.values, np.repeat(self.offsets[:-1], n), np.tile(values, len(self)))
-        return Ragged(joined, self.offsets + n * np.arange(len(self.offsets)))
-
-    def followed(self, values: Int[np.ndarray, " n"]) -> "Ragged":
-        """Each list with the same values behind it.
-
-        >>> Ragged.of([[1, 2], [3]]).followed(np.array([7])).values
-        array([1, 2, 7, 3, 7], dtype=int32)
-        """
-        n = len(values)
-        joined = np.insert(self.values, np.repeat(self.offsets[1:], n), np.tile(values, len(self)))
-        return Ragged(joined, self.offsets + n * np.arange(len(self.offsets)))
-
-    def beside(self, others: "Ragged") -> "Ragged":
-        """Each list, then the other one of the same place behind it.
-
-        >>> Ragged.of([[1, 2], [3]]).beside(Ragged.of([[4], []])).padded(-1)
-        array([[ 1,  2,  4],
-               [ 3, -1, -1]])
-        """
-        pairs = Ragged.joined([self, others]).take(np.arange(2 * len(self)).reshape(2, -1).T.reshape(-1))
-        return Ragged(pairs.values, pairs.offsets[::2])
-
-    def last(self, n: "int | Int[np.ndarray, ' k']") -> "Ragged":
-        """The last n values of each list, or all of a shorter one."""
-        keep = np.minimum(self.lengths, n)
-        offsets = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], keep)
-        return Ragged(self.values[np.repeat(self.offsets[1:] - keep, keep) + within], offsets)
-
-    def distinct(self) -> "Ragged":
-        """Each list without the values that stood in it before.
-
-        >>> Ragged.of([[2, 1, 2], [2]]).distinct().values
-        array([2, 1, 2], dtype=int32)
-        """
-        owners = self.owners
-        order = np.lexsort((self.values, owners))  # stable: of equal values the first stays first
-        repeats = (np.diff(owners[order]) == 0) & (np.diff(self.values[order]) == 0)
-        is_kept = np.ones(len(self.values), dtype=bool)
-        is_kept[order[1:][repeats]] = False
-        lengths = np.bincount(owners[is_kept], minlength=len(self))
-        return Ragged(self.values[is_kept], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-
-    def padded(self, fill: int, width: int | None = None) -> Int[np.ndarray, "k w"]:
-        """Lists as rows of one array, `fill` behind each.
-
-        >>> Ragged.of([[1, 2], [3]]).padded(-1)
-        array([[ 1,  2],
-               [ 3, -1]])
-        """
-        lengths = self.lengths
-        table = np.full((len(self), int(lengths.max(initial=0)) if width is None else width), fill, dtype=np.int64)
-        owners = self.owners
-        table[owners, np.arange(len(self.values)) - self.offsets[owners]] = self.values
-        return table
-
-
-@dataclass(frozen=True)
-class Rows:
-    """(history, target) pairs: rows of the table `histories`, in its order."""
-
-    row_id: Int[np.ndarray, " r"]
-    user_id: Int[np.ndarray, " r"]
-    history: Ragged
-    """Item ids, oldest first, at least one."""
-    target: Int[np.ndarray, " r"]
-    candidates: Ragged | None = None
-    """What each prompt lists, in that order, the target among it; none, where a prompt is a history alone."""
-
-    def __len__(self) -> int:
-        return len(self.row_id)
-
-    def take(self, rows: Int[np.ndarray, " m"]) -> "Rows":
-        """The named rows, in that order."""
-        candidates = None if self.candidates is None else self.candidates.take(rows)
-        return Rows(self.row_id[rows], self.user_id[rows], self.history.take(rows), self.target[rows], candidates)
-
-
-def sampled_rows(rows: Rows, n: int | None) -> Rows:
-    """At most n of the rows, in their order; always the same, a smaller sample among those of a larger one."""
-    if n is None or n >= len(rows):
-        return rows
-    order = np.argsort(random_bits(0, "validation rows", rows.row_id), kind="stable")
-    return rows.take(np.sort(order[:n]))
-
-
-def joined_rows(parts: Sequence[Rows]) -> Rows:
-    """The rows of all parts, one after the other."""
-    listed = [part.candidates for part in parts if part.candidates is not None]
-    return Rows(
-        np.concatenate([part.row_id for part in parts]),
-        np.concatenate([part.user_id for part in parts]),
-        Ragged.joined([part.history for part in parts]),
-        np.concatenate([part.target for part in parts]),
-        Ragged.joined(listed) if listed else None,
-    )
+from training.io.ragged import Ragged
+from training.io.rows import PreferenceRows, Rows
 
 
 def read_texts(path: Path, column: str) -> list[str]:
@@ -221,19 +69,6 @@ def read_touched(path: Path, n_users: int, n_items: int) -> Ragged:
     pairs = np.unique(user_id.astype(np.int64) * n_items + item_id)
     counts = np.bincount(pairs // n_items, minlength=n_users)
     return Ragged((pairs % n_items).astype(np.int32), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
-
-
-@dataclass(frozen=True)
-class PreferenceRows:
-    """The table `preference_rows`, found again in the train rows it was made from."""
-
-    row: Int[np.ndarray, " p"]
-    """Index into the train rows."""
-    chosen: Int[np.ndarray, " p"]
-    rejected: Ragged
-    """Distinct within a row."""
-    n_duplicates: int
-    """Rejected items that the table held more than once in a row, and that were dropped."""
 
 
 def read_preference_rows(path: Path, train: Rows, n_items: int) -> PreferenceRows:
@@ -327,39 +162,6 @@ def positions_in(values: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " m"]) -
     order = np.argsort(values, kind="stable")
     at = order[np.minimum(np.searchsorted(values, wanted, sorter=order), len(values) - 1)]
     return np.where(values[at] == wanted, at, -1)
-
-
-def list_array(offsets: Int[np.ndarray, " k+1"], values: np.ndarray) -> pa.ListArray:
-    """Lists of different lengths as an Arrow column."""
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
-
-
-def publish(table: pa.Table, path: Path) -> None:
-    """Writes the table beside `path`, then renames it: a reader finds all of it or nothing."""
-    staging = staging_path(path)
-    pq.write_table(table, staging)
-    publish_file(staging, path)
-
-
-def staging_path(path: Path) -> Path:
-    """Where a file is written before it gets its name."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def publish_file(staging: Path, path: Path) -> None:
-    """Gives a finished file its name, after its bytes have reached the disk."""
-    flush(staging)
-    staging.rename(path)
-    flush(path.parent)
-
-
-def flush(path: Path) -> None:
-    """Waits until a file, or the names in a folder, have reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _integers(table: pa.Table, name: str, path: Path) -> np.ndarray:
