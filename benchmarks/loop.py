@@ -25,6 +25,8 @@ from accelerate.optimizer import AcceleratedOptimizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from contracts.config import AdamW, Budget, ComputeConfig, Dmpo, ScratchBackbone
+from training.criteria.preferred import PreferenceBatch, PreferenceTable, Preferred
+from training.criteria.win_rate_probe import WinRateProbe
 from training.engine.attention import ATTENTION
 from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
@@ -33,16 +35,14 @@ from training.io.ragged import Ragged
 from training.io.rows import Rows
 from training.loop import loop
 from training.loop.accumulation import Scorer
-from training.loop.probe import Probe
 from training.loop.telemetry import Telemetry
 from training.loop.workers import Workers
-from training.preference import Preferred
 from training.representations.items import ItemVocabulary
 from training.representations.token_lists import TokenLists
 
 HISTORIES = 40
 CLOCKED: dict[str, list[tuple[type, str]]] = {
-    "passes": [(Scorer, "forward"), (Preferred, "losses"), (torch.Tensor, "backward")],
+    "passes": [(Scorer, "forward"), (PreferenceBatch, "losses"), (torch.Tensor, "backward")],
     "optimizer": [(Workers, "clip"), (AcceleratedOptimizer, "step"), (AcceleratedOptimizer, "zero_grad")],
     "step": [(loop._Training, "step")],  # pyright: ignore[reportPrivateUsage]
 }
@@ -118,13 +118,12 @@ def measure(workload: Callable[[], tuple[Policy, Rows, int, int]]) -> dict[str, 
     asked = np.concatenate([rows.target[:, None], negatives], axis=1)
     criterion = Preferred(
         Dmpo(kind="dmpo"),
-        asked.astype(np.int32),
-        np.full(len(rows), n),
-        np.zeros(asked.shape, dtype=np.float32),
-        np.arange(len(rows)),
-        None,
-        Probe(policy, rows.take(np.arange(8))),
+        PreferenceTable(
+            np.arange(len(rows)), asked.astype(np.int32), np.full(len(rows), n), np.zeros(asked.shape, dtype=np.float32)
+        ),
         policy.vocabulary.completions.lengths,
+        None,
+        WinRateProbe(policy, rows.take(np.arange(8))),
     )
     spent: defaultdict[str, float] = defaultdict(float)
     calls: Counter[str] = Counter()

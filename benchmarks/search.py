@@ -22,6 +22,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from contracts.config import ComputeConfig, ScratchBackbone
+from training.criteria.next_item import NextItem
 from training.engine.backbones import scratch_model
 from training.engine.decoding import search, trie_of
 from training.engine.policy import Policy
@@ -30,7 +31,6 @@ from training.io.ragged import Ragged
 from training.io.rows import Rows
 from training.loop.accumulation import accumulate
 from training.representations.token_lists import TokenLists
-from training.sft import NextItem
 
 LEVELS, CODES, HISTORY, TOP_K = 3, 128, 20, 10
 STEPS, STEP_USERS, REACH = 200, 32, 20

@@ -17,16 +17,16 @@ import numpy as np
 import torch
 
 from contracts.config import ComputeConfig, Dmpo, DynamicDmpo, ScratchBackbone
+from training.criteria.preferred import PreferenceTable, Preferred
+from training.criteria.win_rate_probe import WinRateProbe
 from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
 from training.engine.windows import Windows, find_windows
 from training.io.ragged import Ragged
 from training.io.rows import Rows
 from training.loop.accumulation import accumulate
-from training.loop.probe import Probe
 from training.objectives.diagnostics import diagnose
 from training.objectives.dynamicpo import focus
-from training.preference import Preferred
 from training.representations.items import ItemVocabulary
 
 HISTORY, ROWS = 30, 1024
@@ -62,19 +62,10 @@ def measure(workload: str, rows: int, negatives: int, repeats: int) -> dict[str,
     windows, items = preference_rows(rows, negatives, n_items, seed=0)
     reference = -8 + np.random.default_rng(1).standard_normal(items.shape).astype(np.float32)
     vanilla, dynamic = Dmpo(kind="dmpo"), DynamicDmpo(kind="dynamicpo-dmpo")
-    probe = Probe(policy, windows.rows)
+    table = PreferenceTable(np.arange(len(items)), items, np.full(len(items), negatives), reference)
+    probe = WinRateProbe(policy, windows.rows)
     of_dmpo, of_dynamicpo = (
-        Preferred(
-            objective,
-            items,
-            np.full(len(items), negatives),
-            reference,
-            np.arange(len(items)),
-            None,
-            probe,
-            vocabulary.completions.lengths,
-        )
-        for objective in (vanilla, dynamic)
+        Preferred(objective, table, vocabulary.completions.lengths, None, probe) for objective in (vanilla, dynamic)
     )
     optimizer = torch.optim.AdamW(policy.trained_parameters().values(), lr=1e-4, fused=True)
 
@@ -85,7 +76,8 @@ def measure(workload: str, rows: int, negatives: int, repeats: int) -> dict[str,
         return scored
 
     scored = step(of_dmpo)
-    prefs = of_dmpo.preferences(np.concatenate([row for row, _ in scored]), torch.cat([logps for _, logps in scored]))
+    batch = of_dmpo.batch(np.concatenate([row for row, _ in scored]))
+    prefs = batch.preferences(torch.cat([logps for _, logps in scored]))
     of_focus = {name: value for name, value in dynamic.hyperparameters.items() if name != "nll_weight"}
     calls: dict[str, Callable[[], object]] = {
         "step_dmpo": lambda: step(of_dmpo),

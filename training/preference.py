@@ -7,95 +7,18 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from contracts.config import Objective, PreferenceSpec, identity
+from contracts.config import PreferenceSpec, identity
 from training.command import LAST_GOOD_POLICY, POLICY, run_command
 from training.loop.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import Float, Int
-    from torch import Generator, Tensor
-
+    from training.criteria.preferred import Preferred
     from training.engine.policy import Policy
     from training.engine.windows import Windows
-    from training.loop.probe import Probe
-    from training.objectives import Preferences
 
 ROWS_CHECKED = 512
 LARGEST_DRIFT = {False: 1e-2, True: 0.5}
 """Nats by which the policy may differ from its reference before training: rounding in float32, and in bf16."""
-
-
-class Preferred:
-    """The objective of the experiment, over the chosen and rejected items of each row.
-
-    Dimensions: r rows, n negatives, p rows of the table `preference_rows`, i items of the catalogue.
-    """
-
-    needs_normaliser = True
-
-    def __init__(
-        self,
-        objective: Objective,
-        chosen_and_rejected: "Int[np.ndarray, 'p n+1']",
-        n_rejected: "Int[np.ndarray, ' p']",
-        reference: "Float[np.ndarray, 'p n+1']",
-        place: "Int[np.ndarray, ' r']",
-        generator: "Generator | None",
-        probe: "Probe",
-        lengths: "Int[np.ndarray, ' i']",
-    ) -> None:
-        self.probe, self.lengths = probe, lengths
-        self.generator = generator if objective.needs_generator else None
-        self.objective, self.table, self.n_rejected = objective, chosen_and_rejected, n_rejected
-        self.reference, self.place = reference, place
-        self.hyperparameters = objective.hyperparameters
-        if self.generator is not None:
-            self.hyperparameters["generator"] = self.generator
-
-    def start_step(self, step: int) -> None:
-        """Nothing changes from step to step."""
-
-    def items(self, row: "Int[np.ndarray, ' r']") -> "Int[np.ndarray, 'r n+1']":
-        """The chosen item, then the rejected ones; padding repeats the chosen one."""
-        return self.table[self.place[row]].astype("int64")
-
-    def losses(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r n+1']") -> "Float[Tensor, ' r']":
-        """Of the objective."""
-        from training.objectives import OBJECTIVES
-
-        return OBJECTIVES[self.objective.kind](self.preferences(row, logps), **self.hyperparameters)
-
-    def diagnostics(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r n+1']") -> dict[str, float]:
-        """Margins, win rate, boundary and violations."""
-        from training.objectives.diagnostics import diagnose
-
-        numbers = diagnose(self.preferences(row, logps), self.objective.kind, **self.hyperparameters)
-        return {name: float(value) for name, value in numbers.items()}
-
-    def probed(self, policy: "Policy") -> dict[str, float]:
-        """Win rates on the fixed probe."""
-        return self.probe.win_rates(policy)
-
-    def preferences(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r n+1']") -> "Preferences":
-        """The batch that an objective reads."""
-        import torch
-
-        from training.objectives import Preferences
-
-        place, device = self.place[row], logps.device
-        reference = torch.from_numpy(self.reference[place]).to(device)
-        n_rejected = torch.from_numpy(self.n_rejected[place]).to(device)
-        tokens = torch.from_numpy(self.lengths[self.table[place]]).to(device)
-        return Preferences(
-            policy_chosen=logps[:, 0],
-            policy_rejected=logps[:, 1:],
-            reference_chosen=reference[:, 0],
-            reference_rejected=reference[:, 1:],
-            is_negative=torch.arange(logps.shape[1] - 1, device=device) < n_rejected[:, None],
-            chosen_tokens=tokens[:, 0],
-            rejected_tokens=tokens[:, 1:],
-        )
 
 
 def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
@@ -103,6 +26,8 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     import numpy as np
     import torch
 
+    from training.criteria.preferred import PreferenceTable, Preferred
+    from training.criteria.win_rate_probe import WinRateProbe
     from training.engine.device import prepare_device
     from training.engine.policy import fit_context
     from training.engine.windows import find_windows
@@ -110,7 +35,6 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.io.readers import read_preference_rows, read_reference_logps, read_rows
     from training.io.rows import sampled_rows
     from training.loop.loop import fit_and_save
-    from training.loop.probe import Probe
     from training.loop.workers import worker_seed
     from training.representations.candidate_prompts import refuse_unlisted, with_drawn, with_given
 
@@ -143,14 +67,18 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     row_id = np.broadcast_to(rows.row_id[preferences.row, None], items.shape)
     reference = np.zeros(items.shape, dtype=np.float32)
     reference[is_asked] = read_reference_logps(spec.reference_logps, row_id[is_asked], items[is_asked])
-    place = np.full(len(rows), -1)
-    place[preferences.row] = np.arange(len(preferences.row))
-    windows = find_windows(rows).keep(place >= 0)
-    generator = torch.Generator(device.device).manual_seed(worker_seed(experiment.seed))
-    probe = Probe(policy, validation, spec.compute.micro_batch_tokens)
-    lengths = policy.vocabulary.completions.lengths
+    line = np.full(len(rows), -1)
+    line[preferences.row] = np.arange(len(preferences.row))
+    windows = find_windows(rows).keep(line >= 0)
+    generator = None
+    if experiment.objective.needs_generator:
+        generator = torch.Generator(device.device).manual_seed(worker_seed(experiment.seed))
     criterion = Preferred(
-        experiment.objective, items.astype(np.int32), n_rejected, reference, place, generator, probe, lengths
+        experiment.objective,
+        PreferenceTable(line, items.astype(np.int32), n_rejected, reference),
+        policy.vocabulary.completions.lengths,
+        generator,
+        WinRateProbe(policy, validation, spec.compute.micro_batch_tokens),
     )
     _check_reference(policy, windows, criterion, spec)
     telemetry.write(
@@ -179,25 +107,13 @@ def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     return fit_and_save(policy, windows, validation, criterion, card, spec, telemetry)
 
 
-def _check_reference(policy: "Policy", windows: "Windows", criterion: Preferred, spec: PreferenceSpec) -> None:
-    """Before a step is taken, policy and reference are one and the same: a table of another policy is refused."""
+def _check_reference(policy: "Policy", windows: "Windows", criterion: "Preferred", spec: PreferenceSpec) -> None:
+    """Before the first step policy and reference are one: a table of another policy is refused."""
     import numpy as np
-    import torch
-
-    from training.engine.windows import cut, lay_out
 
     n_windows = int(np.searchsorted(windows.members.offsets[1:], ROWS_CHECKED)) + 1
     some = windows.take(np.arange(min(n_windows, len(windows))))
-    drifts: list[float] = []
-    for part in cut(
-        some, policy.vocabulary, criterion.items, max_tokens=spec.compute.micro_batch_tokens, max_rows=ROWS_CHECKED
-    ):
-        trunks = lay_out(some, part, policy.vocabulary)
-        with torch.no_grad():
-            prefs = criterion.preferences(trunks.row, policy.item_logps(trunks, criterion.items(trunks.row)))
-        log_ratios = torch.cat([prefs.chosen_log_ratio, prefs.rejected_log_ratio.flatten()])
-        drifts.append(log_ratios.abs().max().item())
-    drift = float(np.max(drifts))  # of NaN it is NaN
+    drift = criterion.largest_log_ratio(policy, some, max_tokens=spec.compute.micro_batch_tokens, max_rows=ROWS_CHECKED)
     if not drift <= LARGEST_DRIFT[policy.device.is_bf16]:
         raise ValueError(
             f"reference_logps must be those of the starting policy, got {spec.reference_logps}, which differs by "

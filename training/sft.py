@@ -12,46 +12,13 @@ from training.command import LAST_GOOD_POLICY, POLICY, run_command
 from training.loop.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import Float, Int
-    from torch import Tensor
-
     from training.engine.device import Device
     from training.engine.policy import Policy
-    from training.io.rows import Rows
-
-
-class NextItem:
-    """The negative log-probability of the target. Dimensions: r rows."""
-
-    generator = None
-    needs_normaliser = True
-
-    def __init__(self, rows: "Rows") -> None:
-        self.rows = rows
-
-    def start_step(self, step: int) -> None:
-        """Nothing changes from step to step."""
-
-    def items(self, row: "Int[np.ndarray, ' r']") -> "Int[np.ndarray, 'r 1']":
-        """The target."""
-        return self.rows.target[row, None].astype("int64")
-
-    def losses(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r 1']") -> "Float[Tensor, ' r']":
-        """In nats."""
-        return -logps[:, 0]
-
-    def diagnostics(self, row: "Int[np.ndarray, ' r']", logps: "Float[Tensor, 'r 1']") -> dict[str, float]:
-        """None: the loss says it all."""
-        return {}
-
-    def probed(self, policy: "Policy") -> dict[str, float]:
-        """None: the validation says it all."""
-        return {}
 
 
 def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
     """Trains a policy from scratch or from a checkpoint; returns its validation metrics."""
+    from training.criteria.next_item import NextItem
     from training.criteria.sampled_next_item import SampledNextItem
     from training.engine.device import prepare_device
     from training.engine.policy import fit_context

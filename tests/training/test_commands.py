@@ -17,6 +17,7 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training import mine, preference, reference, score, sft
+from training.criteria.next_item import Targets
 
 COMMANDS = {"sft": sft, "mine": mine, "reference": reference, "preference": preference, "score": score}
 BACKBONE = {"kind": "scratch", "hidden": 16, "layers": 1, "heads": 2, "context": 16, "dropout": 0.1}
@@ -426,12 +427,12 @@ def test_a_run_that_diverges_names_the_step_and_keeps_the_last_good_weights_apar
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    losses, calls = sft.NextItem.losses, iter(range(1000))
+    losses, calls = Targets.losses, iter(range(1000))
 
-    def break_in_the_end(self: Any, row: Any, logps: Any) -> Any:
-        return losses(self, row, logps) * (float("nan") if next(calls) > 20 else 1.0)
+    def break_in_the_end(self: Any, logps: Any) -> Any:
+        return losses(self, logps) * (float("nan") if next(calls) > 20 else 1.0)
 
-    monkeypatch.setattr(sft.NextItem, "losses", break_in_the_end)
+    monkeypatch.setattr(Targets, "losses", break_in_the_end)
     output = workshop.run("sft", exit_code=2, experiment=SFT)
     assert "loss must be finite, got nan from rows" in capsys.readouterr().err
     assert not (output / "policy").exists()
@@ -450,15 +451,15 @@ def test_a_run_that_diverges_names_the_step_and_keeps_the_last_good_weights_apar
 def test_a_disk_too_full_for_the_last_good_weights_does_not_hide_that_a_run_diverged(
     workshop: Workshop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses, calls = sft.NextItem.losses, iter(range(1000))
+    losses, calls = Targets.losses, iter(range(1000))
 
-    def break_in_the_end(self: Any, row: Any, logps: Any) -> Any:
-        return losses(self, row, logps) * (float("nan") if next(calls) > 20 else 1.0)
+    def break_in_the_end(self: Any, logps: Any) -> Any:
+        return losses(self, logps) * (float("nan") if next(calls) > 20 else 1.0)
 
     def full(folder: Path, *_: Any) -> None:
         raise OSError(28, "No space left on device", str(folder))
 
-    monkeypatch.setattr(sft.NextItem, "losses", break_in_the_end)
+    monkeypatch.setattr(Targets, "losses", break_in_the_end)
     monkeypatch.setattr("training.loop.loop.save_policy", full)
     workshop.run("sft", exit_code=2, experiment=SFT)
     warning, said = capsys.readouterr().err.splitlines()

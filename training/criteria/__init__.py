@@ -1,1 +1,1 @@
-"""What a training minimises: rows of tables in, one loss a row out. Formulas are in training/objectives."""
+"""What a training minimises: which items the policy scores for each row, and the loss of their log-probabilities."""

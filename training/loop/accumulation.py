@@ -4,7 +4,6 @@ Dimensions: r rows, c items scored per row.
 """
 
 from contextlib import nullcontext
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from contracts.config import ComputeConfig
+from training.criteria.criterion import Criterion
 from training.engine.policy import Policy
 from training.engine.windows import Trunks, Windows, cut, lay_out
 from training.loop.workers import Workers
@@ -21,40 +21,6 @@ MAX_LOGITS = 2**26
 
 Scored = list[tuple[np.ndarray, Tensor]]
 """For each pass of a step its rows and their log-probabilities, detached."""
-
-
-class Criterion(Protocol):
-    """What distinguishes SFT from preference optimisation."""
-
-    @property
-    def generator(self) -> torch.Generator | None:
-        """What its losses draw from, where they draw."""
-        ...
-
-    @property
-    def needs_normaliser(self) -> bool:
-        """Whether it needs log-probabilities over the whole catalogue, or the logits of what it asks for are enough."""
-        ...
-
-    def start_step(self, step: int) -> None:
-        """Told before each optimizer step; the first is 1."""
-        ...
-
-    def items(self, row: Int[np.ndarray, " r"]) -> Int[np.ndarray, "r c"]:
-        """Which items the policy must score after each row's history."""
-        ...
-
-    def losses(self, row: Int[np.ndarray, " r"], logps: Float[Tensor, "r c"]) -> Float[Tensor, " r"]:
-        """The loss of each row, not reduced."""
-        ...
-
-    def diagnostics(self, row: Int[np.ndarray, " r"], logps: Float[Tensor, "r c"]) -> dict[str, float]:
-        """Numbers that tell how training goes, over the rows of one step."""
-        ...
-
-    def probed(self, policy: Policy) -> dict[str, float]:
-        """Numbers that tell how training goes, on rows that are the same at every validation."""
-        ...
 
 
 class Scorer(nn.Module):
@@ -106,16 +72,17 @@ def accumulate(
         cut(
             mine,
             policy.vocabulary,
-            criterion.items,
+            lambda row: criterion.batch(row).items,
             max_tokens=compute.micro_batch_tokens,
             max_rows=max(1, MAX_LOGITS // policy.vocabulary.n_items),
         )
     )
     for at, part in enumerate(parts, start=1):
         trunks = lay_out(mine, part, policy.vocabulary)
+        batch = criterion.batch(trunks.row)
         with nullcontext() if at == len(parts) else workers.without_sync(scorer):
-            logps = scorer(trunks, criterion.items(trunks.row), criterion.needs_normaliser)
-            total = criterion.losses(trunks.row, logps).sum() / n_rows
+            logps = scorer(trunks, batch.items, criterion.needs_normaliser)
+            total = batch.losses(logps).sum() / n_rows
             (total * (0 if is_idle else size)).backward()  # DDP takes the mean over workers
         if not is_idle:
             loss += total.detach()

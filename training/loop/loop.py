@@ -19,12 +19,13 @@ from torch import Tensor
 
 from contracts.config import Budget, ComputeConfig, Descent, TrainingSpec
 from training.command import LAST_GOOD_POLICY, POLICY, Stopped, StopRequest
+from training.criteria.criterion import Criterion
 from training.engine.catalogue_scores import rank_targets, ranking_metrics, row_values
 from training.engine.policy import Policy
 from training.engine.windows import Windows, plan_steps
 from training.io.policy_folder import PolicyCard, save_policy
 from training.io.rows import Rows
-from training.loop.accumulation import Criterion, Scored, Scorer, accumulate
+from training.loop.accumulation import Scored, Scorer, accumulate
 from training.loop.optimisation import build_optimizer, learning_rate
 from training.loop.peak import Peak
 from training.loop.resume import (
@@ -279,7 +280,8 @@ class _Training:
         self.meter.add(total_loss, len(batch.members.values))
         if step % self.compute.log_every == 0 or step in (1, self.total):
             self.telemetry.write("train", {**self.meter.read(), "learning_rate": rate, "gradient_norm": norm})
-            if diagnostics := self.criterion.diagnostics(*self.of_all_workers(scored)):
+            row, logps = self.of_all_workers(scored)
+            if diagnostics := self.criterion.batch(row).diagnostics(logps):
                 self.telemetry.write("diagnostic", diagnostics)
         self.telemetry.progress("steps", step, self.total)
         return is_due > 0, is_stopped > 0
@@ -295,8 +297,8 @@ class _Training:
         error = self.peak.fall_error(of_rows)
         of_fall = {} if error is None else {f"{self.budget.select_by}_fall_error": error}
         self.telemetry.write("validation", {**metrics, **of_fall})
-        if probed := self.criterion.probed(self.policy):
-            self.telemetry.write("diagnostic", probed)
+        if self.criterion.probe is not None:
+            self.telemetry.write("diagnostic", self.criterion.probe.win_rates(self.policy))
         if self.done == 0:
             return
         value = metrics[self.budget.select_by]
@@ -408,7 +410,7 @@ class _Training:
             return (
                 f"gradient must be finite, got norm {norm} over rows {_named(batch.rows.row_id[batch.members.values])}"
             )
-        losses = [(row, self.criterion.losses(row, logps)) for row, logps in scored]
+        losses = [(row, self.criterion.batch(row).losses(logps)) for row, logps in scored]
         bad = [row[~torch.isfinite(of_rows).cpu().numpy()] for row, of_rows in losses]
         rows = np.concatenate([row for of_worker in self.workers.gathered(bad) for row in of_worker])
         return f"loss must be finite, got {loss} from rows {_named(batch.rows.row_id[rows])}"

@@ -20,6 +20,7 @@ from assets.learning import policies
 from contracts.config import CheckpointBackbone, ComputeConfig, ScratchBackbone
 from orchestration.resources.lake import LakeStorage
 from training import sft
+from training.criteria.next_item import Targets
 from training.io.base_model import base_sha256, weights_sha256
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -114,15 +115,15 @@ def test_a_training_does_not_go_on_from_another_base_model(
         (output / "spec.json").write_text(json.dumps(fields, default=str))
         return sft.main([str(output / "spec.json")])
 
-    losses, steps = sft.NextItem.losses, iter(range(100))
+    losses, steps = Targets.losses, iter(range(100))
 
-    def die(self: Any, row: Any, logps: Any) -> Any:
+    def die(self: Any, logps: Any) -> Any:
         if next(steps) == 2:
             raise Killed
-        return losses(self, row, logps)
+        return losses(self, logps)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sft.NextItem, "losses", die)
+        patch.setattr(Targets, "losses", die)
         with pytest.raises(Killed):
             train("interrupted", tmp_path / "checkpoints")
     write_base(base, seed=1)

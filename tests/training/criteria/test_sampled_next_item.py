@@ -6,11 +6,11 @@ import torch
 from pydantic import ValidationError
 
 from contracts.config import SampledSoftmax, SftExperiment
+from training.criteria.next_item import NextItem
 from training.criteria.sampled_next_item import SampledNextItem, draw_sample
 from training.engine.logps import catalogue_logps, item_logits
 from training.io.ragged import Ragged
 from training.io.rows import Rows
-from training.sft import NextItem
 
 N_ITEMS = 20
 LOGITS = torch.randn(6, N_ITEMS, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
@@ -27,8 +27,8 @@ def criterion(n: int, draw: str = "uniform", seed: int = 0) -> SampledNextItem:
 
 
 def losses(sampled: SampledNextItem, logits: torch.Tensor) -> torch.Tensor:
-    row = np.arange(len(logits))
-    return sampled.losses(row, logits.gather(1, torch.from_numpy(sampled.items(row))))
+    batch = sampled.batch(np.arange(len(logits)))
+    return batch.losses(logits.gather(1, torch.from_numpy(batch.items)))
 
 
 @pytest.mark.parametrize("draw", ["uniform", "popularity"])
@@ -38,7 +38,7 @@ def test_with_the_catalogue_as_sample_loss_and_gradient_are_those_of_the_full_so
     sampled = losses(criterion(n, draw), logits)
     (gradient,) = torch.autograd.grad(sampled.sum(), logits)
     logps = torch.log_softmax(logits, dim=1)
-    full = NextItem(rows()).losses(np.arange(6), logps.gather(1, torch.from_numpy(rows().target)[:, None]))
+    full = NextItem(rows()).batch(np.arange(6)).losses(logps.gather(1, torch.from_numpy(rows().target)[:, None]))
     (wanted,) = torch.autograd.grad(full.sum(), logits)
     torch.testing.assert_close(sampled, full)
     torch.testing.assert_close(gradient, wanted)

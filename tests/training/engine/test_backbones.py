@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from contracts.config import CheckpointBackbone, ComputeConfig, LoraConfig, ScratchBackbone, SftExperiment, identity
+from training.criteria.next_item import NextItem
 from training.engine import backbones
 from training.engine.backbones import attach_lora, checkpoint_model, scratch_model
 from training.engine.device import Device
@@ -31,7 +32,6 @@ from training.io.ragged import Ragged
 from training.io.rows import Rows
 from training.loop.accumulation import accumulate
 from training.representations.items import ItemVocabulary
-from training.sft import NextItem
 
 N_ITEMS = 12
 SCRATCH = ScratchBackbone(hidden=16, layers=1, heads=2, context=16)

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from contracts.config import ComputeConfig, ScratchBackbone
+from training.criteria.next_item import NextItem
 from training.engine.attention import ATTENTION
 from training.engine.backbones import scratch_model
 from training.engine.logps import catalogue_logps, item_logps
@@ -18,7 +19,6 @@ from training.engine.windows import Windows, find_windows, lay_out
 from training.io.readers import read_rows
 from training.loop.accumulation import accumulate
 from training.representations.items import ItemVocabulary
-from training.sft import NextItem
 
 TINY = ScratchBackbone(hidden=16, layers=2, heads=2, context=32, dropout=0.0)
 

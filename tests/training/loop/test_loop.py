@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from contracts.config import AdamW, Budget, ComputeConfig, Lion, ScratchBackbone
+from training.criteria.next_item import NextItem, Targets
 from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
 from training.engine.windows import Windows, find_windows
@@ -22,7 +24,6 @@ from training.loop.loop import Diverged, Kept, fit, learning_rate
 from training.loop.telemetry import Telemetry
 from training.loop.verdicts import Verdicts
 from training.representations.items import ItemVocabulary
-from training.sft import NextItem
 
 BUDGET = Budget(epochs=4, batch_size=32, validations=4)
 BACKBONE = ScratchBackbone(hidden=16, layers=1, heads=2, context=16, dropout=0.0)
@@ -175,10 +176,22 @@ class BreaksLater(NextItem):
         super().__init__(rows)
         self.bad, self.calls_left = row, after
 
-    def losses(self, row: np.ndarray, logps: Tensor) -> Tensor:
-        losses = super().losses(row, logps)
-        self.calls_left -= self.bad in row
-        return losses.masked_fill(torch.from_numpy(row == self.bad), math.nan) if self.calls_left < 0 else losses
+    def batch(self, row: np.ndarray) -> Targets:
+        return Broken(super().batch(row).items, self, row)
+
+
+@dataclass(frozen=True)
+class Broken(Targets):
+    criterion: BreaksLater
+    row: np.ndarray
+
+    def losses(self, logps: Tensor) -> Tensor:
+        bad = self.criterion.bad
+        self.criterion.calls_left -= bad in self.row
+        losses = super().losses(logps)
+        return (
+            losses.masked_fill(torch.from_numpy(self.row == bad), math.nan) if self.criterion.calls_left < 0 else losses
+        )
 
 
 def test_a_loss_that_is_no_number_names_step_and_row_and_keeps_the_best_weights(setting: Setting) -> None:

@@ -18,7 +18,9 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training import preference, reference, sft
-from training.criteria.sampled_next_item import SampledNextItem
+from training.criteria.next_item import Targets
+from training.criteria.preferred import PreferenceBatch
+from training.criteria.sampled_next_item import TargetsAndSample
 from training.loop.verdicts import Verdicts
 
 SFT = {
@@ -74,20 +76,20 @@ class Trainings:
         monkeypatch: pytest.MonkeyPatch,
         at_step: int,
         command: Any = sft,
-        criterion: Any = sft.NextItem,
+        batch: Any = Targets,
         **fields: Any,
     ) -> None:
         """A training whose process dies in the middle of a step."""
-        losses, steps = criterion.losses, count(1)
+        losses, steps = batch.losses, count(1)
 
-        def die(self: Any, row: Any, logps: Any) -> Any:
+        def die(self: Any, logps: Any) -> Any:
             if next(steps) == at_step:
                 raise Killed
-            return losses(self, row, logps)
+            return losses(self, logps)
 
         output = self.spec(**fields)
         with monkeypatch.context() as patch:
-            patch.setattr(criterion, "losses", die)
+            patch.setattr(batch, "losses", die)
             with pytest.raises(Killed):
                 command.main([str(output / "spec.json")])
 
@@ -188,7 +190,7 @@ def test_draws_of_the_loss_lion_and_patience_go_on_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = trainings.run(preference, **inputs, checkpoints=None)
-    trainings.killed(monkeypatch, 6, preference, preference.Preferred, **inputs)
+    trainings.killed(monkeypatch, 6, preference, PreferenceBatch, **inputs)
     resumed = trainings.run(preference, **inputs)
     assert weights(resumed) == weights(whole)
     assert curves(resumed) == curves(whole)
@@ -214,7 +216,7 @@ def test_a_training_that_is_told_to_end_ends_there_after_an_interruption_too(
         return output
 
     whole = judged(9, checkpoints=None)
-    trainings.killed(monkeypatch, 8, preference, preference.Preferred, **inputs)
+    trainings.killed(monkeypatch, 8, preference, PreferenceBatch, **inputs)
     resumed = judged(9)
     assert weights(resumed) == weights(whole)
     assert curves(resumed) == curves(whole)
@@ -230,7 +232,7 @@ def test_samples_of_the_softmax_go_on_too(
 ) -> None:
     experiment = {**SFT, "loss": {"kind": "sampled_softmax", "n": 8, "draw": "popularity"}}
     whole = trainings.run(sft, experiment=experiment, checkpoints=None)
-    trainings.killed(monkeypatch, 6, criterion=SampledNextItem, experiment=experiment)
+    trainings.killed(monkeypatch, 6, batch=TargetsAndSample, experiment=experiment)
     resumed = trainings.run(sft, experiment=experiment)
     assert weights(resumed) == weights(whole)
     assert curves(resumed) == curves(whole)
@@ -444,7 +446,7 @@ def test_a_policy_that_could_not_be_written_is_not_trained_again(
         with pytest.raises(Killed):
             sft.main([str(failed / "spec.json")])
     with monkeypatch.context() as patch:
-        patch.setattr(sft.NextItem, "losses", killed)  # not a step more
+        patch.setattr(Targets, "losses", killed)  # not a step more
         resumed = trainings.run(sft, **fields)
     assert weights(resumed) == weights(whole)
     assert curves(resumed) == curves(whole)

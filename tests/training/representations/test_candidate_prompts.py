@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 
 from contracts.config import CandidateList, ScratchBackbone, SftExperiment, Titles
+from training.criteria.win_rate_probe import probe_items
 from training.engine.attention import ATTENTION
 from training.engine.backbones import scratch_model
 from training.engine.catalogue_scores import item_scores, joined_rankings, rank_rows, rank_targets
@@ -20,7 +21,6 @@ from training.engine.windows import find_windows, lay_out
 from training.io.ragged import Ragged
 from training.io.readers import read_rows, read_texts
 from training.io.rows import Rows, joined_rows
-from training.loop.probe import probe_items
 from training.representations import candidate_prompts as candidates
 from training.representations.candidate_prompts import refuse_long_lists, with_drawn, with_given
 from training.representations.titles import candidates_cut_through, title_lists, trained_tokeniser

@@ -1,6 +1,6 @@
-"""Win rates on a fixed probe: the same rows and the same negatives, whatever a run trains on.
+"""Win rates on fixed rows with fixed negatives, whatever a run trains on.
 
-The win rate over a row's own negatives falls with their number by construction; this one can be compared across K.
+A win rate over the negatives that a row trains on falls as their number grows; this one compares runs with different n.
 Dimensions: r rows of the probe, n negatives, i items of the catalogue.
 """
 
@@ -17,16 +17,16 @@ from training.io.rows import Rows
 ROWS = 512
 NEGATIVES = 19
 SEED = 0
-"""Of the probe, not of the experiment: every run on a data set has the same one."""
+"""Fixed, so that every run on a data set has the same probe."""
 
 
-class Probe:
-    """Up to 512 validation rows with 19 uniform negatives each, and what the starting policy makes of them.
+class WinRateProbe:
+    """Up to 512 validation rows with 19 uniform negatives each, and their log-probabilities under the starting policy.
 
     Args:
         policy: the starting policy.
         validation: the rows to choose from.
-        max_tokens: of one pass.
+        max_tokens: the most tokens of one pass.
     """
 
     def __init__(self, policy: Policy, validation: Rows, max_tokens: int = 16_384) -> None:
@@ -37,7 +37,7 @@ class Probe:
         self.reference = self._logps(policy)
 
     def win_rates(self, policy: Policy) -> dict[str, float]:
-        """How often the target's reward (its log-ratio to the start) is above a negative's, and above all of them."""
+        """How often a target's reward (its log-ratio to the start) exceeds a negative's, and that of every negative."""
         log_ratio = self._logps(policy) - self.reference
         wins = log_ratio[:, :1] > log_ratio[:, 1:]
         return {
@@ -64,7 +64,7 @@ class Probe:
 def probe_items(rows: Rows, n_items: int) -> Int[np.ndarray, "r n+1"]:
     """For each row its target, then distinct items outside its history, chosen by a hash of row and item.
 
-    Where prompts list candidates, they are the others of the list: nothing else is an answer.
+    A prompt that lists candidates offers no other answers: there the negatives are the rest of its list.
     """
     if rows.candidates is not None:
         target, table = rows.target[:, None].astype(np.int64), rows.candidates.padded(-1)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from contracts.config import ScratchBackbone
+from training.criteria.win_rate_probe import NEGATIVES, WinRateProbe, probe_items
 from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
 from training.io.ragged import Ragged
 from training.io.readers import read_rows
 from training.io.rows import Rows
-from training.loop.probe import NEGATIVES, Probe, probe_items
 from training.representations.items import ItemVocabulary
 
 
@@ -44,11 +44,11 @@ def test_a_rows_negatives_do_not_depend_on_the_other_rows(validation: Rows, tabl
 
 
 def test_the_starting_policy_wins_nothing_against_itself(policy: Policy, validation: Rows) -> None:
-    assert Probe(policy, validation).win_rates(policy) == {"probe_win_rate_pair": 0.0, "probe_win_rate_all": 0.0}
+    assert WinRateProbe(policy, validation).win_rates(policy) == {"probe_win_rate_pair": 0.0, "probe_win_rate_all": 0.0}
 
 
 def test_how_much_a_pass_holds_changes_nothing(policy: Policy, validation: Rows) -> None:
-    whole, cut = Probe(policy, validation), Probe(policy, validation, max_tokens=40)
+    whole, cut = WinRateProbe(policy, validation), WinRateProbe(policy, validation, max_tokens=40)
     torch.testing.assert_close(cut.reference, whole.reference)
     with torch.no_grad():
         for weight in policy.trained_parameters().values():
@@ -58,7 +58,7 @@ def test_how_much_a_pass_holds_changes_nothing(policy: Policy, validation: Rows)
 
 
 def test_a_policy_that_learned_the_targets_wins(policy: Policy, validation: Rows) -> None:
-    probe = Probe(policy, validation)
+    probe = WinRateProbe(policy, validation)
     before = policy.snapshot()
     stepper = torch.optim.AdamW(policy.trained_parameters().values(), lr=0.02)
     from training.engine.windows import lay_out
