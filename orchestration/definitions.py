@@ -1,46 +1,28 @@
 """Everything Dagster knows: assets, jobs, schedules, sensors, resources. Imports neither torch nor mlflow."""
 
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+
 import dagster as dg
 
-from assets.data import candidate_sets as candidates
-from assets.data import histories, interactions, raw, splits
-from assets.learning import mined_negatives as negatives
-from assets.learning import policies
-from assets.learning import preference_rows as preferences
-from assets.learning import reference_logps as reference
-from assets.registry import promotion
-from assets.registry import registered_models as registry
-from assets.results import leaderboard, metrics, predictions
-from assets.results import paper_comparison as published
-from assets.results import study_reports as studies
-from orchestration import settings
+from orchestration import machine, settings
 from orchestration.automation.schedules import retraining_schedules
 from orchestration.automation.sensors import yaml_files_become_partitions
 from orchestration.console import console
-from orchestration.layers import LAYERS, retrain, study, train
-from orchestration.resources.lake import LakeStorage
+from orchestration.layers import LAYERS
 from orchestration.resources.launcher import SubprocessLauncher
-from orchestration.resources.mlflow_runs import MlflowTracker
 from orchestration.waiting import wait_asleep
+from orchestration.walk_jobs import WALKS
 
-ASSET_MODULES = [
-    raw,
-    interactions,
-    splits,
-    histories,
-    candidates,
-    policies,
-    negatives,
-    preferences,
-    reference,
-    predictions,
-    metrics,
-    leaderboard,
-    registry,
-    promotion,
-    studies,
-    published,
-]
+ASSET_ROOMS = ("data", "learning", "results", "registry")
+"""The folders of `assets/` whose modules are searched for assets; a new asset is a new file in one of them."""
+
+
+def asset_modules() -> list[ModuleType]:
+    """Every module of the rooms that hold assets."""
+    rooms = (import_module(f"assets.{room}") for room in ASSET_ROOMS)
+    return [import_module(f"{room.__name__}.{found.name}") for room in rooms for found in iter_modules(room.__path__)]
 
 
 def build_definitions(**overrides: object) -> dg.Definitions:
@@ -48,33 +30,18 @@ def build_definitions(**overrides: object) -> dg.Definitions:
     settings.prepare_home()
     wait_asleep()
     resources = {
-        "lake": lake(),
+        "lake": machine.lake(),
         "launcher": SubprocessLauncher.from_environment(),
-        "tracker": tracker(),
+        "tracker": machine.tracker(),
     }
     return dg.Definitions(
-        assets=dg.load_assets_from_modules(ASSET_MODULES),
-        jobs=[*LAYERS, train, retrain, study],
+        assets=dg.load_assets_from_modules(asset_modules()),
+        jobs=[*LAYERS, *WALKS],
         schedules=retraining_schedules(),
         sensors=[yaml_files_become_partitions],
         resources={**resources, **overrides},
         loggers={"console": console},
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),
-    )
-
-
-def lake() -> LakeStorage:
-    """The lake of this home."""
-    return LakeStorage(root=str(settings.home() / "lake"), warehouse=str(settings.home() / "warehouse.duckdb"))
-
-
-def tracker() -> MlflowTracker:
-    """The tracker of this machine."""
-    return MlflowTracker(
-        tracking_uri=settings.tracking_uri(),
-        artifact_root=settings.artifact_root(),
-        ui_url=settings.MLFLOW_URL,
-        dagster_url=settings.DAGSTER_URL,
     )
 
 

@@ -62,7 +62,7 @@ LINEAGE: dict[str, dict[str, tuple[str, ...]]] = {
             "raw_interactions.user",
             "raw_interactions.at",
             "raw_interactions.position",
-            "published_rows.split",
+            "paper_rows.split",
         ),
     },
     "users": {
@@ -87,13 +87,13 @@ LINEAGE: dict[str, dict[str, tuple[str, ...]]] = {
     "histories": {
         "row_id": ("interactions.user_id", "interactions.split"),
         "user_id": ("interactions.user_id",),
-        "split": ("interactions.split", "published_rows.split"),
-        "history": ("interactions.item_id", "published_rows.history"),
-        "target": ("interactions.item_id", "published_rows.target"),
+        "split": ("interactions.split", "paper_rows.split"),
+        "history": ("interactions.item_id", "paper_rows.history"),
+        "target": ("interactions.item_id", "paper_rows.target"),
     },
     "candidate_sets": {
         "row_id": ("histories.row_id",),
-        "candidates": ("histories.target", "interactions.item_id", "items.item_id", "published_rows.candidates"),
+        "candidates": ("histories.target", "interactions.item_id", "items.item_id", "paper_rows.candidates"),
     },
     "mined_negatives": {
         "row_id": ("histories.row_id",),

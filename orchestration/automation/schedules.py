@@ -3,7 +3,7 @@
 import dagster as dg
 
 from contracts.files.load import dataset_keys
-from orchestration.layers import RetrainConfig, retrain
+from orchestration.walk_jobs import RetrainConfig, retrain
 
 
 def retraining_schedules() -> list[dg.ScheduleDefinition]:

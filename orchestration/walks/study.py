@@ -1,107 +1,56 @@
-"""Walks a study: what all its experiments share once, then each in turn, those that decide what is selected first."""
+"""Walk a study: what all its experiments share once, then each in turn, those that decide what is selected first."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 
 from assets.lake.partitions import EXPERIMENTS
+from assets.lake.ports import PARENT_RUN_TAG
 from assets.results.study_reports import choice, is_measured
 from contracts.config import PreferenceExperiment
 from contracts.config.study import Grid, Point
-from contracts.files.load import (
-    ConfigurationError,
-    experiment_keys,
-    listed_candidates,
-    load_dataset,
-    load_experiment,
-    load_study,
-    rounds_to,
-)
+from contracts.files.load import experiment_keys, load_dataset, load_experiment, load_study, rounds_to
 from evaluation.reports.leaderboard import FLOORS
-from orchestration.walks.pipeline import LayerFailed, LayerInterrupted, LayerRefused, Pipeline, jobs_of
+from orchestration.walks.experiments import jobs_of
+from orchestration.walks.home_lock import only_walk
+from orchestration.walks.runner import LayerFailed, LayerInterrupted, LayerRefused, LayerRunner
+from orchestration.walks.study_parts import Only, refuse_unmeasured, wanted
 
-Only = Mapping[str, Sequence[str]]
-"""Axis → labels that are wanted; axes that are not named are wanted whole."""
-
-
-def wanted(grid: Grid, name: str, only: Only) -> Callable[[Point], bool]:
-    """Whether a point is wanted.
-
-    Raises:
-        ConfigurationError: no such axis, or no such label of it.
-    """
-    axes = grid.axes()
-    for axis, labels in only.items():
-        if axis not in axes:
-            raise ConfigurationError(
-                f"'{axis}' must be an axis of the study {name}, which it is not. Accepted: {', '.join(axes)}."
-            )
-        if not labels:
-            raise ConfigurationError(
-                f"at least one label of the axis {axis} of the study {name} must be named, got none. "
-                f"Accepted: {', '.join(axes[axis])}."
-            )
-        unknown = [label for label in labels if label not in axes[axis]]
-        if unknown:
-            raise ConfigurationError(
-                f"'{', '.join(unknown)}' must be labels of the axis {axis} of the study {name}. "
-                f"Accepted: {', '.join(axes[axis])}."
-            )
-    return lambda point: all(point.labels[axis] in labels for axis, labels in only.items())
+STUDY_TAG = "borderline/study"
+"""The run tag that names the study for which a layer runs."""
 
 
-def asked_parts(only: Sequence[str]) -> dict[str, list[str]]:
-    """Axis → labels, of what a person wrote: `negatives=k1,k15`.
+def walk_study(runner: LayerRunner, name: str, dataset: str, only: Only | None = None) -> None:
+    """Walk from the raw files of a data set to the report of a study on it; what is finished is reused.
+
+    Args:
+        runner: runs the layers.
+        name: a file in studies/.
+        dataset: a file in datasets/.
+        only: axis → labels; the others are not run. All, when absent.
 
     Raises:
-        ConfigurationError: no `=`, or the same axis twice, of which one would be forgotten.
+        ConfigurationError: an unknown name or a wrong file, before anything is computed.
+        LayerFailed: a run failed; what was published before it stays.
     """
-    asked: dict[str, list[str]] = {}
-    for axis, labels in map(_axis, only):
-        if axis in asked:
-            raise ConfigurationError(
-                f"--only must name an axis once, got {axis} twice (--seeds is --only seed=…). "
-                f"Write: --only {axis}={','.join([*asked[axis], *labels])}"
-            )
-        asked[axis] = labels
-    return asked
-
-
-def _axis(text: str) -> tuple[str, list[str]]:
-    axis, is_given, labels = text.partition("=")
-    if not is_given:
-        raise ConfigurationError(f"--only must be AXIS=LABEL,LABEL, got '{text}'. Write: --only negatives=k1,k15")
-    return axis.strip(), [label.strip() for label in labels.split(",") if label.strip()]
-
-
-def refuse_unmeasured(grid: Grid, name: str, dataset: str) -> None:
-    """Refuses a study that selects by a metric which the data set has not, before its candidates are trained.
-
-    Raises:
-        ConfigurationError: its candidate sets have another size, or a rank in the catalogue of what ranks candidates.
-    """
-    select, candidates = grid.study.select, load_dataset(dataset).candidates
-    if select is not None and select.by.endswith("_full"):
-        listing = next((key for key in grid.points if listed_candidates(load_experiment(key)) is not None), None)
-        if listing is not None:
-            raise ConfigurationError(
-                f"{name} selects by {select.by}, but the prompts of {listing} list candidates, which are all that it "
-                "ranks. Write select.by: hit_ratio_at_1_of_20."
-            )
-    if select is None or candidates.draw == "published" or not select.by.endswith("_of_20") or candidates.n == 20:
-        return
-    raise ConfigurationError(
-        f"{name} selects by {select.by}, but a candidate set of {dataset} holds {candidates.n} items. Write "
-        f"select.by: ndcg_at_10_full, or candidates: {{n: 20}} in datasets/{dataset}.yaml."
-    )
+    load_dataset(dataset)
+    grid = load_study(name)
+    is_wanted = wanted(grid, name, only or {})
+    refuse_unmeasured(grid, name, dataset)
+    runner.tracker.prepare(dataset)
+    with only_walk(runner) as held, runner.tracker.study(dataset, name, grid.study.question) as parent:
+        runner.say(f"{name}: MLflow run {parent.url}")
+        tagged = held.tagged({STUDY_TAG: name, PARENT_RUN_TAG: parent.run_id})
+        StudyWalk(tagged, name, dataset, grid, is_wanted).run()
 
 
 class StudyWalk:
     """One walk of a study on one data set; experiments that are finished are reused."""
 
-    def __init__(self, pipeline: Pipeline, name: str, dataset: str, only: Only, say: Callable[[str], None]) -> None:
-        self.pipeline, self.name, self.dataset, self.say = pipeline, name, dataset, say
-        self.grid = load_study(name)
-        self.is_wanted = wanted(self.grid, name, only)
+    def __init__(
+        self, runner: LayerRunner, name: str, dataset: str, grid: Grid, is_wanted: Callable[[Point], bool]
+    ) -> None:
+        self.runner, self.name, self.dataset, self.say = runner, name, dataset, runner.say
+        self.grid, self.is_wanted = grid, is_wanted
         self.groups = [
             group
             for group in self.grid.groups()
@@ -123,26 +72,26 @@ class StudyWalk:
         Raises:
             LayerFailed: an experiment failed; the others are there, and so is the report, which names it.
         """
-        pipeline = self.pipeline
-        pipeline.layer("ingest", self.dataset)
+        runner = self.runner
+        runner.layer("ingest", self.dataset)
         for floor in self._floors():
-            pipeline.layer("evaluate", self.dataset, floor)
+            runner.layer("evaluate", self.dataset, floor)
         for start in self._starts():
-            pipeline.layer("train_sft", self.dataset, start, mines=True)
-            pipeline.layer("evaluate", self.dataset, start)
+            runner.layer("train_sft", self.dataset, start, mines=True)
+            runner.layer("evaluate", self.dataset, start)
         self.finished = {
-            key for key, point in self.grid.points.items() if is_measured(pipeline.lake, self.dataset, point)
+            key for key, point in self.grid.points.items() if is_measured(runner.lake, self.dataset, point)
         }
         self._walk(point for group in self.groups for point in group.candidates)
         self.selected = self._selected()
         self._walk(point for point in self.grid.asked(self.selected) if self.is_wanted(point))
         if not self.failed:
-            pipeline.layer("report", self.dataset, study=self.name)
+            runner.layer("report", self.dataset, study=self.name)
             return
         first, said = next(iter(self.failed.items()))
         others = f" ({len(self.failed) - 1} others failed too)" if len(self.failed) > 1 else ""
         try:
-            pipeline.layer("report", self.dataset, study=self.name)
+            runner.layer("report", self.dataset, study=self.name)
         except LayerInterrupted:
             raise
         except LayerFailed as failure:  # of nothing, if all failed: what they said is what a person has to know
@@ -160,7 +109,7 @@ class StudyWalk:
     def _selected(self) -> list[Point]:
         selected: list[Point] = []
         for group in self.groups:
-            made = choice(self.pipeline.lake, self.dataset, self.grid, group)
+            made = choice(self.runner.lake, self.dataset, self.grid, group)
             if made.best is None:
                 continue
             selected.append(made.best)
@@ -187,16 +136,16 @@ class StudyWalk:
 
     def _experiment(self, point: Point) -> None:
         rounds, before, started = rounds_to(point.key), self._version(point), time.monotonic()
-        self.pipeline.instance.add_dynamic_partitions(str(EXPERIMENTS.name), rounds)
+        self.runner.instance.add_dynamic_partitions(str(EXPERIMENTS.name), rounds)
         for key in rounds:
             for job in jobs_of(key):
-                self.pipeline.layer(job, self.dataset, key)
+                self.runner.layer(job, self.dataset, key)
         self.done[point.key] = self._version(point) != before
         if self.done[point.key]:
             self.seconds.append(time.monotonic() - started)
 
     def _version(self, point: Point) -> str | None:
-        version = self.pipeline.lake.current("metrics", (self.dataset, point.key))
+        version = self.runner.lake.current("metrics", (self.dataset, point.key))
         return None if version is None else version.folder.name
 
     def _say_progress(self, point: Point) -> None:

@@ -19,7 +19,7 @@ from contracts.files.load import (
     study_keys,
     study_of,
 )
-from orchestration.walks.study import asked_parts, wanted
+from orchestration.walks.study_parts import asked_parts, wanted
 
 GOOD = """\
 kind: grid

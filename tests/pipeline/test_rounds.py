@@ -10,8 +10,12 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from orchestration.definitions import build_definitions
+from orchestration.machine import lake as lake_of_home
+from orchestration.machine import tracker
 from orchestration.resources.lake import LakeStorage
-from orchestration.walks.pipeline import LayerFailed, Pipeline, in_order
+from orchestration.walks.experiments import in_order
+from orchestration.walks.runner import LayerFailed, LayerRunner
 from tests.pipeline.conftest import PREFERENCE, borderline_in
 
 ROUNDS = ("chain.round-0", "chain.round-1", "chain")
@@ -143,12 +147,13 @@ def test_an_experiment_of_one_round_has_no_pool_of_its_own(
     monkeypatch.setenv("BORDERLINE_PROJECT", str(project))
     monkeypatch.setenv("BORDERLINE_HOME", str(home))
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        runner = LayerRunner(instance, build_definitions().resolve_job_def, lake_of_home(), tracker())
         for experiment, said in (
             ("chain.round-0", r"only from its second round on, got round 0, whose pool is that of shop\|sft"),
             ("popularity", "holds experiments of kind sft or preference, but .*popularity.yaml is of kind baseline"),
         ):
             with pytest.raises(LayerFailed, match=said):
-                Pipeline(instance).layer("mine", "shop", experiment)
+                runner.layer("mine", "shop", experiment)
 
 
 def test_metrics_of_rounds_can_be_compared_row_by_row(lake: LakeStorage) -> None:

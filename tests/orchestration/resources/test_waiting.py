@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from orchestration.waiting import wait_asleep
-from orchestration.walks.pipeline import LayerInterrupted, _failure
+from orchestration.walks.runner import LayerInterrupted, failure_of
 
 WAIT_S = 4.0
 
@@ -77,6 +77,6 @@ def test_a_run_that_waits_can_be_interrupted(instance: dg.DagsterInstance) -> No
 
 @pytest.mark.usefixtures("told_to_stop")
 def test_a_step_of_a_walk_that_waits_says_that_it_was_interrupted(instance: dg.DagsterInstance) -> None:
-    failure = _failure(in_process.execute_in_process(instance=instance, raise_on_error=False), where="The run: one.")
+    failure = failure_of(in_process.execute_in_process(instance=instance, raise_on_error=False), where="The run: one.")
     assert isinstance(failure, LayerInterrupted)
     assert str(failure) == "interrupted between two steps; what was published before it stays\nThe run: one."

@@ -1,12 +1,15 @@
 """A walk over published benchmarks accepts leaks where its file says that there are some, and in its report."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assets.lake.leaks import ACCEPT_TAG
-from orchestration.walks.papers import PublishedWalk
+from contracts.files.load import ConfigurationError, load_published
+from orchestration.walks.papers import walk_benchmarks, walk_papers
 
 STUDY = """\
 kind: published
@@ -18,15 +21,27 @@ benchmarks:
 """
 
 
-class Pipeline:
-    """Remembers for every layer whether it accepted leaks."""
-
-    def __init__(self, tags: dict[str, str]) -> None:
-        self.tags, self.tracker = tags, self
-        self.asked: list[tuple[str, str, bool]] = []
+class Tracker:
+    """That answers."""
 
     def prepare(self, dataset: str) -> None:
         pass
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Remembers for every layer whether it accepted leaks."""
+
+    asked: list[tuple[str, str, bool]]
+    said: list[str]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    tracker: Tracker = field(default_factory=Tracker)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def tagged(self, tags: Mapping[str, str]) -> "Runner":
+        return replace(self, tags={**self.tags, **tags})
 
     def layer(self, job: str, dataset: str, experiment: str | None = None, *, mines: bool = True) -> None:
         self.asked.append((job, dataset, self.tags.get(ACCEPT_TAG) == "true"))
@@ -47,18 +62,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def walked(tags: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[str, str, bool]], list[str]]:
+def walked(monkeypatch: pytest.MonkeyPatch, *, accept_leaks: bool) -> tuple[list[tuple[str, str, bool]], list[str]]:
     monkeypatch.setattr("orchestration.walks.papers.located", lambda source, folder: None)
-    pipeline, said = Pipeline(tags), list[str]()
-    there: Any = pipeline
-    PublishedWalk(there, "papers", None, said.append).run()
-    return pipeline.asked, said
+    runner = Runner([], [])
+    there: Any = runner
+    walk_benchmarks(there, "papers", load_published("papers").benchmarks, accept_leaks=accept_leaks)
+    return runner.asked, runner.said
 
 
 def test_leaks_are_accepted_on_leaky_data_and_in_the_report_alone(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, _ = walked({ACCEPT_TAG: "true"}, monkeypatch)
+    asked, _ = walked(monkeypatch, accept_leaks=True)
     accepted = {(job, dataset): leaks for job, dataset, leaks in asked}
     assert accepted[("ingest", "leaky")]
     assert not accepted[("ingest", "fair")]
@@ -66,7 +81,13 @@ def test_leaks_are_accepted_on_leaky_data_and_in_the_report_alone(
 
 
 def test_nothing_is_accepted_unasked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, said = walked({}, monkeypatch)
+    asked, said = walked(monkeypatch, accept_leaks=False)
     assert {dataset for _, dataset, _ in asked} == {"fair", "papers"}
     assert not any(leaks for _, _, leaks in asked)
     assert "--accept-leaks" in said[0]
+
+
+def test_a_data_set_that_the_study_has_not_is_refused_before_anything_runs(project: Path) -> None:
+    nothing: Any = None
+    with pytest.raises(ConfigurationError, match=r"got 'other'.*leaky, fair"):
+        walk_papers(nothing, "papers", datasets=["other"])

@@ -13,8 +13,9 @@ from contracts.config.study import Grid, Group
 from contracts.files.load import ConfigurationError, load_study
 from orchestration.resources.mlflow_runs import MlflowTracker
 from orchestration.walks import study as studies
-from orchestration.walks.pipeline import LayerFailed, LayerRefused
+from orchestration.walks.runner import LayerFailed, LayerRefused
 from orchestration.walks.study import StudyWalk
+from orchestration.walks.study_parts import refuse_unmeasured, wanted
 
 STUDY = """\
 kind: grid
@@ -46,9 +47,10 @@ class Lake:
 
 
 class Jobs:
-    """A pipeline that remembers what it was asked for, and fails where it is told to."""
+    """A runner that remembers what it was asked for, and fails where it is told to."""
 
-    def __init__(self, fails: dict[str, Exception]) -> None:
+    def __init__(self, fails: dict[str, Exception], say: Callable[[str], None]) -> None:
+        self.say = say
         self.fails, self.asked = fails, list[tuple[str, str | None]]()
         self.instance, self.lake, self.mined = Instance(), Lake(), list[str]()
 
@@ -76,8 +78,10 @@ def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple
         finished: frozenset[str] = frozenset(), only: Any = None, **fails: Exception
     ) -> tuple[StudyWalk, Jobs, list[str]]:
         said = list[str]()
-        jobs = Jobs({name.replace("_", "-").replace("mine-", "mine."): error for name, error in fails.items()})
-        one = StudyWalk(jobs, "mine", "shop", only or {}, said.append)  # pyright: ignore[reportArgumentType]
+        failing = {name.replace("_", "-").replace("mine-", "mine."): error for name, error in fails.items()}
+        jobs, grid = Jobs(failing, said.append), load_study("mine")
+        runner: Any = jobs
+        one = StudyWalk(runner, "mine", "shop", grid, wanted(grid, "mine", only or {}))
 
         def choice(_lake: Any, _dataset: str, _grid: Grid, group: Group) -> Choice:
             values = {"low": 0.2, "high": 0.3}
@@ -147,12 +151,12 @@ def test_a_metric_that_the_data_set_has_not_is_refused_before_it_is_trained_for(
     if by is not None:
         (tmp_path / "studies" / "mine.yaml").write_text(STUDY.replace("  at: {}", f"  at: {{}}\n  by: {by}"))
     if not is_refused:
-        studies.refuse_unmeasured(load_study("mine"), "mine", "shop")
+        refuse_unmeasured(load_study("mine"), "mine", "shop")
         return
     with pytest.raises(
         ConfigurationError, match="mine selects by mrr_of_20, but a candidate set of shop holds 10 items"
     ):
-        studies.refuse_unmeasured(load_study("mine"), "mine", "shop")
+        refuse_unmeasured(load_study("mine"), "mine", "shop")
 
 
 def test_nothing_that_ranks_candidates_alone_is_selected_by_its_rank_in_the_catalogue(
@@ -166,9 +170,9 @@ def test_nothing_that_ranks_candidates_alone_is_selected_by_its_rank_in_the_cata
     study = STUDY.replace("optimizer: {kind: adamw}}", f"optimizer: {{kind: adamw}}, {some}}}")
     (tmp_path / "studies" / "mine.yaml").write_text(study)
     with pytest.raises(ConfigurationError, match=r"by ndcg_at_10_full, but the prompts of mine\.\S+ list candidates"):
-        studies.refuse_unmeasured(load_study("mine"), "mine", "shop")
+        refuse_unmeasured(load_study("mine"), "mine", "shop")
     (tmp_path / "studies" / "mine.yaml").write_text(study.replace("  at: {}", "  at: {}\n  by: mrr_of_20"))
-    studies.refuse_unmeasured(load_study("mine"), "mine", "shop")
+    refuse_unmeasured(load_study("mine"), "mine", "shop")
 
 
 def test_a_refusal_stops_the_study_at_once(walk: Any) -> None:

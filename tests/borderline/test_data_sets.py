@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assets.sources import files, source_card
-from borderline.cli.datasets import listed, shown
+from borderline.data_sets import listed, shown
 from contracts.files.load import ConfigurationError, dataset_keys, load_dataset, project_folder, raw_folder
 
 

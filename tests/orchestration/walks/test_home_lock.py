@@ -1,0 +1,149 @@
+"""A home belongs to one walk and one decision at a time; runs of dead processes are ended, others are left alone."""
+
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.lake.ports import PARENT_RUN_TAG
+from orchestration.walks.home_lock import LOCK_TAG, end_dead_runs, only_decision, only_walk
+from orchestration.walks.runner import LayerRunner
+
+
+class Tracker:
+    """Remembers what it was asked to end."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def end(self, run_id: str) -> None:
+        self.ended.append(run_id)
+
+
+class Lake:
+    """Remembers that its warehouse was refreshed."""
+
+    def __init__(self) -> None:
+        self.refreshed = 0
+
+    def refresh_warehouse(self) -> None:
+        self.refreshed += 1
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def runner(instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LayerRunner:
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "shop.yaml").write_text("source: {kind: demo}\n")
+    monkeypatch.setenv("BORDERLINE_PROJECT", str(tmp_path))
+    monkeypatch.setenv("BORDERLINE_HOME", str(tmp_path))
+    fakes: Any = Lake(), Tracker()
+    said: list[str] = []
+    return LayerRunner(instance, {}.__getitem__, *fakes, say=said.append)
+
+
+@dg.job
+def walk() -> None:
+    pass
+
+
+def started(instance: dg.DagsterInstance, token: str, **tags: str) -> str:
+    every: dict[str, Any] = {LOCK_TAG: token, **tags}
+    return instance.create_run_for_job(walk, tags=every, status=dg.DagsterRunStatus.STARTED).run_id
+
+
+def status_of(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
+
+def said_by(runner: LayerRunner) -> list[str]:
+    return runner.say.__self__  # type: ignore[attr-defined]
+
+
+def test_a_run_of_a_dead_process_ends_with_its_tracked_run_and_its_study(instance: dg.DagsterInstance) -> None:
+    gone = started(instance, "ours", **{"mlflow/run_id": "of the run", PARENT_RUN_TAG: "of the study"})
+    elsewhere = started(instance, "of another home", **{"mlflow/run_id": "of another"})
+    tracker = Tracker()
+    assert end_dead_runs(instance, tracker, "ours") == [gone]
+    assert tracker.ended == ["of the run", "of the study"]
+    assert status_of(instance, gone) is dg.DagsterRunStatus.FAILURE
+    assert status_of(instance, elsewhere) is dg.DagsterRunStatus.STARTED
+    assert end_dead_runs(instance, tracker, "ours") == []
+
+
+def test_a_run_that_the_last_version_left_on_this_machine_is_dead_too(instance: dg.DagsterInstance) -> None:
+    import socket
+
+    left = started(instance, f"{socket.gethostname()}:4711:123456")
+    started(instance, "another.machine:4711:123456")
+    assert end_dead_runs(instance, Tracker(), "ours") == [left]
+
+
+def test_a_run_that_was_repeated_in_the_ui_is_not_the_dead_one(instance: dg.DagsterInstance) -> None:
+    first = started(instance, "ours")
+    assert end_dead_runs(instance, Tracker(), "ours") == [first]
+    again = started(instance, "ours", **{"dagster/parent_run_id": first, "dagster/root_run_id": first})
+    repeated = instance.get_run_by_id(again)
+    assert repeated is not None
+    assert repeated.tags["dagster/parent_run_id"] == first
+    assert end_dead_runs(instance, Tracker(), "ours") == []
+
+
+def test_a_walk_tags_its_runs_so_that_the_next_walk_knows_them_as_dead(runner: LayerRunner) -> None:
+    with only_walk(runner) as first:
+        left = started(runner.instance, first.tags[LOCK_TAG])
+    assert LOCK_TAG not in runner.tags
+    with only_walk(runner) as second:
+        assert second.tags[LOCK_TAG] == first.tags[LOCK_TAG]
+        assert status_of(runner.instance, left) is dg.DagsterRunStatus.FAILURE
+    assert any(left in line for line in said_by(runner))
+
+
+def test_a_walk_finds_a_warehouse_and_a_partition_for_each_file(runner: LayerRunner) -> None:
+    with only_walk(runner):
+        assert runner.lake.refreshed == 1  # type: ignore[attr-defined]
+        assert runner.instance.get_dynamic_partitions("dataset") == ["shop"]
+
+
+def test_a_second_walk_waits_for_the_first_and_says_so(runner: LayerRunner) -> None:
+    order: list[str] = []
+
+    def later() -> None:
+        with only_walk(runner):
+            order.append("second")
+
+    with only_walk(runner):
+        second = Thread(target=later, daemon=True)
+        second.start()
+        second.join(timeout=0.5)
+        order.append("first")
+    second.join(timeout=30)
+    assert order == ["first", "second"]
+    assert any("waiting" in line for line in said_by(runner))
+
+
+def test_a_decision_leaves_the_runs_of_a_live_walk_alone(runner: LayerRunner) -> None:
+    with only_walk(runner) as walking:
+        at_work = started(runner.instance, walking.tags[LOCK_TAG])
+        with only_decision(runner) as deciding:
+            assert deciding.tags[LOCK_TAG] != walking.tags[LOCK_TAG]
+            assert status_of(runner.instance, at_work) is dg.DagsterRunStatus.STARTED
+
+
+def test_a_decision_ends_dead_walks_and_leaves_the_home_free(runner: LayerRunner, tmp_path: Path) -> None:
+    with only_walk(runner) as walking:
+        left = started(runner.instance, walking.tags[LOCK_TAG])
+    with only_decision(runner), (tmp_path / "run.lock").open("a") as lock:
+        assert status_of(runner.instance, left) is dg.DagsterRunStatus.FAILURE
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
