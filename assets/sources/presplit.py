@@ -15,7 +15,7 @@ import polars as pl
 from assets.lake.validate import SCHEMAS
 from assets.sources.chunks import SHOWN, utf8_blocks
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard, UnusableSource
-from assets.sources.files import RawFile, hashed
+from assets.sources.files import RawFile
 from contracts.config.dataset import InnerPath, InputRows, PresplitSource, PromptRows, SequenceRows
 
 _SHORTEST = 3  # items of a sequence that has a validation and a test target
@@ -102,7 +102,6 @@ def read(config: PresplitSource, folder: Path, scratch: Path) -> RawTables:
         interactions=pl.scan_parquet(path, glob=False),
         items=_items(found, log),
         quarantine=pl.DataFrame(found.bad, schema=SCHEMAS["quarantine"].dtypes, orient="row").sort("file", "line"),
-        provenance=hashed(folder, list(files.values())),
         paper_rows=_paper_rows(found.rows),
     )
 

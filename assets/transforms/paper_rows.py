@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from assets.transforms.chunks import Table
+from assets.transforms.cleaning.dense_ids import dense_ids
 from assets.transforms.histories import history_parts
 from contracts.config.dataset import Histories, PublishedSplit
 
@@ -44,7 +45,7 @@ def as_published(raw_interactions: pl.DataFrame, raw_items: pl.DataFrame, paper_
             f"Every interaction of a published split must be shown by one of its rows, got user {lost['user']!r}, "
             f"position {lost['position']} without ({lost['file']}, line {lost['line']}). Read the rows again."
         )
-    users, items = _dense(log["user"], "user"), _dense(raw_items["item"], "item")
+    users, items = dense_ids(log["user"], "user"), dense_ids(raw_items["item"], "item")
     interactions = (
         log.join(users, on="user", how="left", maintain_order="left")
         .join(items, on="item", how="left", maintain_order="left")
@@ -144,12 +145,3 @@ def _with_ids(paper_rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame
         ids("candidates").alias("candidates"),
         targets["item_id"].alias("target"),
     ).sort("split", "user_id", "position")
-
-
-def _dense(raw: pl.Series, name: str) -> pl.DataFrame:
-    """`<name>_id`, `<name>`: 0, 1, 2, … in the order of the raw ids, which sort as numbers if all are integers."""
-    distinct = raw.rename(name).unique().to_frame()
-    # Only canonical integers sort as numbers: 01, 1 and 001 are three ids.
-    are_integers = bool(distinct[name].str.contains(r"^(0|[1-9][0-9]{0,17})$").all())
-    ordered = distinct.sort(pl.col(name).cast(pl.Int64) if are_integers else pl.col(name))
-    return ordered.with_row_index(f"{name}_id").cast({f"{name}_id": pl.Int32})
