@@ -21,6 +21,7 @@ from assets.lake.parquet import write_table
 from assets.lake.shown import LINEAGE, PREVIEW_ROWS, column_lineage, column_schema, preview
 from assets.lake.validate import SCHEMAS, validate
 from assets.lake.versions import Lake, Partition, Version, partition_text
+from contracts.words import FORCE_TAG
 
 Metadata = Mapping[str, Any]
 """int, float, str, or a Dagster metadata value of kind md, url, path or json."""
@@ -101,7 +102,7 @@ def publish(
         reader = f"{', '.join(outputs)} of {partition_text(partition)}"
         refuse_accepted(accepted_in(versions.versions), f"What {reader} reads")
     fingerprint = _fingerprint(context, versions, config, shared)
-    force = context.run.tags.get("borderline/force") == "true"
+    force = context.run.tags.get(FORCE_TAG) == "true"
     with ExitStack() as stack:
         for name in outputs:
             stack.enter_context(lake.writing(name, partition))

@@ -15,6 +15,7 @@ from typing import Any
 
 from assets.lake.partitions import Keys
 from assets.lake.publish import Inputs
+from contracts.durable import write_json
 
 RUN = "run.json"
 
@@ -31,9 +32,7 @@ class Attempt:
     def begin(self, run_id: str) -> None:
         """Remembers which tracked run this attempt is."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        staging = self.checkpoints / f".{RUN}.tmp"
-        staging.write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
-        staging.replace(self.checkpoints / RUN)
+        write_json(self.checkpoints / RUN, {"run_id": run_id})
 
 
 def next_attempt(root: Path, keys: Keys, made_from: Mapping[str, Any], inputs: Inputs, *, afresh: bool) -> Attempt:

@@ -12,7 +12,6 @@ import dagster as dg
 
 from assets.lake.ports import LiveRun, Telemetry
 
-TELEMETRY = "telemetry.jsonl"
 DRAWN = ("train", "validation", "diagnostic")
 """Kinds of telemetry lines that are points of curves."""
 Curves = Mapping[str, Sequence[tuple[int, float]]]

@@ -22,6 +22,7 @@ from assets.transforms.guarantees.finding import no_train_item_among_negatives
 from assets.transforms.rounds import compare_rounds
 from contracts.config import BaselineExperiment, MineSpec, Pool, SftExperiment
 from contracts.files.load import load_experiment, load_start, source_of
+from contracts.words import FORCE_TAG
 
 
 @dg.asset(
@@ -50,7 +51,7 @@ def mined_negatives(
     mining = _mining_of(keys)
     dataset = (keys.dataset,)
     shards = launcher.checkpoints_root.with_name("shards") / keys.dataset / keys.experiment
-    if context.run.tags.get("borderline/force") == "true":
+    if context.run.tags.get(FORCE_TAG) == "true":
         shutil.rmtree(shards, ignore_errors=True)
 
     def mine(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:

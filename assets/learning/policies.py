@@ -18,7 +18,7 @@ from assets.lake.checks import Check, check_specs
 from assets.lake.leaks import accepted_in, leak_tags
 from assets.lake.partitions import BY_EXPERIMENT, Keys, keys_of, of_start
 from assets.lake.plots import curves_plot, image
-from assets.lake.ports import PARENT_RUN_TAG, Launcher, Tracker
+from assets.lake.ports import Launcher, Tracker
 from assets.lake.publish import Content, Inputs, publish
 from assets.lake.versions import Lake, Partition, partition_text
 from assets.learning.attempts import next_attempt, remove_attempts
@@ -44,6 +44,7 @@ from contracts.files.load import (
     study_of,
     written_as,
 )
+from contracts.words import FORCE_TAG, PARENT_RUN_TAG
 from training.io.base_model import base_files, base_folder, base_sha256
 
 OWNERS = ["team:training"]
@@ -261,7 +262,7 @@ def run_tracked(
     """
     experiment = spec.experiment
     made_from = {**config, "code_version": context.assets_def.code_versions_by_key[context.asset_key]}
-    afresh = context.run.tags.get("borderline/force") == "true"
+    afresh = context.run.tags.get(FORCE_TAG) == "true"
     attempt = next_attempt(launcher.checkpoints_root, keys, made_from, inputs, afresh=afresh)
     judge = None
     if isinstance(experiment, PreferenceExperiment) and experiment.budget.stop_on_collapse:

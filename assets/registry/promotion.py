@@ -23,11 +23,9 @@ from assets.lake.versions import Lake, Partition, Version
 from assets.registry.champion import reevaluated
 from assets.registry.registered_models import registration_of
 from assets.results.metrics import beyond_accuracy_of
-from evaluation.statistics.gates import METRIC, Contender, Verdict, judge
+from contracts.words import CHAMPION_TAG, MAIN_METRIC, REASON_TAG, ROLLBACK_TAG
+from evaluation.statistics.gates import Contender, Verdict, judge
 from evaluation.statistics.significance import STANDARD
-
-OVERRIDE, REASON, ROLLBACK = "borderline/champion", "borderline/reason", "borderline/rollback"
-"""Run tags by which a person decides: the version to serve, why, and whether it is the one before."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def promotion(
     inputs: list[tuple[str, Partition]] = [("metrics", (dataset, name)) for name in [*contenders, *floors]]
     inputs += [("registered_models", (dataset, name)) for name in contenders]
     inputs += [(table, (dataset,)) for table in ("histories", "items", "interactions")]
-    decided_by_person = OVERRIDE in context.run.tags or ROLLBACK in context.run.tags
+    decided_by_person = CHAMPION_TAG in context.run.tags or ROLLBACK_TAG in context.run.tags
 
     def promote(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         folder = staged["promotion"]
@@ -146,7 +144,7 @@ def promotion(
         promote,
         partition=(dataset,),
         inputs=inputs,
-        config={"metric": METRIC, "resamples": STANDARD.times, "seed": STANDARD.seed},
+        config={"metric": MAIN_METRIC, "resamples": STANDARD.times, "seed": STANDARD.seed},
         still_valid=still_champion,
     )
 
@@ -173,12 +171,12 @@ def _of_verdict(verdict: Verdict, contenders: Mapping[str, str], before: str | N
 def _of_person(
     tags: Mapping[str, str], tracker: Tracker, dataset: str, before: str | None, history: list[dict[str, Any]]
 ) -> Decision:
-    reason = tags.get(REASON, "").strip()
+    reason = tags.get(REASON_TAG, "").strip()
     if not reason:
         raise dg.Failure(
-            f"a person's decision must give its reason, got none. Set the run tag {REASON}.", allow_retries=False
+            f"a person's decision must give its reason, got none. Set the run tag {REASON_TAG}.", allow_retries=False
         )
-    if ROLLBACK in tags:
+    if ROLLBACK_TAG in tags:
         version = served_before(before, history)
         if version is None:
             now = "no champion" if before is None else f"no champion before version {before}"
@@ -188,7 +186,7 @@ def _of_person(
                 allow_retries=False,
             )
     else:
-        version = tags[OVERRIDE]
+        version = tags[CHAMPION_TAG]
     if not tracker.version_exists(dataset, version):
         stays = "There still is no champion" if before is None else f"The champion stays version {before}"
         raise dg.Failure(
@@ -196,7 +194,7 @@ def _of_person(
             f"Name one that is: borderline promote --dataset {dataset} --version N --reason …",
             allow_retries=False,
         )
-    outcome = "rolled back" if ROLLBACK in tags else "overridden"
+    outcome = "rolled back" if ROLLBACK_TAG in tags else "overridden"
     return Decision(outcome, version, before, None, reason, {})
 
 

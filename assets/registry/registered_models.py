@@ -18,9 +18,9 @@ from assets.lake.versions import Lake, Version, partition_text
 from assets.learning.policies import flatten, wrong_kind
 from assets.learning.stop_on_collapse import published_verdict
 from assets.results.metrics import policy_run
-from assets.results.predictions import POLICY_OF
 from contracts.config import BaselineExperiment
 from contracts.files.load import is_servable, load_experiment, source_of
+from contracts.words import POLICY_ASSETS
 
 EXAMPLES = 3
 
@@ -48,7 +48,7 @@ def registered_models(
             f"{source_of(keys.experiment)} list candidates. Launch the job `train`: it leaves this one out.",
             allow_retries=False,
         )
-    policy_asset = POLICY_OF[experiment.kind]
+    policy_asset = POLICY_ASSETS[experiment.kind]
 
     def register(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
         trained = policy_run(lake, keys)

@@ -4,9 +4,8 @@ from typing import Any
 
 from assets.lake.freshness import ancestors
 from assets.lake.versions import Lake, Partition, Version
+from contracts.words import POLICY_ASSETS
 from evaluation.reports.costs import Cost
-
-POLICIES = ("sft_policies", "preference_policies")
 
 
 def cost_of(lake: Lake, partition: Partition) -> Cost:
@@ -17,7 +16,7 @@ def cost_of(lake: Lake, partition: Partition) -> Cost:
     """
     predictions = lake.require("predictions", partition)
     made_from = {entry["asset"] for entry in predictions.manifest["inputs"]}
-    policy = next((lake.require(name, partition) for name in POLICIES if name in made_from), None)
+    policy = next((lake.require(name, partition) for name in POLICY_ASSETS.values() if name in made_from), None)
     scored = _values(predictions)
     trained = _values(policy) if policy else scored
     return Cost(

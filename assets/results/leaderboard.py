@@ -20,13 +20,13 @@ from assets.lake.publish import Content, Inputs, publish
 from assets.lake.versions import Lake, NotMaterialised, Version
 from assets.results.costs import cost_of
 from assets.results.metrics import beyond_accuracy_of
+from contracts.words import REPORTED
 from evaluation.reports import leaderboard as report
 from evaluation.reports.leaderboard import Entry, as_json, from_json
 from evaluation.reports.leaderboard_document import as_html, as_markdown
 from evaluation.reports.leaderboard_figures import cost_png, intervals_png
 from evaluation.statistics.significance import STANDARD
 
-SPLITS = ("test", "validation")
 COSTS_FILE = "costs.json"
 """Beside the results of each split: by experiment, what it cost."""
 
@@ -118,7 +118,7 @@ def leaderboard(
         measured_on = {split for version in measured.values() for split in version.table(["split"])["split"].unique()}
         boards = {
             split: compared(lake, dataset, split, now, measured, inputs["candidate_sets"])
-            for split in SPLITS
+            for split in REPORTED
             if split in measured_on
         }
         for split, board in boards.items():
@@ -180,7 +180,7 @@ def stored(version: Version, split: str) -> report.Leaderboard | None:
 
 def _is_readable(version: Version) -> bool:
     try:
-        for split in SPLITS:
+        for split in REPORTED:
             stored(version, split)
     except NotMaterialised:
         return False

@@ -16,15 +16,14 @@ from assets.lake.publish import Content, Inputs, publish
 from assets.lake.versions import Lake, Version, partition_text
 from assets.learning.policies import as_yaml, flatten, study_tags
 from assets.results.costs import cost_of
-from assets.results.predictions import POLICY_OF
 from contracts.files.load import definition, load_experiment
+from contracts.words import HELD_OUT, POLICY_ASSETS
 from evaluation.metrics.beyond_accuracy import Catalogue, beyond_accuracy, catalogue_of
 from evaluation.metrics.groups import group_metrics, row_groups
 from evaluation.metrics.ranking import metrics_of
 from evaluation.reports.document import Block, Heading, Paragraph, Table, as_markdown
 from evaluation.statistics.significance import STANDARD, Interval, bootstrap_intervals, panel_of
 
-HELD_OUT = ("validation", "test")
 """A benchmark whose test part is not here has no test rows; then only validation is measured."""
 BEYOND_FILE = "beyond_accuracy.json"
 """Beside the table of `metrics`: by split, every number that is not compared on the leaderboard."""
@@ -108,7 +107,7 @@ def tracker_metrics(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str
 
 def policy_run(lake: Lake, keys: Keys) -> tuple[Version, dict[str, Any]] | None:
     """The policy of an experiment and what its training run recorded; None for a baseline."""
-    asset = POLICY_OF.get(load_experiment(keys.experiment).kind)
+    asset = POLICY_ASSETS.get(load_experiment(keys.experiment).kind)
     if asset is None:
         return None
     version = lake.require(asset, keys)

@@ -18,10 +18,9 @@ from assets.lake.versions import Lake, Version
 from assets.results.study_runs import StudyPage, track_study
 from contracts.config.paper_study import Benchmark
 from contracts.files.load import load_published
+from contracts.words import REPORTED
 from evaluation.reports.papers import Claim, PaperTable, as_html, as_json, as_markdown, paper_table
 from evaluation.statistics.significance import STANDARD
-
-SPLITS = ("test", "validation")
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _parts(
         Claim(each.model, each.source, {str(metric): value for metric, value in each.metrics.items()})
         for each in benchmark.published
     ]
-    for split in SPLITS:
+    for split in REPORTED:
         if split in next(iter(tables.values()))["split"]:
             yield paper_table(
                 tables,

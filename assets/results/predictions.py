@@ -16,8 +16,8 @@ from assets.learning.follower import Follower
 from assets.results.baselines import baseline_predictions
 from contracts.config import BaselineExperiment, Experiment, ScoreSpec
 from contracts.files.load import load_experiment
+from contracts.words import POLICY_ASSETS
 
-POLICY_OF = {"sft": "sft_policies", "preference": "preference_policies"}
 TOP_K = 50
 
 
@@ -60,7 +60,7 @@ def predictions(
         inputs.append(("interactions", dataset))
         config = {"experiment": experiment.model_dump(mode="json"), "top_k": TOP_K}
     else:
-        inputs.append((POLICY_OF[experiment.kind], keys))
+        inputs.append((POLICY_ASSETS[experiment.kind], keys))
         config = {"top_k": TOP_K}
     yield from publish(context, lake, predict, partition=keys, inputs=inputs, config=config)
 
@@ -70,7 +70,7 @@ def _scored(
 ) -> tuple[pl.DataFrame, dict[str, float]]:
     """The table, and what it cost: milliseconds for each row while rows are scored, and memory at the peak in bytes."""
     spec = ScoreSpec(
-        policy=inputs[POLICY_OF[experiment.kind]].path("policy"),
+        policy=inputs[POLICY_ASSETS[experiment.kind]].path("policy"),
         histories=inputs["histories"].table_path,
         items=inputs["items"].table_path,
         candidate_sets=inputs["candidate_sets"].table_path,

@@ -18,13 +18,12 @@ from assets.lake.plots import image
 from assets.lake.ports import Tracker
 from assets.lake.publish import Content, Inputs, publish
 from assets.lake.versions import Lake, Partition, Version, partition_text
-from assets.learning.follower import TELEMETRY, read_curves
-from assets.results.predictions import POLICY_OF
+from assets.learning.follower import read_curves
 from assets.results.study_runs import StudyPage, track_study
 from contracts.config import PreferenceExperiment
 from contracts.config.study import Grid, Group, Point
 from contracts.files.load import load_experiment, load_study
-from evaluation.reports.leaderboard import FLOORS
+from contracts.words import FLOORS, POLICY_ASSETS, TELEMETRY
 from evaluation.reports.study import Measured, Shared, StudyReport, StudyRun, Topic, study_report
 from evaluation.statistics.significance import STANDARD
 
@@ -202,12 +201,12 @@ def _start_of(point: Point) -> str:
 
 
 def _policy_asset(keys: Keys) -> str:
-    return POLICY_OF[load_experiment(keys.experiment).kind]
+    return POLICY_ASSETS[load_experiment(keys.experiment).kind]
 
 
 def _report(lake: Lake, subject: _Subject, inputs: Inputs) -> StudyReport:
     metrics = {version.partition[1]: version for version in inputs.all("metrics")}
-    policies = {version.partition[1]: version for asset in POLICY_OF.values() for version in inputs.all(asset)}
+    policies = {version.partition[1]: version for asset in POLICY_ASSETS.values() for version in inputs.all(asset)}
 
     def run(experiment: str, labels: Mapping[str, str]) -> StudyRun:
         config, policy = load_experiment(experiment), policies[experiment]

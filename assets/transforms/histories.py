@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from assets.transforms.chunks import Table
 from assets.transforms.lists import slices
-from assets.transforms.splits import SPLITS, TRAIN
+from assets.transforms.splits import TRAIN
 from contracts.config.dataset import Histories, Split
+from contracts.words import SPLITS
 
 Ints = NDArray[np.int64]
 

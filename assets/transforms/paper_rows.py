@@ -12,9 +12,9 @@ from assets.transforms.chunks import Table
 from assets.transforms.cleaning.dense_ids import dense_ids
 from assets.transforms.histories import history_parts
 from contracts.config.dataset import Histories, PublishedSplit
+from contracts.words import HELD_OUT, SPLITS
 
-SPLITS = pl.Enum(["train", "validation", "test"])
-HELD_OUT = ("validation", "test")
+SPLIT = pl.Enum(SPLITS)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _first_split(paper_rows: pl.DataFrame) -> pl.DataFrame:
     """user, position, split: the first split that shows what stands at that position of the user's sequence."""
     places = paper_rows.select(
         "user",
-        pl.col("split").cast(SPLITS),
+        pl.col("split").cast(SPLIT),
         position=pl.int_ranges(pl.col("position") - pl.col("history").list.len(), pl.col("position") + 1),
     ).explode("position")
     first = places.group_by("user", "position").agg(pl.col("split").min())
@@ -140,7 +140,7 @@ def _with_ids(paper_rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame
     with_users = paper_rows.join(users, on="user", how="left", maintain_order="left")
     targets = paper_rows.select(item="target").join(codes, on="item", how="left", maintain_order="left")
     return with_users.with_columns(
-        pl.col("split").cast(SPLITS),
+        pl.col("split").cast(SPLIT),
         ids("history").alias("history"),
         ids("candidates").alias("candidates"),
         targets["item_id"].alias("target"),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from assets.transforms.chunks import ROWS, Table, parts_of_whole_users
 from assets.transforms.randomness import Keys, hashes, text_keys, uniforms
 from contracts.config.dataset import GlobalTimeSplit, RandomHoldout, Split, UserSplit
+from contracts.words import SPLITS
 
-SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
 """Codes of the splits: their places in SPLITS."""
 

@@ -20,6 +20,7 @@ import dagster as dg
 
 from assets.lake.ports import Telemetry, TrainingFailed
 from contracts.config import ComputeConfig, Spec, TrainingSpec
+from contracts.words import TELEMETRY
 from orchestration import settings
 from orchestration.compute import compute_from_environment
 from orchestration.resources.interrupts import DeferredInterrupts
@@ -91,7 +92,7 @@ class SubprocessLauncher(dg.ConfigurableResource):
         command = _nursery().start(module, arguments, log_path)
         usage = Usage(command.pid)
         try:
-            with DeferredInterrupts() as interrupts, _Tail(output / "telemetry.jsonl", on_telemetry) as tail:
+            with DeferredInterrupts() as interrupts, _Tail(output / TELEMETRY, on_telemetry) as tail:
                 while command.poll() is None:
                     tail.read()  # writes to two databases
                     sample = usage.telemetry()
