@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contracts.config import MineSpec
-from contracts.durable import commit, sha256_of, staging_path
-from contracts.words import MINERS
 from training.command import run_command
 from training.loop.telemetry import Telemetry
 
@@ -48,7 +46,7 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.engine.windows import find_windows
     from training.io.policy_folder import load_policy
     from training.io.readers import read_popularity, read_rows, read_touched
-    from training.io.writers import write_table
+    from training.io.writers import commit, staging_path, write_table
     from training.negatives.drawn import Batches, BlindMiners
     from training.representations.candidate_prompts import with_drawn
 
@@ -130,7 +128,7 @@ def _mined(
 
     from training.engine.catalogue_scores import catalogue_scores, item_scores
     from training.negatives.drawn import ABSENT, touched_or_target
-    from training.negatives.pool import mine_pool, mine_sample, sample_of
+    from training.negatives.pool import MINERS, mine_pool, mine_sample, sample_of
 
     rows, n_items, index, parts, done = windows.rows, policy.vocabulary.n_items, [], [], 0
 
@@ -249,7 +247,7 @@ def _fingerprint(spec: MineSpec) -> str:
     """Of everything that a shard depends on: shards of another mining are not taken for those of this one."""
     digest = hashlib.sha256()
     for path in (spec.policy / "policy.json", spec.histories, spec.interactions, spec.items):
-        digest.update(bytes.fromhex(sha256_of(path)))
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     fields = {"pool", "round", "seed", "policy_name", "compute"}
     digest.update(json.dumps(spec.model_dump(mode="json", include=fields), sort_keys=True).encode())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Clean interactions with dense ids, and the tables that map the ids back."""
+"""Clean interactions with dense ids, and the tables that map the ids back: one step makes the three of them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -8,124 +8,97 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from contracts.files.load import load_dataset
-from contracts.config.dataset import DatasetConfig, PublishedSplit, Split
-from assets.lake.partitions import DATASETS
-from assets.lake.versions import Lake
-from assets.lake.publish import SCRATCH, Content, Inputs, publish
-from assets.lake.shown import preview
+from assets.lake.asset import Step, assets
+from assets.lake.checks import Check, check, leak_check, warning
 from assets.lake.parquet import write_table
-from assets.lake.checks import Check, check, check_specs, leak_check, warning
+from assets.lake.partitions import DATASETS
+from assets.lake.publish import Content
+from assets.lake.reads import same_dataset
+from assets.lake.shown import preview
 from assets.lake.validate import SCHEMAS
+from assets.lake.versions import Version
 from assets.transforms.chunks import from_parts
 from assets.transforms.guarantees.finding import interactions_are_chronological
-from assets.transforms.cleaning.interactions import clean_interactions
-from assets.transforms.paper_rows import as_published, published_lists
 from assets.transforms.guarantees.splits import split_keeps_its_guarantee
+from assets.transforms.interactions import clean_interactions
+from assets.transforms.paper_rows import as_published, published_lists
 from assets.transforms.splits import describe_log, order_of, split_parts
+from contracts.config.dataset import DatasetConfig, PublishedSplit, Split
 from evaluation.leakage import candidate_leakage, order_leakage, title_leakage
 
 LISTS = "published_lists_give_nothing_away"
 NO_LISTS = Check(LISTS, True, {"message": "No published candidate lists are used."})
-TABLES = ("interactions", "users", "items")
-SPEC = {"group_name": "core", "kinds": {"polars", "parquet"}, "owners": ["team:data"], "code_version": "5"}
 
 
-@dg.multi_asset(
-    specs=[
-        dg.AssetSpec(
-            "interactions",
-            description="One row for each user and item that met, in time order, with its split.",
-            deps=["raw_interactions", "raw_items", "paper_rows"],
-            **SPEC,
-        ),
-        dg.AssetSpec(
-            "users",
-            description="Every user that cleaning kept: the dense id, and the raw id it stands for.",
-            deps=["raw_interactions", "raw_items", "paper_rows"],
-            **SPEC,
-        ),
-        dg.AssetSpec(
-            "items",
-            description="The catalogue: dense item ids, what they were, titles and categories.",
-            deps=["raw_interactions", "raw_items", "paper_rows"],
-            **SPEC,
-        ),
+@assets(
+    {
+        "interactions": "One row for each user and item that met, in time order, with its split.",
+        "users": "Every user that cleaning kept: the dense id, and the raw id it replaces.",
+        "items": "The catalogue: dense item ids, what they were, titles and categories.",
+    },
+    by=DATASETS,
+    reads=[
+        same_dataset("raw_interactions"),
+        same_dataset("raw_items"),
+        same_dataset("paper_rows", when=lambda of: isinstance(of.split, PublishedSplit)),
     ],
-    partitions_def=DATASETS,
-    check_specs=[
-        *check_specs("interactions", "in_time_order", "split_keeps_its_guarantee", "order_is_one_in_time", LISTS),
-        *check_specs("users"),
-        *check_specs("items", "titles_tell_items_apart"),
-    ],
+    config=lambda of: {
+        **of.model_dump(mode="json", include={"cleaning", "split", "seed"}),
+        **({"published_lists": of.candidates.n} if of.candidates.draw == "published" else {}),
+    },
+    group="core",
+    kinds={"polars", "parquet"},
+    owner="data",
+    code_version="5",
+    checks={
+        "interactions": ["in_time_order", "split_keeps_its_guarantee", "order_is_one_in_time", LISTS],
+        "items": ["titles_tell_items_apart"],
+    },
 )
 def cleaned(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    step: Step, of: DatasetConfig, raw_interactions: Version, raw_items: Version, paper_rows: Version | None
+) -> dict[str, Content]:
     """Duplicates and unwanted events dropped, k-core to a fixed point, ids dense, each interaction in its split."""
-    dataset = context.partition_key
-    config = load_dataset(dataset)
-    published = ["paper_rows"] if isinstance(config.split, PublishedSplit) else []
-
-    def clean(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        if isinstance(config.split, PublishedSplit):
-            return _published(inputs, staged["interactions"], config, config.split)
-        raw = inputs["raw_interactions"].scan()
-        result = clean_interactions(
-            inputs["raw_interactions"].table_path,
-            inputs["raw_items"].table(),
-            config.cleaning,
-            seed=config.seed,
-            scratch=staged[SCRATCH],
-            say=context.log.info,
-        )
-        order = order_of(raw)
-
-        def parts() -> Iterator[pl.DataFrame]:
-            return split_parts(
-                result.interactions,
-                config.split,
-                order=order,
-                users=result.users,
-                items=result.items,
-                seed=config.seed,
-            )
-
-        path = staged["interactions"] / "interactions.parquet"
-        interactions = write_table(from_parts(parts, SCHEMAS["interactions"].dtypes), path)
-        statistics = {
-            **{name: count for name, count in asdict(result.report).items() if name != "other_events"},
-            "cleaning": dg.MetadataValue.md(preview(result.report.as_table(), rows=100)),
-            "ordered_by": order,
-            "density": result.report.interactions / max(1, result.users.height * result.items.height),
-        }
-        return _contents(path, interactions, result.users, result.items, config.split, statistics, NO_LISTS)
-
-    yield from publish(
-        context,
-        lake,
-        clean,
-        partition=(dataset,),
-        inputs=[(name, (dataset,)) for name in ("raw_interactions", "raw_items", *published)],
-        config={
-            **config.model_dump(mode="json", include={"cleaning", "split", "seed"}),
-            **({"published_lists": config.candidates.n} if config.candidates.draw == "published" else {}),
-        },
+    path = step.folders["interactions"] / "interactions.parquet"
+    if isinstance(of.split, PublishedSplit):
+        assert paper_rows  # read for every split that papers published
+        return _of_papers(path, of, raw_interactions.table(), raw_items.table(), paper_rows.table())
+    result = clean_interactions(
+        raw_interactions.table_path,
+        raw_items.table(),
+        of.cleaning,
+        seed=of.seed,
+        scratch=step.scratch,
+        say=step.info,
     )
+    order = order_of(raw_interactions.scan())
+
+    def parts() -> Iterator[pl.DataFrame]:
+        return split_parts(
+            result.interactions, of.split, order=order, users=result.users, items=result.items, seed=of.seed
+        )
+
+    interactions = write_table(from_parts(parts, SCHEMAS["interactions"].dtypes), path)
+    statistics = {
+        **{name: count for name, count in asdict(result.report).items() if name != "other_events"},
+        "cleaning": dg.MetadataValue.md(preview(result.report.as_table(), rows=100)),
+        "ordered_by": order,
+        "density": result.report.interactions / max(1, result.users.height * result.items.height),
+    }
+    return _contents(path, interactions, result.users, result.items, of.split, statistics, NO_LISTS)
 
 
-def _published(inputs: Inputs, staged: Path, config: DatasetConfig, split: PublishedSplit) -> dict[str, Content]:
-    raw_interactions, raw_items = inputs["raw_interactions"].table(), inputs["raw_items"].table()
-    rows = inputs["paper_rows"].table()
+def _of_papers(
+    path: Path, of: DatasetConfig, raw_interactions: pl.DataFrame, raw_items: pl.DataFrame, rows: pl.DataFrame
+) -> dict[str, Content]:
     tables = as_published(raw_interactions, raw_items, rows)
     lists = NO_LISTS
-    if config.candidates.draw == "published":
+    if of.candidates.draw == "published":
         # Here already, and with the lists of train rows too: a refusal then names the order and the lists together.
-        shown = published_lists(rows, tables.users, tables.items, config.candidates.n)
+        shown = published_lists(rows, tables.users, tables.items, of.candidates.n)
         lists = leak_check(LISTS, candidate_leakage(shown, shown, n_items=tables.items.height))
-    path = staged / "interactions.parquet"
     interactions = write_table(tables.interactions, path)
-    return _contents(path, interactions, tables.users, tables.items, split, {"ordered_by": "position"}, lists)
+    return _contents(path, interactions, tables.users, tables.items, of.split, {"ordered_by": "position"}, lists)
 
 
 def _contents(

@@ -1,56 +1,38 @@
-"""What each split of a data set holds."""
+"""What each split of a data set holds: a report beside the interactions, which nothing is computed from."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
-
-import dagster as dg
-
-from contracts.files.load import load_dataset
+from assets.lake.asset import asset
 from assets.lake.partitions import DATASETS
-from assets.lake.versions import Lake
-from assets.lake.publish import Content, Inputs, publish
-from assets.lake.checks import check_specs
+from assets.lake.publish import Content
+from assets.lake.reads import same_dataset
+from assets.lake.versions import Version
 from assets.transforms.splits import GUARANTEES, NO_TIMES, summarise_splits
+from contracts.config.dataset import DatasetConfig
 
 
-@dg.asset(
-    deps=["interactions"],
-    partitions_def=DATASETS,
-    group_name="core",
+@asset(
+    by=DATASETS,
+    reads=[same_dataset("interactions")],
+    config=lambda of: of.split.model_dump(mode="json"),
+    group="core",
     kinds={"polars", "parquet"},
-    owners=["team:data"],
+    owner="data",
     code_version="2",
-    check_specs=check_specs("splits"),
 )
-def splits(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+def splits(of: DatasetConfig, interactions: Version) -> Content:
     """Interactions, users, items and time span of train, validation and test."""
-    dataset = context.partition_key
-    split = load_dataset(dataset).split
-
-    def summarise(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        table = summarise_splits(inputs["interactions"].scan())
-        promise = GUARANTEES[split.kind]
-        held_out = {f"{name}_from": str(first) for name, first in table.select("split", "first_at").rows()[1:] if first}
-        counts = {f"interactions_{name}": n for name, n in table.select("split", "interactions").iter_rows()}
-        is_dated = table["first_at"].null_count() < table.height
-        metadata = {
+    table = summarise_splits(interactions.scan())
+    promise = GUARANTEES[of.split.kind]
+    held_out = {f"{name}_from": str(first) for name, first in table.select("split", "first_at").rows()[1:] if first}
+    counts = {f"interactions_{name}": n for name, n in table.select("split", "interactions").iter_rows()}
+    is_dated = table["first_at"].null_count() < table.height
+    return Content(
+        table,
+        {
             **counts,
             **held_out,
-            "split": split.kind,
+            "split": of.split.kind,
             "guarantees": promise.given,
             "does_not_guarantee": promise.not_given,
-            **({} if is_dated or split.kind == "random_holdout" else {"order": NO_TIMES}),
-        }
-        return {"splits": Content(table, metadata)}
-
-    yield from publish(
-        context,
-        lake,
-        summarise,
-        partition=(dataset,),
-        inputs=[("interactions", (dataset,))],
-        config=split.model_dump(mode="json"),
+            **({} if is_dated or of.split.kind == "random_holdout" else {"order": NO_TIMES}),
+        },
     )

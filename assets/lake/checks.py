@@ -1,13 +1,13 @@
 """Verdicts on the guarantees of a table, which it is published with. How a guarantee is proven is not here."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
 from assets.lake.validate import SCHEMAS
 from assets.transforms.guarantees.finding import Finding
-from evaluation.leakage.probe import LeakProbe
+from evaluation.leakage.rates import Probe
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Check:
     """A failed one that is a leak does not block a run that accepts leaks; see `assets/lake/leaks.py`."""
 
 
-def leak_check(name: str, probe: LeakProbe) -> Check:
+def leak_check(name: str, probe: Probe) -> Check:
     """The verdict of a leak probe: it blocks, unless the run accepts leaks."""
     return Check(name, not probe.reasons, probe.detail, is_leak=True)
 
 
-def warning(name: str, probe: LeakProbe) -> Check:
+def warning(name: str, probe: Probe) -> Check:
     """The verdict of a leak probe that blocks nothing."""
     return Check(name, not probe.reasons, probe.detail, blocks=False)
 
@@ -50,3 +50,8 @@ def check_specs(asset: str, *names: str) -> list[dg.AssetCheckSpec]:
     """The checks an asset publishes with; `schema` is one of them for every table."""
     every = ("schema", *names) if asset in SCHEMAS else names
     return [dg.AssetCheckSpec(name, asset=asset, blocking=True) for name in every]
+
+
+def accepting(checks: Sequence[Check]) -> list[Check]:
+    """The checks, of which those that are leaks block nothing."""
+    return [replace(each, blocks=each.blocks and not each.is_leak) for each in checks]

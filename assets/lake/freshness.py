@@ -1,6 +1,6 @@
 """Which measurements still speak of what is there: of the experiment's file as it is, and of every table above them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 from assets.lake.versions import Lake, Partition, Version, partition_text
@@ -155,3 +155,36 @@ def raw_files(version: Version) -> dict[str, str]:
     """The raw files that a raw table was read from, and their sha256; none for any other table."""
     entry = version.manifest["metadata"].get("sha256")
     return dict(entry["value"]) if entry else {}
+
+
+class Published:
+    """What a plan may know of the lake: which versions of some assets there are, and whether they are current.
+
+    A plan chooses what is read by it: the measured experiments of a study, the contenders of a promotion.
+    """
+
+    def __init__(self, lake: Lake, assets: Set[str]) -> None:
+        self._lake, self._assets = lake, assets
+
+    def current(self, asset: str, partition: Partition) -> Version | None:
+        """The published version, or None.
+
+        Raises:
+            ValueError: the asset is not among those that may be read.
+        """
+        if asset not in self._assets:
+            raise ValueError(f"{asset} must be declared to be read, got {', '.join(sorted(self._assets)) or 'none'}.")
+        return self._lake.current(asset, partition)
+
+    def current_metrics(self, dataset: str, experiment: str) -> Version | None:
+        """The metrics of an experiment, if they are those of the files and tables as they are."""
+        version = self.current("metrics", (dataset, experiment))
+        return version if version is not None and self.what_changed(version) is None else None
+
+    def standing(self, dataset: str) -> Standing:
+        """See `standing`."""
+        return standing(self._lake, dataset)
+
+    def what_changed(self, metrics: Version) -> str | None:
+        """See `what_changed`."""
+        return what_changed(self._lake, metrics)

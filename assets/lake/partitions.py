@@ -20,21 +20,22 @@ class Keys(NamedTuple):
     experiment: str
 
 
-def of_start(asset: str) -> dg.AssetDep:
-    """A dependency on the partition of another experiment: the one that an experiment's `start_from` names.
+def partition_of(context: dg.AssetExecutionContext) -> tuple[str, ...]:
+    """The place in the lake of what this step makes: (dataset,), a `Keys`, (dataset, study), or (study,)."""
+    if not isinstance(context.partition_key, dg.MultiPartitionKey):
+        return (context.partition_key,)
+    keys = context.partition_key.keys_by_dimension
+    if "experiment" in keys:
+        return Keys(keys["dataset"], keys["experiment"])
+    return keys["dataset"], keys["study"]
 
-    Dagster cannot read that name from the file, so it is told that any experiment on the same data set may be meant.
-    Which one it was stands in the materialisation's metadata.
+
+def of_any_experiment(asset: str, of: str = "experiment") -> dg.AssetDep:
+    """An edge to the partitions of other experiments on the same data set, whose names stand in YAML files.
+
+    Dagster cannot read those names, so it is told that any experiment may be meant; the metadata of a materialisation
+    say which one was. `of` is the second dimension of the asset that reads.
     """
-    return _of_any_experiment(asset, of="experiment")
-
-
-def of_every_experiment(asset: str) -> dg.AssetDep:
-    """A dependency of a study on the partitions of its experiments, whose names Dagster cannot read from its file."""
-    return _of_any_experiment(asset, of="study")
-
-
-def _of_any_experiment(asset: str, of: str) -> dg.AssetDep:
     with warnings.catch_warnings():
         # Beta in the pinned release; without it the graph would show an edge from the experiment to itself.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -45,9 +46,3 @@ def _of_any_experiment(asset: str, of: str) -> dg.AssetDep:
             }
         )
     return dg.AssetDep(asset, partition_mapping=mapping)
-
-
-def keys_of(context: dg.AssetExecutionContext) -> Keys:
-    """The data set and the experiment that this step is for."""
-    by_dimension = context.partition_key.keys_by_dimension  # type: ignore[attr-defined]
-    return Keys(by_dimension["dataset"], by_dimension["experiment"])

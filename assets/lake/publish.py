@@ -15,21 +15,22 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.lake.checks import Check
+from assets.lake.checks import Check, accepting
 from assets.lake.leaks import REMEDY, AcceptedLeak, accepted_in, accepted_leaks, is_accepting, recorded, refuse_accepted
+from assets.lake.manifest import CARRIED, Metadata, from_json, joined_ancestry, to_json, with_ancestry
 from assets.lake.parquet import write_table
 from assets.lake.shown import LINEAGE, PREVIEW_ROWS, column_lineage, column_schema, preview
 from assets.lake.validate import SCHEMAS, validate
 from assets.lake.versions import Lake, Partition, Version, partition_text
-from contracts.words import FORCE_TAG
 
-Metadata = Mapping[str, Any]
-"""int, float, str, or a Dagster metadata value of kind md, url, path or json."""
+Results = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]
+FORCE_TAG = "borderline/force"
+"""The run tag that makes everything anew, with the value `true`."""
 
 
-def number(value: Any) -> float:
-    """What polars gives for a mean or a median, as a float; 0 of an empty column."""
-    return float(value or 0.0)
+def is_forced(tags: Mapping[str, str]) -> bool:
+    """Whether the tags of a run ask for everything to be made anew."""
+    return tags.get(FORCE_TAG) == "true"
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,20 @@ class Inputs:
         return [version for version in self.versions if version.asset == asset]
 
 
-SCRATCH = "scratch"
-Compute = Callable[[Inputs, Mapping[str, Path]], Mapping[str, Content]]
-"""Inputs, and staging folders by output name → contents by output name.
+@dataclass(frozen=True)
+class Work:
+    """What is needed to compute the outputs of one step."""
 
-Under the name SCRATCH stands one more folder, for files behind LazyFrames; it is removed after the publication.
-"""
+    inputs: Inputs
+    folders: Mapping[str, Path]
+    """The staging folder of each output, by name."""
+    scratch: Path
+    """For files that LazyFrames read; removed after the publication."""
+    fingerprint: str
+
+
+Compute = Callable[[Work], Mapping[str, Content]]
+"""→ contents by output name."""
 
 
 def publish(
@@ -77,7 +86,7 @@ def publish(
     config: Mapping[str, Any],
     shared: bool = False,
     still_valid: Callable[[Version], bool] = lambda version: True,
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+) -> Results:
     """Yields the check results and the materialisation of each output that this step has to make.
 
     Args:
@@ -102,7 +111,7 @@ def publish(
         reader = f"{', '.join(outputs)} of {partition_text(partition)}"
         refuse_accepted(accepted_in(versions.versions), f"What {reader} reads")
     fingerprint = _fingerprint(context, versions, config, shared)
-    force = context.run.tags.get(FORCE_TAG) == "true"
+    force = is_forced(context.run.tags)
     with ExitStack() as stack:
         for name in outputs:
             stack.enter_context(lake.writing(name, partition))
@@ -124,7 +133,10 @@ def publish(
         staged = {name: stack.enter_context(lake.staging(name, partition)) for name in outputs}
         scratch = stack.enter_context(lake.staging(outputs[0], partition))
         started = time.monotonic()
-        contents = _accepting(compute(versions, {**staged, SCRATCH: scratch}), accepts)
+        versions = Inputs([with_ancestry(lake, version) for version in versions.versions])
+        contents = compute(Work(versions, staged, scratch, fingerprint))
+        if accepts:
+            contents = {name: replace(one, checks=accepting(one.checks)) for name, one in contents.items()}
         # All are written and judged before the first is published.
         written = {name: _written(name, contents[name], staged[name]) for name in outputs}
         seconds = time.monotonic() - started
@@ -133,17 +145,6 @@ def publish(
         for name in outputs:
             made = _Made(context.run.run_id, seconds, versions, fingerprint)
             yield from _published(context, lake, name, written[name], staged[name], partition, made)
-
-
-def _accepting(contents: Mapping[str, Content], accepts: bool) -> Mapping[str, Content]:
-    """The contents, in which leaks block nothing where the run accepts them."""
-    if not accepts:
-        return contents
-
-    def softened(verdict: Check) -> Check:
-        return replace(verdict, blocks=verdict.blocks and not verdict.is_leak)
-
-    return {name: replace(one, checks=[softened(verdict) for verdict in one.checks]) for name, one in contents.items()}
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,7 @@ def _take_over(lake: Lake, twin: Version, partition: Partition, stack: ExitStack
         target = staged / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.hardlink_to(twin.path(name))
-    kept = ("code_version", "inputs", "metadata", "checks", "accepted_leaks", "run_id", "seconds")
-    carried = {key: twin.manifest[key] for key in kept if key in twin.manifest}
+    carried = {key: twin.manifest[key] for key in CARRIED if key in twin.manifest}
     return lake.publish(twin.asset, partition, staged, fingerprint=twin.fingerprint, manifest=carried)
 
 
@@ -226,14 +226,15 @@ def _published(
     staged: Path,
     partition: Partition,
     made: _Made,
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+) -> Results:
     manifest = {
         "code_version": _code_version(context, name),
         "inputs": [
             {"asset": v.asset, "partition": list(v.partition), "data_version": v.data_version}
             for v in made.inputs.versions
         ],
-        "metadata": {key: _to_json(value) for key, value in written.metadata.items()},
+        "ancestry": joined_ancestry(made.inputs.versions),
+        "metadata": {key: to_json(value) for key, value in written.metadata.items()},
         "checks": [
             {"name": c.name, "passed": c.passed, "detail": dict(c.detail), "blocks": c.blocks} for c in written.checks
         ],
@@ -250,11 +251,11 @@ def _leaks(name: str, checks: Sequence[Check], run_id: str) -> list[AcceptedLeak
     return [AcceptedLeak(name, verdict.name, str(verdict.detail["message"]), run_id) for verdict in leaky]
 
 
-def _results(version: Version, *, reused: str | None) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+def _results(version: Version, *, reused: str | None) -> Results:
     manifest = version.manifest
     checks = [Check(c["name"], c["passed"], c["detail"], c["blocks"]) for c in manifest["checks"]]
     yield from _check_results(version.asset, checks)
-    metadata = {key: _from_json(value) for key, value in manifest["metadata"].items()}
+    metadata = {key: from_json(value) for key, value in manifest["metadata"].items()}
     if version.asset in SCHEMAS:
         metadata["dagster/column_schema"] = column_schema(version.asset)
     if version.asset in LINEAGE:
@@ -305,25 +306,3 @@ def _code_version(context: dg.AssetExecutionContext, asset: str) -> str:
     version = context.assets_def.code_versions_by_key[dg.AssetKey(asset)]
     assert version is not None  # a contract test holds every asset to it
     return version
-
-
-def _to_json(value: Any) -> dict[str, Any]:
-    if isinstance(value, dg.MetadataValue):
-        kind = type(value).__name__.removesuffix("MetadataValue").lower()
-        return {"kind": kind, "value": value.value if kind != "path" else str(value.value)}
-    return {"kind": "plain", "value": value}
-
-
-def _from_json(entry: Mapping[str, Any]) -> Any:
-    value = entry["value"]
-    match entry["kind"]:
-        case "markdown":
-            return dg.MetadataValue.md(value)
-        case "url":
-            return dg.MetadataValue.url(value)
-        case "path":
-            return dg.MetadataValue.path(value)
-        case "json":
-            return dg.MetadataValue.json(value)
-        case _:
-            return value

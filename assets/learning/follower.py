@@ -1,24 +1,12 @@
-"""What happens while something takes long: telemetry of a training command, and a sign of life of everything else."""
+"""What a command of `training` reports while it runs: telemetry lines, given on to the log and to the tracker."""
 
-import json
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-import dagster as dg
-
+from assets.lake.heartbeat import EVERY_S
 from assets.lake.ports import LiveRun, Telemetry
-
-DRAWN = ("train", "validation", "diagnostic")
-"""Kinds of telemetry lines that are points of curves."""
-Curves = Mapping[str, Sequence[tuple[int, float]]]
-"""`<kind>/<metric>` → (optimizer step, value), by step."""
-
-EVERY_S = 5.0
-"""Least time between two progress lines: each costs an event in Dagster's store."""
+from assets.learning.curves import DRAWN, Curves, named
 
 
 class Follower:
@@ -26,14 +14,14 @@ class Follower:
 
     def __init__(
         self,
-        context: dg.AssetExecutionContext,
+        say: Callable[[str], None],
         what: str,
         live: LiveRun | None = None,
         *,
         interrupted: str | None = None,
         on_validation: Callable[[int, Curves], None] | None = None,
     ) -> None:
-        self.log: Callable[[str], None] = context.log.info
+        self.log = say
         self.what, self.live, self.interrupted = what, live, interrupted
         self.on_validation = on_validation
         self.curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
@@ -51,11 +39,11 @@ class Follower:
     def __call__(self, event: Telemetry) -> None:
         """Takes one telemetry line."""
         if event.kind in DRAWN:
-            named = _named(event.kind, event.metrics)
-            for name, value in named.items():
+            points = named(event.kind, event.metrics)
+            for name, value in points.items():
                 self.curves[name].append((event.step, value))
             if self.live is not None:
-                self.live.log(named, event.step)
+                self.live.log(points, event.step)
         if event.kind == "system" and self.live is not None:
             self.live.log({f"system/{name}": value for name, value in event.metrics.items()}, event.step)
         if event.kind == "progress":
@@ -94,21 +82,6 @@ class Follower:
         self.log(f"{self.what}: {text}")
 
 
-def read_curves(path: Path) -> Curves:
-    """The curves of a training that has ended, from its telemetry file."""
-    curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for line in path.read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        if event["kind"] in DRAWN:
-            for name, value in _named(event["kind"], event["metrics"]).items():
-                curves[name].append((event["step"], value))
-    return dict(curves)
-
-
-def _named(kind: str, metrics: Mapping[str, float]) -> dict[str, float]:
-    return {f"{kind}/{name}": value for name, value in metrics.items()}
-
-
 def _progress(event: Telemetry) -> str:
     for name, done in event.metrics.items():
         if name.endswith("_done"):
@@ -123,29 +96,3 @@ def _progress(event: Telemetry) -> str:
                     text += f", {(total - done) / rate:.0f} s left"
             return text
     return ", ".join(f"{name} {value:g}" for name, value in event.metrics.items())
-
-
-@contextmanager
-def heartbeat(say: Callable[[str], None], what: str, folder: Path, every_s: float = EVERY_S) -> Iterator[None]:
-    """Says every few seconds how long this has taken, and how much has been written to `folder`."""
-    started, done = time.monotonic(), threading.Event()
-
-    def beat() -> None:
-        while not done.wait(every_s):
-            say(f"{what}: {time.monotonic() - started:.0f} s, {_bytes_in(folder) / 1e6:,.0f} MB written")
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # what is spilled comes and goes
-            total += path.stat().st_size
-    return total

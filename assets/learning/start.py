@@ -1,11 +1,15 @@
 """What a preference experiment starts from: a supervised policy and the pool it mined, or the round before."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from assets.lake.partitions import Keys
+from assets.lake.asset import Request
+from assets.lake.partitions import Keys, of_any_experiment
+from assets.lake.reads import Read
 from assets.lake.versions import Partition
+from assets.learning.experiments import lists_candidates, wrong_kind
 from contracts.config import PreferenceExperiment
-from contracts.files.load import previous_round
+from contracts.files.load import load_experiment, previous_round
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,7 @@ def start_of(keys: Keys, experiment: PreferenceExperiment) -> Start:
     """What the experiment, or the round of one, in this partition starts from.
 
     The pool of the first round is shared by every experiment that starts from the same policy. A later one belongs to
-    its round. Dagster cannot know of these edges: between assets they would be a circle, as between the policy of
-    round 1 and that of round 2. So they are read from the lake, and stand in every manifest and in the lineage.
+    its round.
     """
     before = previous_round(keys.experiment)
     first = Keys(keys.dataset, experiment.start_from)
@@ -40,3 +43,36 @@ def start_of(keys: Keys, experiment: PreferenceExperiment) -> Start:
     earlier = Keys(keys.dataset, before)
     is_second = previous_round(before) is None
     return Start("preference_policies", policy=earlier, pool=keys, pool_before=first if is_second else earlier)
+
+
+@dataclass(frozen=True)
+class Preferring:
+    """The plan of an asset of a preference experiment."""
+
+    keys: Keys
+    experiment: PreferenceExperiment
+    start: Start
+    lists_candidates: bool
+    """Whether prompts list candidates."""
+
+
+def plan_preference(asset: str) -> Callable[[Request], Preferring]:
+    """The plan of `asset`, which takes preference experiments alone."""
+
+    def plan(request: Request) -> Preferring:
+        keys = Keys(*request.partition)
+        experiment = load_experiment(keys.experiment)
+        if not isinstance(experiment, PreferenceExperiment):
+            raise wrong_kind(asset, keys, "preference", experiment.kind)
+        return Preferring(keys, experiment, start_of(keys, experiment), lists_candidates(keys, experiment))
+
+    return plan
+
+
+START = Read(
+    "start",
+    (of_any_experiment("sft_policies"),),
+    lambda keys, of: [of.start.policy_input],
+    undrawn=("preference_policies",),
+)
+"""The policy that the experiment starts from; of a later round, that of the round before."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from assets.lake.checks import Check
 from assets.lake.versions import Version
-from assets.learning.follower import Curves
+from assets.learning.curves import Curves
 from contracts.config import PreferenceExperiment
 from evaluation.statistics.collapse import Judgement, judge_run
 from training.loop.verdicts import Verdicts

@@ -1,32 +1,32 @@
 """The champion on the rows of today: its policy was trained on other tables, perhaps with another catalogue."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-import dagster as dg
 import polars as pl
 
 from assets.lake.ports import Launcher, Tracker
-from assets.lake.publish import Inputs
+from assets.lake.versions import Version
 from assets.learning.follower import Follower
-from assets.results.metrics import train_catalogue
-from assets.results.predictions import TOP_K
+from assets.results.measurement import TOP_K, train_catalogue
 from contracts.config import ScoreSpec
-from contracts.words import MAIN_METRIC
 from evaluation.metrics.beyond_accuracy import beyond_accuracy
 from evaluation.metrics.ranking import METRICS_SCHEMA, metrics_of
-from evaluation.statistics.gates import Contender
+from evaluation.statistics.gates import METRIC, Contender
 
 SPLIT = "validation"
 
 
 def reevaluated(
-    context: dg.AssetExecutionContext,
+    say: Callable[[str], None],
     launcher: Launcher,
     tracker: Tracker,
     dataset: str,
     version: str,
-    inputs: Inputs,
+    histories: Version,
+    items: Version,
+    interactions: Version,
 ) -> Contender:
     """Scores a registered version on the current validation rows.
 
@@ -37,28 +37,28 @@ def reevaluated(
         VersionGone: the registry has no such version, or its files are gone.
     """
     columns = ["row_id", "user_id", "split", "history", "target"]
-    rows = inputs["histories"].scan().select(columns).filter(pl.col("split") == SPLIT).collect()
-    items = inputs["items"].table(["item_id", "item"])
+    rows = histories.scan().select(columns).filter(pl.col("split") == SPLIT).collect()
+    catalogue_today = items.table(["item_id", "item"])
     with tempfile.TemporaryDirectory(prefix="borderline-champion-") as name:
         folder = Path(name)
         files = tracker.fetch(dataset, version, folder / "model")
         catalogue = pl.read_parquet(files / "catalogue.parquet")
-        known = translated(rows, items, catalogue)
-        context.log.info(f"version {version}: {known.height:,} of {rows.height:,} validation rows are in its catalogue")
-        frame = rows.select("row_id", "user_id", "split", protocol=pl.lit("full"), metric=pl.lit(MAIN_METRIC))
+        known = translated(rows, catalogue_today, catalogue)
+        say(f"version {version}: {known.height:,} of {rows.height:,} validation rows are in its catalogue")
+        frame = rows.select("row_id", "user_id", "split", protocol=pl.lit("full"), metric=pl.lit(METRIC))
         if known.is_empty():
             return Contender(frame.with_columns(value=pl.lit(0.0)).cast(METRICS_SCHEMA), {})
-        predictions = _scored(context, launcher, files / "policy", catalogue, known, folder)
+        predictions = _scored(say, launcher, files / "policy", catalogue, known, folder)
     table = metrics_of(predictions, known.select("row_id", "user_id", "split"))
-    values = table.filter(pl.col("metric") == MAIN_METRIC).select("row_id", "value")
+    values = table.filter(pl.col("metric") == METRIC).select("row_id", "value")
     whole = frame.join(values, on="row_id", how="left", maintain_order="left").with_columns(
         pl.col("value").fill_null(0.0)
     )
     beyond = beyond_accuracy(
-        _in_todays_ids(predictions, items, catalogue),
+        _in_todays_ids(predictions, catalogue_today, catalogue),
         table,
         rows.join(known.select("row_id"), on="row_id", how="semi", maintain_order="left"),
-        train_catalogue(inputs),
+        train_catalogue(interactions, items),
     )
     return Contender(whole.cast(METRICS_SCHEMA), beyond)
 
@@ -106,7 +106,7 @@ def _lists(rows: pl.DataFrame, column: str, ids: pl.DataFrame) -> pl.DataFrame:
 
 
 def _scored(
-    context: dg.AssetExecutionContext,
+    say: Callable[[str], None],
     launcher: Launcher,
     policy: Path,
     catalogue: pl.DataFrame,
@@ -131,5 +131,5 @@ def _scored(
         output=output,
         compute=launcher.compute,
     )
-    launcher.run("score", spec, Follower(context, "the champion, re-evaluated"))
+    launcher.run("score", spec, Follower(say, "the champion, re-evaluated"))
     return pl.read_parquet(output / "predictions.parquet").filter(pl.col("protocol") == "full")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from assets.lake.publish import Inputs
+from assets.lake.versions import Version
 from contracts.config import (
     Als,
     BaselineExperiment,
@@ -47,37 +47,47 @@ _REPORTS = 10
 """Progress lines of one training."""
 
 
-def baseline_predictions(experiment: BaselineExperiment, inputs: Inputs, *, top_k: int, say: Say) -> Predicted:
+def baseline_predictions(
+    experiment: BaselineExperiment,
+    histories: Version,
+    candidate_sets: Version,
+    items: Version,
+    interactions: Version,
+    *,
+    top_k: int,
+    say: Say,
+) -> Predicted:
     """Fits a baseline on train and ranks every validation and test row, on both protocols.
 
     Args:
         experiment: which one.
-        inputs: histories, candidate_sets, items, interactions.
+        histories: of the data set, as all tables.
+        candidate_sets: for the protocol that ranks these.
+        items: the catalogue.
+        interactions: what is fitted on.
         top_k: length of the full-catalogue lists.
         say: for progress.
     """
-    rows, candidate_sets = inputs["histories"].table(), inputs["candidate_sets"].table()
-    interactions = inputs["interactions"].table(["user_id", "item_id", "at", "split"])
-    n_items = inputs["items"].table(["item_id"]).height
+    rows, lists = histories.table(), candidate_sets.table()
+    log = interactions.table(["user_id", "item_id", "at", "split"])
+    n_items = items.table(["item_id"]).height
     started = fitted_at = time.monotonic()
     match experiment:
         case Popularity():
-            table = popularity_predictions(rows, candidate_sets, interactions, n_items=n_items, top_k=top_k)
+            table = popularity_predictions(rows, lists, log, n_items=n_items, top_k=top_k)
         case RecentPopularity():
             share = experiment.share
-            table = recent_popularity_predictions(
-                rows, candidate_sets, interactions, share=share, n_items=n_items, top_k=top_k
-            )
+            table = recent_popularity_predictions(rows, lists, log, share=share, n_items=n_items, top_k=top_k)
         case Chance():
-            table = random_predictions(rows, candidate_sets, n_items=n_items, seed=experiment.seed, top_k=top_k)
+            table = random_predictions(rows, lists, n_items=n_items, seed=experiment.seed, top_k=top_k)
         case ListFloor():
             rule, seed = experiment.baseline, experiment.seed
-            table = list_floor_predictions(rows, candidate_sets, rule=rule, n_items=n_items, seed=seed)
+            table = list_floor_predictions(rows, lists, rule=rule, n_items=n_items, seed=seed)
         case _:
-            score_rows = _fitted(experiment, interactions, n_items, say)
+            score_rows = _fitted(experiment, log, n_items, say)
             fitted_at = time.monotonic()
             say(f"{experiment.baseline}: fitted; ranking the rows")
-            table = row_predictions(score_rows, rows, candidate_sets, n_items=n_items, top_k=top_k)
+            table = row_predictions(score_rows, rows, lists, n_items=n_items, top_k=top_k)
     return Predicted(table, fitted_at - started, time.monotonic() - fitted_at)
 
 

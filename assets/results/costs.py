@@ -1,27 +1,23 @@
-"""What an experiment cost, read from what its policy and its predictions recorded when they were made."""
+"""What an experiment cost: read from what its policy and its predictions recorded, and kept beside its metrics."""
 
-from typing import Any
+import json
+from pathlib import Path
 
-from assets.lake.freshness import ancestors
-from assets.lake.versions import Lake, Partition, Version
-from contracts.words import POLICY_ASSETS
-from evaluation.reports.costs import Cost
+from assets.lake.manifest import ancestry, plain_metadata, seconds_of
+from assets.lake.versions import Version
+from evaluation.reports.costs import COSTS, Cost
+
+COSTS_FILE = "costs.json"
+"""Beside the table of `metrics`, and beside a leaderboard: by experiment, what it cost."""
 
 
-def cost_of(lake: Lake, partition: Partition) -> Cost:
-    """The cost of one evaluated experiment: partition is (dataset, experiment).
-
-    Raises:
-        NotMaterialised: it has no predictions yet.
-    """
-    predictions = lake.require("predictions", partition)
-    made_from = {entry["asset"] for entry in predictions.manifest["inputs"]}
-    policy = next((lake.require(name, partition) for name in POLICY_ASSETS.values() if name in made_from), None)
-    scored = _values(predictions)
-    trained = _values(policy) if policy else scored
+def cost_of(policy: Version | None, predictions: Version) -> Cost:
+    """The cost of one evaluated experiment; a baseline has no policy."""
+    scored = plain_metadata(predictions)
+    trained = plain_metadata(policy) if policy else scored
     return Cost(
         train_seconds=trained.get("train_seconds"),
-        total_seconds=_total(lake, policy) if policy else trained.get("train_seconds"),
+        total_seconds=_total(policy) if policy else trained.get("train_seconds"),
         examples_per_s=trained.get("examples_per_s"),
         train_peak_bytes=trained.get("peak_memory_bytes") if policy else None,
         train_peak_device_bytes=trained.get("peak_device_memory_bytes") if policy else None,
@@ -31,13 +27,23 @@ def cost_of(lake: Lake, partition: Partition) -> Cost:
     )
 
 
-def _total(lake: Lake, policy: Version) -> float | None:
+def _total(policy: Version) -> float | None:
     """Seconds of the policy and of every table and policy it was made from that belongs to an experiment."""
-    parts: list[Version | None] = [policy]
-    parts += [ancestor.version for ancestor in ancestors(lake, policy) if len(ancestor.partition) > 1]
-    seconds = [version.manifest.get("seconds") if version else None for version in parts]
+    above = [entry["seconds"] for entry in ancestry(policy) if len(entry["partition"]) > 1]
+    seconds = [seconds_of(policy), *above]
     return sum(filter(None, seconds)) if None not in seconds else None
 
 
-def _values(version: Version) -> dict[str, Any]:
-    return {name: entry["value"] for name, entry in version.manifest["metadata"].items()}
+def write_cost(folder: Path, experiment: str, cost: Cost) -> None:
+    """Leaves the cost beside a table of metrics."""
+    written = COSTS.dump_json({experiment: cost}, exclude_none=True, indent=1)
+    (folder / COSTS_FILE).write_bytes(written)
+
+
+def cost_beside(metrics: Version) -> Cost:
+    """The cost beside a table of metrics; one without numbers where an earlier release measured them."""
+    path = metrics.folder / COSTS_FILE
+    if not path.exists():
+        return Cost()
+    (cost,) = COSTS.validate_python(json.loads(path.read_text(encoding="utf-8"))).values()
+    return cost

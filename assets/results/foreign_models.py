@@ -6,10 +6,9 @@ Publishes nothing and holds no asset: a foreign model leaves no trace in the lak
 import polars as pl
 
 from assets.lake.freshness import standing
-from assets.lake.publish import Inputs
 from assets.lake.versions import Lake
-from assets.results.leaderboard import Foreign, compared
-from assets.results.metrics import train_catalogue
+from assets.results.comparison import Foreign, compared
+from assets.results.measurement import train_catalogue
 from evaluation.metrics.beyond_accuracy import beyond_accuracy
 from evaluation.metrics.foreign import foreign_predictions
 from evaluation.metrics.ranking import InvalidPredictions, metrics_of
@@ -35,20 +34,20 @@ def beside_leaderboard(
         InvalidPredictions: they cannot be measured.
         NotMaterialised: the data set has no tables yet.
     """
-    inputs = Inputs(
-        [lake.require(table, (dataset,)) for table in ("histories", "candidate_sets", "items", "interactions")]
+    histories, candidate_sets, items, interactions = (
+        lake.require(table, (dataset,)) for table in ("histories", "candidate_sets", "items", "interactions")
     )
-    held_out = inputs["histories"].table().filter(pl.col("split") != "train")
-    catalogue = train_catalogue(inputs)
+    held_out = histories.table().filter(pl.col("split") != "train")
+    catalogue = train_catalogue(interactions, items)
     n_items = catalogue.item_counts.size
-    found = foreign_predictions(predictions, held_out, inputs["candidate_sets"].table(), split=split, n_items=n_items)
+    found = foreign_predictions(predictions, held_out, candidate_sets.table(), split=split, n_items=n_items)
     rows = held_out.filter(pl.col("split") == split)
     metrics = metrics_of(found.table, rows, n_items=n_items)
     beyond = beyond_accuracy(found.table, metrics, rows, catalogue)
     now = standing(lake, dataset)
     measured = {experiment: lake.require("metrics", (dataset, experiment)) for experiment in now.current}
     foreign = Foreign(name if name not in measured else or_else or f"{name} (foreign)", metrics, beyond)
-    return compared(lake, dataset, split, now, measured, inputs["candidate_sets"], foreign), found.notes
+    return compared(dataset, split, now, measured, candidate_sets, foreign), found.notes
 
 
 def measured_answers(lake: Lake, answers: pl.DataFrame, dataset: str, split: str) -> dict[str, Interval]:

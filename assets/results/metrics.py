@@ -1,97 +1,104 @@
 """Metrics of each row, recomputed from the predictions table without any model, with intervals over users."""
 
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import dagster as dg
 import polars as pl
 
-from assets.lake.checks import check_specs
+from assets.lake.asset import Step, asset
 from assets.lake.leaks import accepted_in, leak_tags
-from assets.lake.partitions import BY_EXPERIMENT, Keys, keys_of
-from assets.lake.ports import Tracker
-from assets.lake.publish import Content, Inputs, publish
-from assets.lake.versions import Lake, Version, partition_text
-from assets.learning.policies import as_yaml, flatten, study_tags
-from assets.results.costs import cost_of
-from contracts.files.load import definition, load_experiment
-from contracts.words import HELD_OUT, POLICY_ASSETS
-from evaluation.metrics.beyond_accuracy import Catalogue, beyond_accuracy, catalogue_of
+from assets.lake.partitions import BY_EXPERIMENT, Keys
+from assets.lake.ports import TrackedRun, Tracker
+from assets.lake.publish import Content
+from assets.lake.reads import same_dataset, same_experiment
+from assets.lake.versions import Version, partition_text
+from assets.learning.experiments import OWN_POLICY, Planned, as_yaml, flatten, plan_experiment, study_tags
+from assets.learning.tracked_training import training_run
+from assets.results.costs import cost_of, write_cost
+from assets.results.measurement import BEYOND_FILE, MLFLOW_RUN_ID, run_is_kept, train_catalogue
+from contracts.files.load import definition
+from evaluation.metrics.beyond_accuracy import Catalogue, beyond_accuracy
 from evaluation.metrics.groups import group_metrics, row_groups
 from evaluation.metrics.ranking import metrics_of
 from evaluation.reports.document import Block, Heading, Paragraph, Table, as_markdown
 from evaluation.statistics.significance import STANDARD, Interval, bootstrap_intervals, panel_of
 
+HELD_OUT = ("validation", "test")
 """A benchmark whose test part is not here has no test rows; then only validation is measured."""
-BEYOND_FILE = "beyond_accuracy.json"
-"""Beside the table of `metrics`: by split, every number that is not compared on the leaderboard."""
 REPORT_FILE = "report.md"
 """Beside the table of `metrics`, and with the tracked run: all of them as a page to read."""
 GROUPS_FILE = "groups.parquet"
 """Beside the table of `metrics`: the same metrics for parts of the rows."""
 
 
-@dg.asset(
-    deps=["predictions", "histories", "interactions", "items"],
-    partitions_def=BY_EXPERIMENT,
-    group_name="evaluation",
+@asset(
+    by=BY_EXPERIMENT,
+    plan=plan_experiment,
+    reads=[
+        OWN_POLICY,
+        same_experiment("predictions"),
+        same_dataset("histories"),
+        same_dataset("interactions"),
+        same_dataset("items"),
+    ],
+    config=lambda of: {
+        "resamples": STANDARD.times,
+        "bootstrap_seed": STANDARD.seed,
+        "definition": definition(of.keys.experiment),
+    },
+    group="evaluation",
     kinds={"polars", "mlflow"},
-    owners=["team:evaluation"],
+    owner="evaluation",
     code_version="2",
-    check_specs=check_specs("metrics"),
+    still_valid=run_is_kept,
 )
 def metrics(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], tracker: dg.ResourceParam[Tracker]
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    step: Step,
+    of: Planned,
+    policy: Version | None,
+    predictions: Version,
+    histories: Version,
+    interactions: Version,
+    items: Version,
+    tracker: Tracker,
+) -> Content:
     """Every metric of every validation and test row; means and 95 % intervals go to the experiment's MLflow run."""
-    keys = keys_of(context)
-
-    def measure(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        rows = inputs["histories"].table().filter(pl.col("split") != "train")
-        predictions = inputs["predictions"].table()
-        catalogue = train_catalogue(inputs)
-        table = metrics_of(predictions, rows, n_items=catalogue.item_counts.size)
-        groups = group_metrics(table, row_groups(rows, catalogue.item_counts, catalogue.user_counts))
-        groups.write_parquet(staged["metrics"] / GROUPS_FILE)
-        beyond = _beyond(predictions, table, rows, catalogue)
-        (staged["metrics"] / BEYOND_FILE).write_text(json.dumps(beyond, indent=1), encoding="utf-8")
-        intervals: dict[str, dict[str, Interval]] = {split: {} for split in HELD_OUT}
-        for split in rows["split"].unique():
-            panel = panel_of({keys.experiment: table}, split=split)
-            by_column = bootstrap_intervals(panel, STANDARD)
-            intervals[split] = {metric: interval for (_, metric), interval in by_column.items()}
-        leaks = accepted_in(inputs.versions)
-        report = staged["metrics"] / REPORT_FILE
-        report.write_text(_report(keys, intervals, beyond, groups), encoding="utf-8")
-        values = {**_prefixed(beyond), **tracker_metrics(intervals)}
-        run_id, url = _summarise(context, lake, tracker, keys, inputs, values, leak_tags(leaks), report)
-        metadata = {
-            **{name: interval.value for name, interval in intervals["test"].items()},
-            **{f"validation_{name}": interval.value for name, interval in intervals["validation"].items()},
-            "intervals": dg.MetadataValue.md(as_markdown([_intervals_table(intervals)])),
-            "beyond_accuracy": dg.MetadataValue.md(as_markdown([_beyond_table(beyond)])),
-            "groups": dg.MetadataValue.md(as_markdown([_groups_table(groups)])),
-            "mlflow_run": dg.MetadataValue.url(url),
-            "mlflow_run_id": run_id,
-            "definition": definition(keys.experiment),
-        }
-        return {"metrics": Content(table, metadata)}
-
-    yield from publish(
-        context,
-        lake,
-        measure,
-        partition=keys,
-        inputs=[("predictions", keys), *((name, (keys.dataset,)) for name in ("histories", "interactions", "items"))],
-        config={
-            "resamples": STANDARD.times,
-            "bootstrap_seed": STANDARD.seed,
-            "definition": definition(keys.experiment),
-        },
-        still_valid=lambda version: tracker.find(version.manifest["metadata"]["mlflow_run_id"]["value"]) is not None,
+    rows = histories.table().filter(pl.col("split") != "train")
+    predicted = predictions.table()
+    catalogue = train_catalogue(interactions, items)
+    table = metrics_of(predicted, rows, n_items=catalogue.item_counts.size)
+    groups = group_metrics(table, row_groups(rows, catalogue.item_counts, catalogue.user_counts))
+    groups.write_parquet(step.folder / GROUPS_FILE)
+    beyond = _beyond(predicted, table, rows, catalogue)
+    (step.folder / BEYOND_FILE).write_text(json.dumps(beyond, indent=1), encoding="utf-8")
+    intervals: dict[str, dict[str, Interval]] = {split: {} for split in HELD_OUT}
+    for split in rows["split"].unique():
+        panel = panel_of({of.keys.experiment: table}, split=split)
+        by_column = bootstrap_intervals(panel, STANDARD)
+        intervals[split] = {metric: interval for (_, metric), interval in by_column.items()}
+    report = step.folder / REPORT_FILE
+    report.write_text(_report(of.keys, intervals, beyond, groups), encoding="utf-8")
+    cost = cost_of(policy, predictions)
+    write_cost(step.folder, of.keys.experiment, cost)
+    run = _run(step, of, policy, tracker)
+    tracker.summarise(
+        run.run_id,
+        metrics={**_prefixed(beyond), **tracker_metrics(intervals), **cost.measured},
+        tags={"dagster.metrics_run_id": step.run_id, **leak_tags(accepted_in(step.inputs.versions))},
+        artifacts=[report],
     )
+    metadata = {
+        **{name: interval.value for name, interval in intervals["test"].items()},
+        **{f"validation_{name}": interval.value for name, interval in intervals["validation"].items()},
+        "intervals": dg.MetadataValue.md(as_markdown([_intervals_table(intervals)])),
+        "beyond_accuracy": dg.MetadataValue.md(as_markdown([_beyond_table(beyond)])),
+        "groups": dg.MetadataValue.md(as_markdown([_groups_table(groups)])),
+        "mlflow_run": dg.MetadataValue.url(run.url),
+        MLFLOW_RUN_ID: run.run_id,
+        "definition": definition(of.keys.experiment),
+    }
+    return Content(table, metadata)
 
 
 def tracker_metrics(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, float]:
@@ -105,62 +112,28 @@ def tracker_metrics(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str
     return named
 
 
-def policy_run(lake: Lake, keys: Keys) -> tuple[Version, dict[str, Any]] | None:
-    """The policy of an experiment and what its training run recorded; None for a baseline."""
-    asset = POLICY_ASSETS.get(load_experiment(keys.experiment).kind)
-    if asset is None:
-        return None
-    version = lake.require(asset, keys)
-    return version, json.loads(version.path("run.json").read_text(encoding="utf-8"))
-
-
-def _summarise(
-    context: dg.AssetExecutionContext,
-    lake: Lake,
-    tracker: Tracker,
-    keys: Keys,
-    inputs: Inputs,
-    values: Mapping[str, float],
-    tags_of_leaks: Mapping[str, str],
-    report: Path,
-) -> tuple[str, str]:
-    """Adds the metrics to the run that trained the policy; a baseline, or a policy whose run is gone, gets one here."""
-    trained = policy_run(lake, keys)
-    run = tracker.find(trained[1]["mlflow_run_id"]) if trained else None
-    if run is None:
-        experiment = load_experiment(keys.experiment)
-        params = flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset})
-        tags = {
-            "kind": experiment.kind,
-            "seed": str(experiment.seed),
-            "dagster.run_id": context.run.run_id,
-            "dagster.partition": partition_text(keys),
-        }
-        tags |= study_tags(keys.experiment, context.run.tags)
-        config = as_yaml(experiment)
-        with tracker.tracked(
-            keys.dataset, keys.experiment, params=params, tags=tags, config=config, inputs=inputs.versions
-        ) as live:
-            run = live.tracked
-    tracker.summarise(
-        run.run_id,
-        metrics={**values, **cost_of(lake, keys).measured},
-        tags={"dagster.metrics_run_id": context.run.run_id, **tags_of_leaks},
-        artifacts=[report],
-    )
-    return run.run_id, run.url
-
-
-def beyond_accuracy_of(metrics: Version, split: str) -> dict[str, float]:
-    """The numbers of one split that a version of `metrics` has beside its table."""
-    return json.loads(metrics.path(BEYOND_FILE).read_text(encoding="utf-8"))[split]
-
-
-def train_catalogue(inputs: Inputs) -> Catalogue:
-    """What train says about items and users, from the tables interactions and items."""
-    interactions = inputs["interactions"].table(["user_id", "item_id", "split"])
-    n_users = int(interactions["user_id"].max()) + 1  # type: ignore[arg-type]: ids are numbers
-    return catalogue_of(interactions, inputs["items"].table(["item_id", "category"]), n_users=n_users)
+def _run(step: Step, of: Planned, policy: Version | None, tracker: Tracker) -> TrackedRun:
+    """The run that trained the policy; a baseline, or a policy whose run is gone, gets one here."""
+    run = tracker.find(training_run(policy)["mlflow_run_id"]) if policy else None
+    if run is not None:
+        return run
+    keys, experiment = of.keys, of.experiment
+    tags = {
+        "kind": experiment.kind,
+        "seed": str(experiment.seed),
+        "dagster.run_id": step.run_id,
+        "dagster.partition": partition_text(keys),
+        **study_tags(keys.experiment, step.tags),
+    }
+    with tracker.tracked(
+        keys.dataset,
+        keys.experiment,
+        params=flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset}),
+        tags=tags,
+        config=as_yaml(experiment),
+        inputs=step.inputs.versions,
+    ) as live:
+        return live.tracked
 
 
 def _beyond(

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assets.lake.leaks import accepted_in, leak_tags
+from assets.lake.manifest import plain_metadata
 from assets.lake.ports import TrackedRun, Tracker
 from assets.lake.versions import Version
-
-RUN_ID = "mlflow_run_id"
-"""In the metadata of `metrics`: the run of the experiment."""
+from assets.results.measurement import MLFLOW_RUN_ID
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ def track_study(tracker: Tracker, dataset: str, page: StudyPage, children: Itera
     children = list(children)
     with tracker.study(dataset, page.study, page.question) as parent:
         for metrics in children:
-            run_id = metrics.manifest["metadata"][RUN_ID]["value"]
+            run_id = plain_metadata(metrics)[MLFLOW_RUN_ID]
             if tracker.find(run_id) is not None:
                 below = {"mlflow.parentRunId": parent.run_id, "study": page.study}
                 tracker.summarise(run_id, metrics={}, tags=below, artifacts=[])

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import polars as pl
 
-from evaluation.leakage.probe import LeakProbe, Numbers
+from evaluation.leakage.rates import Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
 _MOST = 100_000
@@ -18,7 +18,7 @@ _CHUNK = 20_000
 
 
 @dataclass(frozen=True)
-class FutureLeakage(LeakProbe):
+class FutureLeakage(Probe):
     """What is in the wrong order."""
 
     rows: int
@@ -41,7 +41,7 @@ class FutureLeakage(LeakProbe):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         reasons: list[str] = []
         for count, what in (
             (self.late_rows, "show an item that the user first touched at or after the target"),
@@ -58,12 +58,12 @@ class FutureLeakage(LeakProbe):
 
     @property
     def all_clear(self) -> str:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         return "No history shows its target's future."
 
     @property
     def numbers(self) -> Numbers:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         return {
             "rows_read": self.rows,
             "users_read": self.sample,

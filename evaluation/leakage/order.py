@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.leakage.probe import ENOUGH, LeakProbe, Numbers
+from evaluation.leakage.rates import ENOUGH, Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
 Floats = NDArray[np.float64]
@@ -66,7 +66,7 @@ class PairOrder:
 
 
 @dataclass(frozen=True)
-class OrderLeakage(LeakProbe):
+class OrderLeakage(Probe):
     """What the order of each user's items says about items."""
 
     every: PairOrder
@@ -85,7 +85,7 @@ class OrderLeakage(LeakProbe):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         reasons = [*self._reasons_of_all(), *self._reasons_of_ties()]
         return tuple(reasons)
 
@@ -148,12 +148,12 @@ class OrderLeakage(LeakProbe):
 
     @property
     def all_clear(self) -> str:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         return f"A user's order is not one over items.{self.caution}"
 
     @property
     def numbers(self) -> Numbers:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         every, tied = self.every, self.tied
         return {
             "neighbours": every.pairs,

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from evaluation.baselines import uniform_draws
-from evaluation.leakage.probe import NOISE, LeakProbe, Numbers
+from evaluation.leakage.rates import NOISE, Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected
 
 _MOST = 1_000_000
@@ -17,7 +17,7 @@ _SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class OverlapLeakage(LeakProbe):
+class OverlapLeakage(Probe):
     """Held-out rows that train has word for word."""
 
     rows: int
@@ -41,7 +41,7 @@ class OverlapLeakage(LeakProbe):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         if self.repeated <= self.threshold:
             return ()
         return (
@@ -51,12 +51,12 @@ class OverlapLeakage(LeakProbe):
 
     @property
     def all_clear(self) -> str:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         return "Train does not hold the answers of held-out rows."
 
     @property
     def numbers(self) -> Numbers:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         return {
             "rows": self.rows,
             "repeated": self.repeated,

@@ -15,10 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from contracts.words import HELD_OUT
 from evaluation.baselines.candidate_lists import CandidateLists, Ids, candidate_lists
-from evaluation.baselines.list_rules import Floats, shared_hits
-from evaluation.leakage.probe import NOISE, LeakProbe, Numbers
+from evaluation.leakage.blind import Floats, shared_hits
+from evaluation.leakage.rates import NOISE, Numbers, Probe
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 from evaluation.reports.document import Table, as_markdown
 
@@ -50,7 +49,7 @@ class Shortcut:
 
 
 @dataclass(frozen=True)
-class ShortcutReport(LeakProbe):
+class ShortcutReport(Probe):
     """What every rule scores on every held-out split."""
 
     scores: tuple[Shortcut, ...]
@@ -73,7 +72,7 @@ class ShortcutReport(LeakProbe):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         said = {
             "next_id": "the candidate with the smallest id above the last history item's",
             "next_in_order": "the candidate that comes next in the order that all train sequences follow",
@@ -93,12 +92,12 @@ class ShortcutReport(LeakProbe):
 
     @property
     def all_clear(self) -> str:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         return "No order over items leads from a history to its target."
 
     @property
     def numbers(self) -> Numbers:
-        """See `LeakProbe`."""
+        """See `Probe`."""
         on_lists, on_all = self.metrics
         numbers: dict[str, int | float | str] = {
             "rows_read": self.sample,
@@ -159,7 +158,7 @@ def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame
     learned = _learned(train, collected(sampled.select("user_id", "item_id")), n_items)
     scores: list[Shortcut] = []
     n_candidates = 0
-    for split in HELD_OUT:
+    for split in ("validation", "test"):
         of_split = rows.filter(pl.col("split") == split)
         if of_split.height:
             part = candidate_lists(of_split, held_out.join(of_split.select("row_id"), on="row_id", how="semi"))

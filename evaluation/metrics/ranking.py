@@ -14,8 +14,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from contracts.words import PROTOCOL
-
 Ranks = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -38,6 +36,7 @@ METRICS_SCHEMA = pl.Schema(
         "value": pl.Float64(),
     }
 )
+PROTOCOL = r"full|of_[1-9]\d*"
 
 Defect = Literal[
     "columns",

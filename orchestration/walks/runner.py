@@ -14,14 +14,15 @@ from uuid import uuid4
 import dagster as dg
 from dagster._core.events import JobFailureData
 
+from assets.lake.leaks import ACCEPT_TAG
 from assets.lake.versions import NotMaterialised
 from assets.sources import MissingRawFile, UnusableSource
 from contracts.files.load import ConfigurationError
-from contracts.words import ACCEPT_LEAKS_TAG, DATASET_TAG, FORCE_TAG
 from orchestration import settings
 from orchestration.resources.lake import LakeStorage
 from orchestration.resources.mlflow_runs import MlflowTracker, MovedHome
 
+FORCE_TAG = "borderline/force"
 """The run tag, with the value `true`, under which assets compute again what is unchanged."""
 PARENT_TAG = "borderline/parent_run_id"
 """The run of `train`, `retrain` or `study` that started a layer's. Dagster's own tag would call it a re-execution."""
@@ -64,7 +65,7 @@ def tags_of(*, force: bool = False, accept_leaks: bool = False, parent_run_id: s
     """The run tags for what a person asked of a whole walk."""
     tags = {FORCE_TAG: "true"} if force else {}
     if accept_leaks:
-        tags[ACCEPT_LEAKS_TAG] = "true"
+        tags[ACCEPT_TAG] = "true"
     if parent_run_id is not None:
         tags[PARENT_TAG] = parent_run_id
     return tags
@@ -112,7 +113,7 @@ class LayerRunner:
             instance=self.instance,
             partition_key=key,
             asset_selection=None if mines or job != "train_sft" else [dg.AssetKey("sft_policies")],
-            tags={**self.tags, DATASET_TAG: dataset},
+            tags={**self.tags, "borderline/dataset": dataset},
             run_config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
             run_id=run_id,
             raise_on_error=False,

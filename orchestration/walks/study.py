@@ -3,17 +3,20 @@
 import time
 from collections.abc import Callable, Iterable
 
+from assets.lake.freshness import Published
 from assets.lake.partitions import EXPERIMENTS
-from assets.results.study_reports import choice, is_measured
+from assets.lake.ports import PARENT_RUN_TAG
+from assets.results.study_progress import choice, is_measured
 from contracts.config import PreferenceExperiment
 from contracts.config.study import Grid, Point
 from contracts.files.load import experiment_keys, load_dataset, load_experiment, load_study, rounds_to
-from contracts.words import FLOORS, PARENT_RUN_TAG, STUDY_TAG
+from evaluation.reports.leaderboard import FLOORS
 from orchestration.walks.experiments import jobs_of
 from orchestration.walks.home_lock import only_walk
 from orchestration.walks.runner import LayerFailed, LayerInterrupted, LayerRefused, LayerRunner
 from orchestration.walks.study_parts import Only, refuse_unmeasured, wanted
 
+STUDY_TAG = "borderline/study"
 """The run tag that names the study for which a layer runs."""
 
 
@@ -78,7 +81,9 @@ class StudyWalk:
             runner.layer("train_sft", self.dataset, start, mines=True)
             runner.layer("evaluate", self.dataset, start)
         self.finished = {
-            key for key, point in self.grid.points.items() if is_measured(runner.lake, self.dataset, point)
+            key
+            for key, point in self.grid.points.items()
+            if is_measured(Published(runner.lake, {"metrics"}), self.dataset, point)
         }
         self._walk(point for group in self.groups for point in group.candidates)
         self.selected = self._selected()
@@ -107,7 +112,7 @@ class StudyWalk:
     def _selected(self) -> list[Point]:
         selected: list[Point] = []
         for group in self.groups:
-            made = choice(self.runner.lake, self.dataset, self.grid, group)
+            made = choice(Published(self.runner.lake, {"metrics"}), self.dataset, self.grid, group)
             if made.best is None:
                 continue
             selected.append(made.best)

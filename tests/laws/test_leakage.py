@@ -8,6 +8,8 @@ import polars as pl
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from assets.transforms.candidates import draw_candidates
+from assets.transforms.histories import build_histories
 from contracts.config.dataset import Candidates, Histories
 from evaluation.leakage import (
     candidate_leakage,
@@ -16,7 +18,6 @@ from evaluation.leakage import (
     overlap_leakage,
     shortcut_report,
 )
-from tests.assets.transforms.whole import build_histories, draw_candidates
 
 LAW = settings(deadline=None, derandomize=True, max_examples=25)
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 from contracts.config import Backbone, CheckpointBackbone
-from contracts.durable import sha256_of
 
 READ = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "merges.txt", "vocab.txt")
 """Files of a folder that architecture, weights and tokeniser are read from; what stands beside them is not."""
@@ -72,4 +71,5 @@ def _sha256(path: Path) -> str:
 
 @cache  # gigabytes that are asked for several times; whoever writes a file changes one of these numbers
 def _content_sha256(path: Path, *_: int) -> str:
-    return sha256_of(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

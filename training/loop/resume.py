@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from contracts.config import ComputeConfig, TrainingSpec, identity
-from contracts.durable import sha256_of
 from training.engine.device import Device
 from training.io.base_model import base_sha256
+from training.loop.resume_points import sha256_of
 from training.loop.workers import worker_seed
 
 Named = dict[str, Tensor]
@@ -22,7 +22,7 @@ ROOMS = ("contracts", "training")
 def made_from(spec: TrainingSpec) -> dict[str, str]:
     """Hashes of all that the result depends on: the experiment, and every table, policy and base model that is read."""
     files = {
-        name: sha256_of(value / "policy.json" if value.is_dir() else value)  # a policy's card names its other files
+        name: sha256_of(value)
         for name in type(spec).model_fields
         if isinstance(value := getattr(spec, name), Path) and name not in ("output", "checkpoints")
     }

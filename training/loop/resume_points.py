@@ -11,6 +11,7 @@ from the beginning, and says so. One that was made from other things (experiment
 is refused by name.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -27,10 +28,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from contracts.config import Frozen
-from contracts.durable import commit, sha256_of
-from contracts.words import TELEMETRY
+from training.io.writers import flush
 
-CARD = "checkpoint.json"
+CARD, TELEMETRY = "checkpoint.json", "telemetry.jsonl"
 GROUPS = ("best", "optimizer", "peak", "random", "weights")
 """Of tensors."""
 NAME = re.compile(r"step-(\d{8,})")
@@ -171,8 +171,11 @@ class Checkpoints:
             files = {path.name: _entry(path) for path in sorted(staging.iterdir())}
             card = CheckpointCard(step=step, made_from=self.made_from, made_by=self.made_by, state=state, files=files)
             (staging / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            for path in [*staging.iterdir(), staging]:
+                flush(path)
             shutil.rmtree(target, ignore_errors=True)  # a torn one of the same step
-            commit(staging, target)
+            staging.rename(target)
+            flush(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(staging, ignore_errors=True)
             kept = f"that of step {self.saved_step} is kept" if self.saved_step else "there is none before it"
@@ -210,6 +213,12 @@ def read_card(path: Path) -> CheckpointCard:
         if found.sha256 != entry.sha256:
             raise Torn(f"{path / name} must be the file that was written, its content differs.")
     return card
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file; of the card, which names all other files with their sha256, of a policy's folder."""
+    with (path / "policy.json" if path.is_dir() else path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parsed(path: Path) -> CheckpointCard:

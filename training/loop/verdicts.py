@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from contracts.durable import write_json
 from training.command import StopRequest
 
 FOLDER = "verdicts"
@@ -36,7 +35,10 @@ class Verdicts:
 
     def give(self, step: int, *, end: bool) -> None:
         """Says how it goes on after the validation at `step`; the file appears whole."""
-        write_json(self._path(step), {"end": end})
+        path = self._path(step)
+        staged = path.with_suffix(".tmp")
+        staged.write_text(json.dumps({"end": end}), encoding="utf-8")
+        staged.rename(path)
 
     def wait(self, step: int, stop: StopRequest) -> Verdict:
         """What was said of the validation at `step`, as soon as it is; a signal ends the waiting."""

@@ -1,6 +1,6 @@
 """An asset is validated whole before any of it is published."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,11 @@ import polars as pl
 import pytest
 
 from assets.lake.checks import Check, check_specs, leak_check
-from assets.lake.leaks import accepted_leaks, leak_tags
+from assets.lake.leaks import ACCEPT_TAG, accepted_leaks, leak_tags
 from assets.lake.parquet import write_table
-from assets.lake.publish import SCRATCH, Content, Inputs, publish
+from assets.lake.publish import Content, Work, publish
 from assets.lake.validate import SCHEMAS, SchemaError
 from assets.lake.versions import Lake
-from contracts.words import ACCEPT_LEAKS_TAG
 from evaluation.leakage import OverlapLeakage
 from orchestration.resources.lake import LakeStorage
 
@@ -25,8 +24,8 @@ PARTITION = ("demo",)
 def run(folder: Path, *, is_sound: bool) -> tuple[bool, LakeStorage]:
     """Materialises two outputs of one step, the second of which may break a guarantee."""
 
-    def write(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
-        for name, place in staged.items():
+    def write(work: Work) -> dict[str, Content]:
+        for name, place in work.folders.items():
             (place / "content").write_text(name)
         return {"first": Content(), "second": Content(checks=[Check("is_sound", is_sound)])}
 
@@ -78,7 +77,7 @@ class Graph:
             yield from publish(
                 context,
                 lake,
-                lambda _, __: content("source", leak_check("no_leak", probe)),
+                lambda _: content("source", leak_check("no_leak", probe)),
                 partition=PARTITION,
                 config={},
             )
@@ -87,7 +86,7 @@ class Graph:
         def derived(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
             inputs = [("source", PARTITION)]
             yield from publish(
-                context, lake, lambda _, __: content("derived"), partition=PARTITION, inputs=inputs, config={}
+                context, lake, lambda _: content("derived"), partition=PARTITION, inputs=inputs, config={}
             )
 
         with dg.DagsterInstance.ephemeral() as instance:
@@ -103,7 +102,7 @@ class Graph:
         return [leak.name for leak in accepted_leaks(self.lake.require(asset, PARTITION))]
 
 
-ACCEPT = {ACCEPT_LEAKS_TAG: "true"}
+ACCEPT = {ACCEPT_TAG: "true"}
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
@@ -119,7 +118,7 @@ def test_a_leak_stops_the_publication_and_says_how_to_accept_it(tmp_path: Path) 
     assert graph.lake.current("source", PARTITION) is None
     assert "100 of 100 held-out rows" in failure(result)
     assert "--accept-leaks" in failure(result)
-    assert ACCEPT_LEAKS_TAG in failure(result)
+    assert ACCEPT_TAG in failure(result)
 
 
 def test_an_accepted_leak_is_a_failed_warning_and_is_recorded_in_everything_made_from_it(tmp_path: Path) -> None:
@@ -182,10 +181,10 @@ def test_a_table_is_the_same_bytes_however_its_rows_were_cut(tmp_path: Path) -> 
 
 
 def test_a_large_table_that_breaks_its_contract_is_not_published(tmp_path: Path) -> None:
-    def write(inputs: Inputs, staged: Mapping[str, Path]) -> dict[str, Content]:
+    def write(work: Work) -> dict[str, Content]:
         users = pl.LazyFrame({"user_id": range(10), "user": ["x"] * 10}).cast(SCHEMAS["users"].dtypes)
-        users.sink_parquet(staged[SCRATCH] / "users.parquet")
-        return {"users": Content(pl.scan_parquet(staged[SCRATCH] / "users.parquet"))}
+        users.sink_parquet(work.scratch / "users.parquet")
+        return {"users": Content(pl.scan_parquet(work.scratch / "users.parquet"))}
 
     @dg.asset(code_version="1", check_specs=check_specs("users"))
     def users(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +13,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from assets.lake.asset import Step
 from assets.lake.checks import Check
 from assets.lake.publish import Content
-from assets.learning import policies
+from assets.learning import sft_policies
 from contracts.config import CheckpointBackbone, ComputeConfig, ScratchBackbone
 from orchestration.resources.lake import LakeStorage
 from training import sft
@@ -156,17 +156,18 @@ class Lab:
             path.parent.mkdir(parents=True)
             path.write_text(text.format(base=base), encoding="utf-8")
         monkeypatch.setenv("BORDERLINE_PROJECT", str(folder))
-        monkeypatch.setattr(policies, "run_tracked", self.train)
+        monkeypatch.setattr(sft_policies, "run_tracked", self.train)
         self.lake = LakeStorage(root=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"))
         self.launcher = SimpleNamespace(compute=ComputeConfig(), checkpoints_root=folder / "checkpoints")
         for asset in ("histories", "items"):
             with self.lake.staging(asset, ("shop",)) as staged:
                 pl.DataFrame({"row_id": [0]}).write_parquet(staged / f"{asset}.parquet")
-                self.lake.publish(asset, ("shop",), staged, fingerprint="1", manifest={})
-        self.trained: list[Mapping[str, str]] = []
+                self.lake.publish(asset, ("shop",), staged, fingerprint="1", manifest={"inputs": [], "metadata": {}})
+        self.trained: list[tuple[str, str]] = []
 
-    def train(self, *arguments: Any) -> Content:
-        self.trained.append(arguments[-1])
+    def train(self, step: Step, *arguments: Any) -> Content:
+        assert step.unfinished is not None
+        self.trained.append((arguments[-1].experiment.model_dump_json(), step.unfinished.name))
         return Content(checks=[Check("loss_is_finite", True)])
 
     def materialise(self) -> str:
@@ -175,7 +176,7 @@ class Lab:
             for dimension, key in (("dataset", "shop"), ("experiment", "sft")):
                 instance.add_dynamic_partitions(dimension, [key])
             result = dg.materialize(
-                [policies.sft_policies],
+                [sft_policies.sft_policies],
                 partition_key=dg.MultiPartitionKey({"dataset": "shop", "experiment": "sft"}),
                 resources={"lake": self.lake, "launcher": self.launcher, "tracker": SimpleNamespace()},
                 instance=instance,
@@ -193,8 +194,8 @@ def test_a_replaced_base_model_is_trained_from_again(tmp_path: Path, monkeypatch
     write_base(base, seed=1)
     assert lab.materialise() == ""
     first, second = lab.trained
-    assert first["experiment"] == second["experiment"]
-    assert first["base_model"] != second["base_model"]
+    assert first[0] == second[0], "the experiment is the same"
+    assert first[1] != second[1], "neither are its checkpoints those of the other base model"
 
 
 def test_a_missing_base_model_is_refused_before_anything_is_started(

@@ -4,13 +4,13 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
+from assets.lake.heartbeat import heartbeat
 from assets.lake.ports import Telemetry
-from assets.learning.follower import Follower, heartbeat, read_curves
+from assets.learning.curves import read_curves
+from assets.learning.follower import Follower
 
 
 def test_a_long_step_says_how_long_it_takes_and_what_it_wrote_and_stops_when_it_ends(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_short_step_says_nothing_and_an_error_passes_through(tmp_path: Path) -
 
 def test_a_training_whose_checkpoints_are_all_torn_is_said_to_start_from_the_beginning() -> None:
     said: list[str] = []
-    follower = Follower(cast(Any, SimpleNamespace(log=SimpleNamespace(info=said.append))), "sft")
+    follower = Follower(said.append, "sft")
     follower(Telemetry(0, 0.0, "checkpoint", {"torn_checkpoints": 2}))
     assert said == ["sft: all 2 checkpoints are torn, training starts from the beginning"]
     assert follower.resumed_from_step == 0
@@ -49,8 +49,7 @@ def test_curves_are_read_back_as_they_were_followed(tmp_path: Path) -> None:
         Telemetry(4, 0.4, "train", {"loss": 0.6}),
         Telemetry(4, 0.4, "end", {"ndcg_at_10_full": 0.1, "selected_step": 0, "success": 1}),
     ]
-    context = SimpleNamespace(log=SimpleNamespace(info=lambda _: None))
-    follower = Follower(cast(Any, context), "sft")
+    follower = Follower(lambda _: None, "sft")
     for event in events:
         follower(event)
     path = tmp_path / "telemetry.jsonl"

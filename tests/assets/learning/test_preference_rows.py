@@ -9,7 +9,6 @@ import pytest
 
 from assets.lake.partitions import Keys
 from assets.learning.preference_rows import refuse_empty, refuse_pool_of_another_policy
-from assets.learning.start import Start
 from assets.transforms.preferences import choose_negatives, negatives_missing
 from contracts.config import Negatives
 
@@ -59,17 +58,13 @@ def test_rows_that_are_short_are_no_reason() -> None:
 @pytest.mark.parametrize(("mined_by", "is_refused"), [("new", False), ("old", True)])
 def test_a_pool_that_an_earlier_version_of_the_policy_mined_is_refused(mined_by: str, is_refused: bool) -> None:
     inputs = [{"asset": "sft_policies", "data_version": mined_by}, {"asset": "histories", "data_version": "h"}]
-    versions = {
-        "sft_policies": SimpleNamespace(data_version="new", manifest={}),
-        "mined_negatives": SimpleNamespace(data_version="pool", manifest={"inputs": inputs}),
-    }
-    lake: Any = SimpleNamespace(require=lambda asset, partition: versions[asset])
     keys, sft = Keys("shop", "dmpo"), Keys("shop", "sft")
-    start = Start("sft_policies", policy=sft, pool=sft, pool_before=None)
+    start: Any = SimpleNamespace(asset="sft_policies", partition=sft, data_version="new")
+    pool: Any = SimpleNamespace(partition=sft, manifest={"inputs": inputs})
     if not is_refused:
-        refuse_pool_of_another_policy(lake, start, keys)
+        refuse_pool_of_another_policy(start, pool, keys)
         return
     with pytest.raises(dg.Failure) as refused:
-        refuse_pool_of_another_policy(lake, start, keys)
+        refuse_pool_of_another_policy(start, pool, keys)
     said = str(refused.value.description)
     assert "got a pool of an earlier sft_policies of shop|sft. Launch the job `mine` for shop|sft, or run: " in said

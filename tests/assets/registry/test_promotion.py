@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from assets.registry.promotion import served_before
+from assets.registry.history import served_before
 
 
 def history(*champions: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assets.results.study_reports import Choice
+from assets.results.study_progress import Choice
 from contracts.config.study import Grid, Group
 from contracts.files.load import ConfigurationError, load_study
 from orchestration.resources.mlflow_runs import MlflowTracker
