@@ -20,9 +20,7 @@ def cpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"], nll_weig
     Deviation: the NLL is averaged over each row's own tokens; TRL averages over the batch's, so that a row's loss
     depends on its neighbours. Extension: the published loss has one negative; with n it is the mean over the pairs.
 
-    >>> import torch
-    >>> logp, two = torch.tensor([[-3.0]]), torch.tensor([[2]])
-    >>> prefs = Preferences(logp[0], logp, logp[0], logp, two == 2, two[:, 0], two)
+    >>> prefs = Preferences.of_row([-3.0, -3.0], tokens=2)
     >>> cpo_loss(prefs, beta=0.1, nll_weight=1.0)  # log(2) + 3 / 2
     tensor([2.1931])
     """

@@ -54,8 +54,7 @@ def diagnose(
         easy_margin: Nats of policy log-probability.
         hyperparameters: The objective's. The state of a generator among them stays as it was.
 
-    >>> zero, rejected, one = torch.zeros(1), torch.tensor([[0.0, -10.0]]), torch.ones(1, 2, dtype=torch.int64)
-    >>> prefs = Preferences(zero, rejected, zero, 0 * rejected, one == 1, one[:, 0], one)
+    >>> prefs = Preferences.of_row([0.0, 0.0, -10.0])
     >>> {name: round(value.item(), 4) for name, value in diagnose(prefs, "dmpo", beta=1.0).items()}["grad_boundary_abs"]
     0.0033
     """

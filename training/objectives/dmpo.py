@@ -18,9 +18,7 @@ def dmpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"]) -> Floa
 
     Deviation: this is the published formula. The authors' code trains n separate pairs in which the reference cancels.
 
-    >>> import torch
-    >>> zero, margin, one = torch.zeros(1), torch.tensor([[-1.0, -3.0]]), torch.ones(1, 2, dtype=torch.int64)
-    >>> prefs = Preferences(zero, margin, zero, 0 * margin, one == 1, one[:, 0], one)
+    >>> prefs = Preferences.of_row([0.0, -1.0, -3.0])
     >>> dmpo_loss(prefs, beta=1.0)  # margins 1 and 3: log(1 + exp(-2))
     tensor([0.1269])
     """

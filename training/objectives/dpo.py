@@ -18,9 +18,7 @@ def dpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"]) -> Float
 
     Extension: the published loss has one negative; with n it is the mean over the pairs.
 
-    >>> import torch
-    >>> zero, margin, one = torch.zeros(1), torch.tensor([[0.0, -1.0]]), torch.ones(1, 2, dtype=torch.int64)
-    >>> prefs = Preferences(zero, margin, zero, 0 * margin, one == 1, one[:, 0], one)
+    >>> prefs = Preferences.of_row([0.0, 0.0, -1.0])
     >>> dpo_loss(prefs, beta=1.0)  # mean of log(2) and log(1 + exp(-1))
     tensor([0.5032])
     """

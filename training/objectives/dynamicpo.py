@@ -23,10 +23,9 @@ def dynamicpo(base: Objective) -> Objective:
     """`base` on the boundary negatives only, each with a beta of its own.
 
     >>> from training.objectives.dmpo import dmpo_loss
-    >>> chosen, rejected = torch.tensor([-6.0]), torch.tensor([[-7.0, -7.5, -12, -13, -20, -22]])
-    >>> rejected_ratio = torch.tensor([[0.2, -0.1, -1.0, 0.5, -1.0, -1.0]])
-    >>> four = torch.full((1, 6), 4)
-    >>> prefs = Preferences(chosen, rejected, chosen - 0.5, rejected - rejected_ratio, four == 4, four[:, 0], four)
+    >>> policy = [-6.0, -7.0, -7.5, -12.0, -13.0, -20.0, -22.0]  # the chosen item, then six negatives
+    >>> reference = [-6.5, -7.2, -7.4, -11.0, -13.5, -19.0, -21.0]
+    >>> prefs = Preferences.of_row(policy, reference, tokens=4)
     >>> dynamicpo(dmpo_loss)(prefs, beta=1.0, margin=6.0)  # log(1 + exp(-mean(0.5604 × 0.3, 0.5719 × 0.6)))
     tensor([0.5735])
     """

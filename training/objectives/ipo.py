@@ -20,9 +20,7 @@ def ipo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"]) -> Float
     loss has one negative; with n it is the mean over the pairs (our extension). Under DynamicPO a smaller beta asks
     for a larger margin.
 
-    >>> import torch
-    >>> zero, margin, two = torch.zeros(1), torch.tensor([[0.0, -2.0]]), torch.full((1, 2), 2)
-    >>> prefs = Preferences(zero, margin, zero, 0 * margin, two == 2, two[:, 0], two)
+    >>> prefs = Preferences.of_row([0.0, 0.0, -2.0], tokens=2)
     >>> ipo_loss(prefs, beta=0.25)  # margins per token 0 and 1, target 2: mean of 4 and 1
     tensor([2.5000])
     """

@@ -29,9 +29,7 @@ def lpo_loss(
 
     Extension: the published loss has one negative; with n it is the mean over the pairs.
 
-    >>> import torch
-    >>> zero, margin, one = torch.zeros(1), torch.tensor([[-1.0]]), torch.tensor([[1]])
-    >>> prefs = Preferences(zero, margin, zero, 0 * margin, one == 1, one[:, 0], one)
+    >>> prefs = Preferences.of_row([0.0, -1.0])
     >>> lpo_loss(prefs, beta=0.25, chosen_weight=1.0, rejected_weight=0.5, positive_weight=10.0)  # margin 1, target 2
     tensor([1.])
     """

@@ -35,10 +35,9 @@ def mcpo_loss(
 
     `generator` gives one uniform number for each row, in row order, whatever n is: the caller seeds it (by seed, step
     and pass, say) to make a run repeat. Padding never changes a draw; the order of the negatives does. The exact
-    softmax that a draw stands for is S-DPO over the same pool; `catalogue_preferences` makes that the whole catalogue.
+    softmax that a draw estimates is S-DPO over the same negatives.
 
-    >>> zero, reward, one = torch.zeros(1), torch.tensor([[0.0, -50.0]]), torch.ones(1, 2, dtype=torch.int64)
-    >>> prefs = Preferences(zero, reward, zero, 0 * reward, one == 1, one[:, 0], one)
+    >>> prefs = Preferences.of_row([0.0, 0.0, -50.0])
     >>> mcpo_loss(prefs, beta=1.0, temperature=1.0, score="implicit_reward", generator=torch.Generator())  # log(2)
     tensor([0.6931])
     """

@@ -25,9 +25,8 @@ def mppo_loss(
 
     Deviations: beta is DynamicPO's, 1 in the paper. A log-probability above 0 (which none has) counts as 0.
 
-    >>> import torch
-    >>> half, one = torch.tensor([[0.5, 0.25]]).log(), torch.ones(1, 2, dtype=torch.int64)
-    >>> prefs = Preferences(half[:, 0], half, half[:, 0], half, one == 1, one[:, 0], one)
+    >>> from math import log
+    >>> prefs = Preferences.of_row([log(0.5), log(0.5), log(0.25)])
     >>> mppo_loss(prefs, beta=1.0, probability="joint")  # 2 × 0.5 - 0.75: log(1 + exp(-0.25))
     tensor([0.5759])
     """

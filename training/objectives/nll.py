@@ -18,10 +18,8 @@ def chosen_nll(prefs: Preferences) -> Float[Tensor, " b"]:
 def with_nll(objective: Objective) -> Objective:
     """`objective` plus `nll_weight` (a further hyperparameter, 0 by default) times the chosen item's NLL per token.
 
-    >>> import torch
     >>> from training.objectives.dpo import dpo_loss
-    >>> logp, two = torch.tensor([[-3.0]]), torch.tensor([[2]])
-    >>> prefs = Preferences(logp[0], logp, logp[0], logp, two == 2, two[:, 0], two)
+    >>> prefs = Preferences.of_row([-3.0, -3.0], tokens=2)
     >>> with_nll(dpo_loss)(prefs, beta=1.0, nll_weight=0.1)  # log(2) + 0.1 × 3 / 2
     tensor([0.8431])
     """

@@ -26,8 +26,8 @@ def orpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"]) -> Floa
     Deviation: odds stop growing at 1e-6 nats per token from certainty, where they would overflow. Extension: the
     published loss has one negative; with n it is the mean over the pairs.
 
-    >>> half, two = torch.tensor([[2.0]]).log().neg(), torch.tensor([[1]])
-    >>> prefs = Preferences(half[0], half, half[0], half, two == 1, two[:, 0], two)
+    >>> from math import log
+    >>> prefs = Preferences.of_row([-log(2), -log(2)])
     >>> orpo_loss(prefs, beta=0.5)  # equal odds: log(2) + 0.5 × log(2)
     tensor([1.0397])
     """

@@ -19,9 +19,7 @@ def rpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"], nll_weig
     Deviation: the paper imitates a baseline policy's completions; in practice, and here, that is the chosen one. Its
     normalisation could not be read; ours is the mean over tokens. Extension: n negatives, as in DPO.
 
-    >>> import torch
-    >>> logp, two = torch.tensor([[-3.0]]), torch.tensor([[2]])
-    >>> prefs = Preferences(logp[0], logp, logp[0], logp, two == 2, two[:, 0], two)
+    >>> prefs = Preferences.of_row([-3.0, -3.0], tokens=2)
     >>> rpo_loss(prefs, beta=1.0, nll_weight=0.2)  # log(2) + 0.2 × 3 / 2
     tensor([0.9931])
     """

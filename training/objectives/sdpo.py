@@ -20,8 +20,7 @@ def sdpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"]) -> Floa
     Deviation: a logsumexp. The authors' exp-sum-log overflows from a margin of 89 nats in float32, and its
     gradient is NaN where the policy is right by 104.
 
-    >>> zero, four, one = torch.zeros(1), torch.zeros(1, 4), torch.ones(1, 4, dtype=torch.int64)
-    >>> prefs = Preferences(zero, four, zero, four, one == 1, one[:, 0], one)
+    >>> prefs = Preferences.of_row([0.0, 0.0, 0.0, 0.0, 0.0])
     >>> sdpo_loss(prefs, beta=1.0)  # indifferent between 5 items: log(5)
     tensor([1.6094])
     """

@@ -20,9 +20,7 @@ def simpo_loss(prefs: Preferences, *, beta: float | Float[Tensor, "b n"], gamma:
 
     Extension: the published loss has one negative; with n it is the mean over the pairs.
 
-    >>> import torch
-    >>> zero, logp, two = torch.zeros(1), torch.tensor([[-2.0, -6.0]]), torch.full((1, 2), 2)
-    >>> prefs = Preferences(zero - 2, logp, zero, 0 * logp, two == 2, two[:, 0], two)
+    >>> prefs = Preferences.of_row([-2.0, -2.0, -6.0], tokens=2)
     >>> simpo_loss(prefs, beta=2.0, gamma=4.0)  # per token -1 against -1 and -3: log(1 + e⁴) and log(2)
     tensor([2.3556])
     """

@@ -1,6 +1,6 @@
 """The batch every objective reads. Dimensions: b prompts, n negatives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor
 class Preferences:
     """One batch: a chosen item against n rejected ones. Log-probabilities are sums over completions, in nats.
 
-    What stands in padding (NaN too) reaches neither a loss nor a gradient: the properties below put zeros in its place.
+    The properties put zeros into padding, so that no value in it (NaN too) reaches a loss or a gradient.
 
-    >>> zero, two, one = torch.zeros(1), torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.int64)
-    >>> prefs = Preferences(zero, two - 3, zero, two, torch.tensor([[True, False]]), one[:, 0], one)
+    >>> from dataclasses import replace
+    >>> prefs = replace(Preferences.of_row([0.0, -3.0, torch.nan]), is_negative=torch.tensor([[True, False]]))
     >>> prefs.rejected_log_ratio
     tensor([[-3.,  0.]])
     """
@@ -43,6 +43,30 @@ class Preferences:
             raise ValueError(
                 f"is_negative must be of dtype bool, got {self.is_negative.dtype}. Compare with != 0 first."
             )
+
+    @classmethod
+    def of_row(
+        cls, policy: Sequence[float], reference: Sequence[float] | None = None, *, tokens: int = 1
+    ) -> "Preferences":
+        """One row without padding, from plain numbers: to try an objective by hand.
+
+        Args:
+            policy: log-probability of the chosen item, then of each rejected one.
+            reference: the same under the reference; zeros, when absent.
+            tokens: the length of every completion.
+        """
+        of_policy = torch.tensor([policy])
+        of_reference = torch.zeros_like(of_policy) if reference is None else torch.tensor([reference])
+        lengths = torch.full(of_policy.shape, tokens)
+        return cls(
+            policy_chosen=of_policy[:, 0],
+            policy_rejected=of_policy[:, 1:],
+            reference_chosen=of_reference[:, 0],
+            reference_rejected=of_reference[:, 1:],
+            is_negative=torch.ones(of_policy[:, 1:].shape, dtype=torch.bool),
+            chosen_tokens=lengths[:, 0],
+            rejected_tokens=lengths[:, 1:],
+        )
 
     @property
     def has_negatives(self) -> Bool[Tensor, " b"]:

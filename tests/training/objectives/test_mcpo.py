@@ -3,9 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from training.objectives import OBJECTIVES, Preferences
-from training.objectives.catalogue import catalogue_preferences
 from training.objectives.mcpo import kernel
 
 POLICY = torch.tensor([-2.0, -3.5, -1.0, -2.5, -6.0], dtype=torch.float64)
@@ -86,6 +87,27 @@ def test_a_batch_cut_in_two_draws_what_it_would_draw_whole() -> None:
     expected = OBJECTIVES["mcpo"](batch(50), generator=whole, **hyperparameters)
     parts = [OBJECTIVES["mcpo"](batch(rows), generator=passes, **hyperparameters) for rows in (7, 30, 13)]
     assert torch.equal(torch.cat(parts), expected)
+
+
+def catalogue_preferences(
+    policy_logp: Float[Tensor, "b i"],
+    reference_logp: Float[Tensor, "b i"],
+    chosen: Int[Tensor, " b"],
+    is_excluded: Bool[Tensor, "b i"],
+) -> Preferences:
+    """The chosen item over every other one that is not excluded, where one token is one item."""
+    at = chosen[:, None]
+    is_other = torch.arange(policy_logp.shape[-1], device=policy_logp.device) != at
+    one_token = torch.ones_like(policy_logp, dtype=torch.int64)
+    return Preferences(
+        policy_chosen=policy_logp.gather(-1, at)[:, 0],
+        policy_rejected=policy_logp,
+        reference_chosen=reference_logp.gather(-1, at)[:, 0],
+        reference_rejected=reference_logp,
+        is_negative=is_other & ~is_excluded,
+        chosen_tokens=one_token[:, 0],
+        rejected_tokens=one_token,
+    )
 
 
 def test_softmax_over_the_catalogue_is_the_control_of_one_draw() -> None:
