@@ -26,8 +26,10 @@ from contracts.config import ScratchBackbone
 from evaluation.metrics.ranking import metrics_of
 from orchestration.serving.recommender import Recommender
 from training.engine.backbones import scratch_model
-from training.engine.catalogue_scores import catalogue_scores, joined_rankings, rank_rows
+from training.engine.catalogue_scores import catalogue_scores
 from training.engine.policy import Policy, fit_context
+from training.engine.rank_rows import rank_rows
+from training.engine.rankings import joined_rankings
 from training.engine.windows import find_windows
 from training.io.ragged import Ragged
 from training.io.rows import Rows

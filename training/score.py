@@ -20,9 +20,10 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     import numpy as np
     import pyarrow as pa
 
-    from training.engine.catalogue_scores import Ranking, joined_rankings, rank_rows
     from training.engine.device import prepare_device
     from training.engine.policy import fit_context
+    from training.engine.rank_rows import rank_rows
+    from training.engine.rankings import Ranking, joined_rankings
     from training.io.policy_folder import load_policy
     from training.io.readers import read_candidate_sets, read_rows
     from training.io.rows import joined_rows

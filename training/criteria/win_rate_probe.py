@@ -47,14 +47,12 @@ class WinRateProbe:
 
     @torch.no_grad()
     def _logps(self, policy: Policy) -> Float[Tensor, "r n+1"]:
-        was_training = policy.model.training
-        policy.model.eval()
         logps = torch.empty(self.items.shape)
-        parts = cut(self.windows, policy.vocabulary, self._items_of, max_tokens=self.max_tokens, max_rows=ROWS)
-        for part in parts:
-            trunks = lay_out(self.windows, part, policy.vocabulary)
-            logps[torch.from_numpy(trunks.row)] = policy.item_logps(trunks, self._items_of(trunks.row)).float().cpu()
-        policy.model.train(was_training)
+        with policy.in_evaluation():
+            for part in cut(self.windows, policy.vocabulary, self._items_of, max_tokens=self.max_tokens, max_rows=ROWS):
+                trunks = lay_out(self.windows, part, policy.vocabulary)
+                scores = policy.item_logps(trunks, self._items_of(trunks.row))
+                logps[torch.from_numpy(trunks.row)] = scores.float().cpu()
         return logps
 
     def _items_of(self, row: Int[np.ndarray, " k"]) -> Int[np.ndarray, "k n+1"]:

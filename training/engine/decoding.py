@@ -19,6 +19,7 @@ from training.engine.attention import Layout, Memory, Packing
 from training.engine.logps import path_logps
 from training.engine.policy import Policy
 from training.engine.tree import Nodes, Predictions, grow, lay_branches
+from training.engine.windows import pass_widths
 from training.io.ragged import Ragged
 from training.io.rows import Rows
 
@@ -30,8 +31,6 @@ PASS_NODES = 16_384
 """Most nodes of one pass."""
 SLACK = 1e-3
 """Nats below the bound that are searched too: another pass rounds the same log-probability differently."""
-WIDTH_STEP = 8
-"""Prompts are padded to the next multiple of this many tokens."""
 
 Keep = Callable[[Int[np.ndarray, " e"], Float[np.ndarray, " e"]], Bool[np.ndarray, " e"]]
 """Line and log-probability of prefixes → which to go on with."""
@@ -110,7 +109,7 @@ def search(
     """
     vocabulary = policy.vocabulary
     prompts = vocabulary.prompts(rows.history, rows.candidates).followed(vocabulary.bridge)
-    widths = -(-prompts.lengths // WIDTH_STEP) * WIDTH_STEP
+    widths = pass_widths(prompts.lengths)
     order = np.argsort(widths, kind="stable")
     start = 0
     while start < len(order):

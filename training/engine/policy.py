@@ -3,7 +3,8 @@
 Dimensions: r rows, v vocabulary, c items scored per row, t tokens, d hidden.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,11 +147,15 @@ class Policy:
         for name, weight in self.trained_parameters().items():
             weight.copy_(snapshot[name])
 
-    def as_reference(self) -> AbstractContextManager[None]:
-        """Within, the adapter is off: the policy is the one it started from."""
-        if self.adapter is None:
-            raise ValueError("the live reference must be a policy with an adapter, got one whose weights all train.")
-        return self.adapter.disable_adapter()
+    @contextmanager
+    def in_evaluation(self) -> Iterator[None]:
+        """Dropout is off inside; afterwards the model is in the mode it was in."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
 
     def merged_model(self) -> "PreTrainedModel":
         """The model with the adapter's change written into its weights; the policy must not be used afterwards."""

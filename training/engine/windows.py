@@ -19,6 +19,9 @@ from training.representations import Representation
 SMALL_PASS = 2048
 """Tokens up to which windows of any length share a pass: smaller ones would cost more in calls than in padding."""
 
+WIDTH_STEP = 8
+"""Where rows must not depend on their neighbours, prompts are padded to the next multiple of this many tokens."""
+
 ItemsOf = Callable[[Int[np.ndarray, " r"]], Int[np.ndarray, "r c"]]
 
 
@@ -103,6 +106,15 @@ def lay_out(
     rows = windows.rows.take(members.values)
     lengths = vocabulary.prompt_tokens(rows.history, rows.candidates)
     return Trunks(prompts.values, prompts.offsets, members.values, members.owners, lengths)
+
+
+def pass_widths(lengths: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
+    """The width of the pass that each prompt belongs to, in tokens: few widths, so that rounding is the same in each.
+
+    >>> pass_widths(np.array([1, 8, 9]))
+    array([ 8,  8, 16])
+    """
+    return -(-lengths // WIDTH_STEP) * WIDTH_STEP
 
 
 def plan_steps(windows: Windows, *, batch_size: int, epochs: int, seed: int) -> list[list[Int[np.ndarray, " _"]]]:

@@ -13,14 +13,12 @@ from signal import SIGTERM
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from safetensors import SafetensorError
 from torch import Tensor
 
 from contracts.config import Budget, ComputeConfig, Descent, TrainingSpec
 from training.command import LAST_GOOD_POLICY, POLICY, Stopped, StopRequest
 from training.criteria.criterion import Criterion
-from training.engine.catalogue_scores import rank_targets, ranking_metrics, row_values
 from training.engine.policy import Policy
 from training.engine.windows import Windows, plan_steps
 from training.io.policy_folder import PolicyCard, save_policy
@@ -39,6 +37,7 @@ from training.loop.resume import (
 )
 from training.loop.resume_points import BestCard, CheckpointFailed, Checkpoints, LoopState, warn
 from training.loop.telemetry import Meter, Telemetry
+from training.loop.validation import row_values, validate
 from training.loop.verdicts import Verdicts
 from training.loop.workers import Workers, worker_seed
 
@@ -289,7 +288,7 @@ class _Training:
     def validate(self) -> None:
         """Ranks the validation rows, and keeps the weights if they are the best so far."""
         try:
-            metrics, rank = _measure(self.policy, self.validation, self.workers)
+            metrics, rank = validate(self.policy, self.validation, self.workers)
         except FloatingPointError as error:
             raise self.diverged(f"{error} At the validation after step {self.done} of {self.total}.") from error
         self.validated, self.measured = self.done, metrics
@@ -441,16 +440,6 @@ def _verdicts(spec: TrainingSpec) -> Verdicts | None:
         return verdicts
     print("budget.stop_on_collapse: nobody judges this training, it goes on to its end", file=sys.stderr, flush=True)
     return None
-
-
-def _measure(policy: Policy, validation: Rows, workers: Workers) -> tuple[dict[str, float], Int[np.ndarray, " r"]]:
-    """The metrics, and the rank of each row's target."""
-    rank, logp = np.zeros(len(validation), dtype=np.int64), np.zeros(len(validation), dtype=np.float32)
-    mine = workers.share(len(validation))
-    parts = workers.gathered((mine, *rank_targets(policy, validation.take(mine))))
-    for rows, ranks, logps in parts:
-        rank[rows], logp[rows] = ranks, logps
-    return ranking_metrics(rank, logp, row_values(policy.vocabulary.n_candidates)), rank
 
 
 def _named(row_id: np.ndarray) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from contracts.config import Pool
-from training.engine.catalogue_scores import EXCLUDED, ranking_keys
+from training.engine.rankings import EXCLUDED, ranking_keys
 from training.negatives.drawn import ABSENT, draw_uniform
 
 MINERS = ("hardest", "in_batch", "popularity", "uniform")

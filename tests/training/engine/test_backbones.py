@@ -121,7 +121,8 @@ def test_a_lora_adapter_on_a_checkpoint_trains_and_switched_off_it_is_the_start(
     assert losses[-1] < losses[0] / 2
     after = scores(policy, windows)
     assert not torch.allclose(after, before, atol=0.1)
-    with policy.as_reference():
+    assert policy.adapter is not None
+    with policy.adapter.disable_adapter():
         assert torch.equal(scores(policy, windows), before)
     assert torch.equal(scores(policy, windows), after)
     parameters = dict(policy.model.named_parameters())
@@ -133,7 +134,8 @@ def test_a_lora_adapter_on_a_checkpoint_trains_and_switched_off_it_is_the_start(
     next_one = load_policy(tmp_path / "policy", adapter_seed=0)
     assert torch.equal(scores(next_one, windows), scores(loaded, windows))
     train_a_little(next_one, windows, steps=3)
-    with next_one.as_reference():
+    assert next_one.adapter is not None
+    with next_one.adapter.disable_adapter():
         assert torch.equal(scores(next_one, windows), scores(loaded, windows))
 
 
@@ -333,7 +335,8 @@ def test_adapters_on_weights_in_4_bits_are_saved_as_they_were_trained(
     assert losses[-1] < losses[0]
     after = scores(policy, windows)
     assert not torch.allclose(after, before, atol=0.1)
-    with policy.as_reference():
+    assert policy.adapter is not None
+    with policy.adapter.disable_adapter():
         assert torch.equal(scores(policy, windows), before)
     save_policy(tmp_path / "policy", policy, card(backbone))
     assert "quantization_config" not in json.loads((tmp_path / "policy" / "config.json").read_text())

@@ -5,13 +5,15 @@ import pytest
 import torch
 
 from contracts.config import ScratchBackbone
-from training.engine import catalogue_scores as scoring
 from training.engine import decoding
+from training.engine import rank_rows as ranking_of_rows
 from training.engine.attention import Layout
 from training.engine.backbones import scratch_model
-from training.engine.catalogue_scores import catalogue_scores, rank_candidates, rank_catalogue, rank_rows, rank_targets
+from training.engine.catalogue_scores import catalogue_scores
 from training.engine.decoding import search, trie_of
 from training.engine.policy import Policy
+from training.engine.rank_rows import rank_rows, rank_targets
+from training.engine.rankings import rank_candidates, rank_catalogue
 from training.engine.windows import find_windows
 from training.io.ragged import Ragged
 from training.io.rows import Rows
@@ -94,7 +96,7 @@ def test_a_target_that_is_not_among_the_best_counts_as_the_last(
     policy: Policy, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact, logps = rank_targets(policy, rows)
-    monkeypatch.setattr(scoring, "SEARCH_DEPTH", 5)
+    monkeypatch.setattr(ranking_of_rows, "SEARCH_DEPTH", 5)
     cut, same_logps = rank_targets(policy, rows)
     outside = [N_ITEMS - len(set(rows.history[row].tolist()) - {int(rows.target[row])}) for row in range(20)]
     assert np.array_equal(cut, np.where(exact <= 5, exact, outside))

@@ -114,7 +114,7 @@ def test_the_weights_of_the_best_validation_are_kept(setting: Setting, monkeypat
         seen.append(policy.snapshot())
         return measured(next(values))
 
-    monkeypatch.setattr(loop, "_measure", measure)
+    monkeypatch.setattr(loop, "validate", measure)
     best = setting.fit(measure_start=True)
     assert best.value == 0.5
     kept = setting.policy.snapshot()
@@ -126,7 +126,7 @@ def test_the_weights_of_the_last_step_are_kept_where_the_budget_says_so(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([0.9, 0.5, 0.4, 0.2])
-    monkeypatch.setattr(loop, "_measure", lambda *_: measured(next(values)))
+    monkeypatch.setattr(loop, "validate", lambda *_: measured(next(values)))
     last = setting.fit(budget=BUDGET.model_copy(update={"keep": "last"}))
     assert last.value == 0.2
     kept = setting.policy.snapshot()
@@ -144,7 +144,7 @@ def test_patience_counts_from_the_best_and_the_last_weights_are_those_it_ended_a
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([0.3, 0.2, 0.25])
-    monkeypatch.setattr(loop, "_measure", lambda *_: measured(next(values)))
+    monkeypatch.setattr(loop, "validate", lambda *_: measured(next(values)))
     assert setting.fit(budget=BUDGET.model_copy(update={"patience": 2, "keep": "last"})).value == 0.25
 
 
@@ -163,7 +163,7 @@ def test_lion_moves_every_weight_by_the_learning_rate(setting: Setting) -> None:
 
 def test_training_stops_when_patience_runs_out(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.3, 0.2, 0.25])
-    monkeypatch.setattr(loop, "_measure", lambda *_: measured(next(values)))
+    monkeypatch.setattr(loop, "validate", lambda *_: measured(next(values)))
     best = setting.fit(budget=BUDGET.model_copy(update={"patience": 2, "validations": 4}))
     assert best.value == 0.3
     assert next(values, None) is None

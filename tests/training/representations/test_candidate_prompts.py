@@ -15,8 +15,10 @@ from contracts.config import CandidateList, ScratchBackbone, SftExperiment, Titl
 from training.criteria.win_rate_probe import probe_items
 from training.engine.attention import ATTENTION
 from training.engine.backbones import scratch_model
-from training.engine.catalogue_scores import item_scores, joined_rankings, rank_rows, rank_targets
+from training.engine.catalogue_scores import item_scores
 from training.engine.policy import Policy, fit_context
+from training.engine.rank_rows import rank_rows, rank_targets
+from training.engine.rankings import joined_rankings
 from training.engine.windows import find_windows, lay_out
 from training.io.ragged import Ragged
 from training.io.readers import read_rows, read_texts

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 
 from contracts.config import ScratchBackbone, SemanticIds, Titles
-from training.engine import catalogue_scores as scoring
+from training.engine import trie_scores
 from training.engine.attention import ATTENTION
 from training.engine.backbones import scratch_model
 from training.engine.catalogue_scores import catalogue_scores
@@ -127,8 +127,8 @@ def test_a_trie_in_parts_gives_the_same_scores(
     policy = policy_of(lists_of(kind, tables, tmp_path))
     rows = read_rows(tables.histories, "test", tables.n_items).take(np.arange(5))
     whole = scores_of(policy, rows)
-    monkeypatch.setattr(scoring, "TRIE_TOKENS", 12)
-    assert len(list(scoring.trie_parts(policy.vocabulary.completions))) > 3
+    monkeypatch.setattr(trie_scores, "TRIE_TOKENS", 12)
+    assert len(list(trie_scores.trie_parts(policy.vocabulary.completions))) > 3
     np.testing.assert_allclose(scores_of(policy, rows), whole, rtol=1e-5, atol=1e-5)
 
 
