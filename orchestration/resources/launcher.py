@@ -1,20 +1,19 @@
 """Runs a training command in a process group of its own, follows its telemetry, and leaves no orphan.
 
-Commands are forked from a nursery, a process that has torch and transformers loaded: a run of twenty commands pays for
-their import once.
+Commands are forked from multiprocessing's fork server, which has torch and transformers loaded: a run of twenty
+commands pays for their import once.
 """
 
-import atexit
 import json
+import multiprocessing
 import os
-import select
 import signal
-import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 
 import dagster as dg
 
@@ -24,9 +23,19 @@ from orchestration import settings
 from orchestration.compute import compute_from_environment
 from orchestration.resources.interrupts import DeferredInterrupts
 from orchestration.resources.usage import Usage
+from training.command import TELEMETRY
+from training.forked import run_module
 
 POLL_S = 0.2
-LOG_TAIL = 15
+LOG, LOG_TAIL = "train.log", 15
+SERVER_GONE = 255
+"""The exit code that multiprocessing gives a command whose fork server has died."""
+COMMAND_ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUNBUFFERED": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic matrix products on CUDA
+}
 
 
 class SubprocessLauncher(dg.ConfigurableResource):
@@ -46,8 +55,8 @@ class SubprocessLauncher(dg.ConfigurableResource):
     """How many share each step of a training; on CUDA, one for each GPU."""
     checkpoint_every_s: float = 60.0
     """Seconds from one checkpoint of a training under way to the next."""
-    checkpoints: str = ".borderline/checkpoints"
-    """Where they are kept."""
+    home: str = ".borderline"
+    """The folder of the checkpoints of trainings under way."""
     package: str = "training"
     """Where the commands are."""
 
@@ -65,7 +74,7 @@ class SubprocessLauncher(dg.ConfigurableResource):
             threads=compute.threads,
             processes=compute.processes,
             checkpoint_every_s=compute.checkpoint_every_s,
-            checkpoints=str(settings.home() / "checkpoints"),
+            home=str(settings.home()),
         )
 
     @property
@@ -77,121 +86,76 @@ class SubprocessLauncher(dg.ConfigurableResource):
     @property
     def checkpoints_root(self) -> Path:
         """See `assets.lake.ports.Launcher`."""
-        return Path(self.checkpoints)
+        return Path(self.home) / "checkpoints"
 
     def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> None:
         """See `assets.lake.ports.Launcher`."""
         output = spec.output
-        spec_path, log_path = output / "spec.json", output / "train.log"
+        spec_path, log_path = output / "spec.json", output / LOG
         spec_path.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
         log_path.touch()
         module, arguments = f"{self.package}.{stage}", [str(spec_path)]
         if spec.compute.processes > 1 and isinstance(spec, TrainingSpec):
             module, arguments = "training.launch", [str(spec.compute.processes), module, *arguments]
-        command = _nursery().start(module, arguments, log_path)
-        usage = Usage(command.pid)
-        try:
-            with DeferredInterrupts() as interrupts, _Tail(output / "telemetry.jsonl", on_telemetry) as tail:
-                while command.poll() is None:
-                    tail.read()  # writes to two databases
-                    sample = usage.telemetry()
-                    if sample is not None:
-                        on_telemetry(sample)
-                    interrupts.deliver()
-                    time.sleep(POLL_S)
-                tail.read()
-        except BaseException:  # an interrupt or a failing callback: whatever it is, the command must not outlive it
-            self._stop(command)
-            raise
-        finally:
-            _signal_group(command.pid, signal.SIGKILL)  # what it started itself, if any of that is left
-        exit_code = command.poll()
+        exit_code = self._follow(module, arguments, output, on_telemetry)
+        if exit_code == SERVER_GONE:
+            raise TrainingFailed(f"training.{stage} was ended, because the process it was forked from is gone.", 1)
         if exit_code:
             # A command that a signal asked to end leaves by itself, with 128 + the signal's number.
             exit_code = 128 - exit_code if exit_code > 128 else exit_code
             raise TrainingFailed(_failure(stage, exit_code, log_path), exit_code)
 
-    def _stop(self, command: "_Command") -> None:
+    def _follow(
+        self, module: str, arguments: list[str], output: Path, on_telemetry: Callable[[Telemetry], None]
+    ) -> int:
+        """Runs a command to its end, which it returns: an exit code, or a negative signal."""
+        with DeferredInterrupts() as interrupts, _Tail(output / TELEMETRY, on_telemetry) as tail:
+            command = _start(module, arguments, output / LOG)
+            assert command.pid is not None
+            try:
+                usage = Usage(command.pid)
+                while command.is_alive():
+                    tail.read()  # writes to two databases
+                    sample = usage.telemetry()
+                    if sample is not None:
+                        on_telemetry(sample)
+                    interrupts.deliver()
+                    command.join(POLL_S)
+                tail.read()
+            except BaseException:  # an interrupt or a failing callback: whatever it is, the command must not outlive it
+                self._stop(command)
+                raise
+            finally:
+                _signal_group(command.pid, signal.SIGKILL)  # what it started itself, if any of that is left
+        assert command.exitcode is not None
+        return command.exitcode
+
+    def _stop(self, command: BaseProcess) -> None:
+        assert command.pid is not None
         for number, grace in ((signal.SIGINT, self.interrupt_grace_s), (signal.SIGTERM, self.terminate_grace_s)):
             _signal_group(command.pid, number)
-            deadline = time.monotonic() + grace
-            while time.monotonic() < deadline:
-                if command.poll() is not None:
-                    return
-                time.sleep(0.05)
+            command.join(grace)
+            if not command.is_alive():
+                return
         _signal_group(command.pid, signal.SIGKILL)
-        while command.poll() is None:
-            time.sleep(0.05)
+        command.join()
 
 
-class _Nursery:
-    """A process that has torch loaded and forks a command on request; see `training/nursery.py`."""
-
-    def __init__(self) -> None:
-        self.owner = os.getpid()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "training.nursery"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,  # what a buffer holds, select does not see
-            start_new_session=True,  # Ctrl-C in the terminal reaches us, and we tell the command
-            env={**os.environ, **_child_environment()},
-        )
-
-    @property
-    def is_alive(self) -> bool:
-        return self.owner == os.getpid() and self.process.poll() is None
-
-    def start(self, module: str, arguments: list[str], log: Path) -> "_Command":
-        request = json.dumps({"module": module, "arguments": arguments, "log": str(log)})
-        assert self.process.stdin is not None
-        self.process.stdin.write(request.encode() + b"\n")
-        self.process.stdin.flush()
-        return _Command(self, self.answer()["pid"])
-
-    def answer(self) -> dict[str, int]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise TrainingFailed("the process that starts training commands is gone; its message is above.", 1)
-        return json.loads(line)
-
-    def has_answer(self) -> bool:
-        assert self.process.stdout is not None
-        return bool(select.select([self.process.stdout], [], [], 0)[0])
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
-class _Command:
-    """A command that a nursery has started."""
-
-    def __init__(self, nursery: _Nursery, pid: int) -> None:
-        self.nursery, self.pid = nursery, pid
-        self.exit_code: int | None = None
-
-    def poll(self) -> int | None:
-        """Its exit code; None while it runs."""
-        if self.exit_code is None and self.nursery.has_answer():
-            self.exit_code = self.nursery.answer()["exit_code"]
-        return self.exit_code
-
-
-_STARTED: list[_Nursery] = []
-
-
-def _nursery() -> _Nursery:
-    """The nursery of this process: one for all commands it will start, so that libraries are loaded once."""
-    if not (_STARTED and _STARTED[-1].is_alive):
-        nursery = _Nursery()
-        atexit.register(nursery.close)
-        _STARTED[:] = [nursery]
-    return _STARTED[-1]
+def _start(module: str, arguments: list[str], log: Path) -> BaseProcess:
+    """Forks a command from the fork server of this process, which the first call starts."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.preloaded"])
+    command = context.Process(target=run_module, args=(module, arguments, log))
+    os.environ.update(COMMAND_ENVIRONMENT)
+    os.environ["BORDERLINE_PARENT_PID"] = str(os.getpid())
+    # A child of multiprocessing imports the main module of its parent again. Ours would load Dagster into each command.
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        command.start()
+    finally:
+        sys.modules["__main__"] = main
+        del os.environ["BORDERLINE_PARENT_PID"]
+    return command
 
 
 class _Tail:
@@ -214,16 +178,6 @@ class _Tail:
         for line in lines:
             event = json.loads(line)
             self.on_telemetry(Telemetry(event["step"], event["epoch"], event["kind"], event["metrics"]))
-
-
-def _child_environment() -> dict[str, str]:
-    return {
-        "BORDERLINE_PARENT_PID": str(os.getpid()),  # the nursery asks the kernel to die with us
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONUNBUFFERED": "1",
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic matrix products on CUDA
-    }
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

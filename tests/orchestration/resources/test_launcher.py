@@ -35,15 +35,30 @@ folder = pathlib.Path(json.loads(pathlib.Path(sys.argv[1]).read_text())["output"
 (folder / "pids.tmp").write_text(f"{os.getpid()} {grandchild.pid}"); (folder / "pids.tmp").rename(folder / "pids")
 time.sleep(600)
 """
+ONE_THAT_IS_KILLED = """
+import sys
+from pathlib import Path
+from contracts.config import Spec
+from orchestration.resources.launcher import SubprocessLauncher
+if __name__ != "__main__":
+    raise RuntimeError("a command imports the main module of the process that started it")
+folder = Path(sys.argv[1])
+spec = Spec(histories=folder / "h.parquet", items=folder / "i.parquet", output=folder / "output")
+SubprocessLauncher(package="stages", home=str(folder)).run("stubborn", spec, lambda event: None)
+"""
+PRELOADED = (
+    "import sys; assert 'torch' in sys.modules and 'transformers' in sys.modules; assert 'dagster' not in sys.modules"
+)
 
 
 @pytest.fixture
 def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = tmp_path / "stages"
     package.mkdir()
-    for name, code in {"good": GOOD, "bad": BAD, "killed": KILLED, "stubborn": STUBBORN}.items():
+    codes = {"good": GOOD, "bad": BAD, "killed": KILLED, "stubborn": STUBBORN, "preloaded": PRELOADED}
+    for name, code in codes.items():
         (package / f"{name}.py").write_text(code)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     return package
 
 
@@ -57,65 +72,101 @@ def interruptible() -> Iterator[None]:
 
 def spec_in(folder: Path) -> Spec:
     output = folder / "output"
-    output.mkdir()
+    output.mkdir(exist_ok=True)
     return Spec(histories=folder / "h.parquet", items=folder / "i.parquet", output=output)
 
 
-def launcher() -> SubprocessLauncher:
-    return SubprocessLauncher(package="stages", interrupt_grace_s=0.3, terminate_grace_s=0.3)
+@pytest.fixture
+def launcher(stages: Path) -> SubprocessLauncher:
+    return SubprocessLauncher(package="stages", home=str(stages), interrupt_grace_s=0.3, terminate_grace_s=0.3)
 
 
-def test_every_line_is_reported_once_and_whole_while_it_runs(stages: Path, tmp_path: Path) -> None:
+def test_every_line_is_reported_once_and_whole_while_it_runs(launcher: SubprocessLauncher, tmp_path: Path) -> None:
     seen: list[tuple[Telemetry, float]] = []
-    launcher().run("good", spec_in(tmp_path), lambda event: seen.append((event, time.monotonic())))
+    launcher.run("good", spec_in(tmp_path), lambda event: seen.append((event, time.monotonic())))
     assert [event.metrics["loss"] for event, _ in seen] == [1.0, 1 / 2, 1 / 3]
     assert seen[-1][1] - seen[0][1] > 0.3  # not all at the end
 
 
-def test_a_failure_carries_the_last_lines_and_the_exit_code(stages: Path, tmp_path: Path) -> None:
+def test_a_failure_carries_the_last_lines_and_the_exit_code(launcher: SubprocessLauncher, tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match=r"(?s)ended with exit code 1.*a line.*the reason") as failure:
-        launcher().run("bad", spec_in(tmp_path), lambda event: None)
+        launcher.run("bad", spec_in(tmp_path), lambda event: None)
     assert failure.value.exit_code == 1
 
 
-def test_a_signal_is_named(stages: Path, tmp_path: Path) -> None:
+def test_a_signal_is_named(launcher: SubprocessLauncher, tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match="was ended by SIGKILL") as failure:
-        launcher().run("killed", spec_in(tmp_path), lambda event: None)
+        launcher.run("killed", spec_in(tmp_path), lambda event: None)
     assert failure.value.exit_code == -signal.SIGKILL
 
 
-def test_an_interrupt_leaves_neither_child_nor_grandchild(stages: Path, tmp_path: Path, interruptible: None) -> None:
+def test_a_command_finds_its_libraries_loaded_and_not_those_of_the_parent(
+    launcher: SubprocessLauncher, tmp_path: Path
+) -> None:
+    spec = spec_in(tmp_path)
+    launcher.run("preloaded", spec, lambda event: None)
+    started = time.monotonic()
+    launcher.run("preloaded", spec, lambda event: None)
+    assert time.monotonic() - started < 1.5  # the libraries take several seconds
+
+
+def test_a_command_ends_with_the_process_it_was_forked_from_and_the_next_gets_another(
+    launcher: SubprocessLauncher, tmp_path: Path
+) -> None:
+    spec = spec_in(tmp_path)
+    pids = spec.output / "pids"
+
+    def kill_server() -> None:
+        os.kill(parent_of(int(wait_for(pids).split()[0])), signal.SIGKILL)
+
+    threading.Thread(target=kill_server, daemon=True).start()
+    with pytest.raises(TrainingFailed, match="forked from is gone"):
+        launcher.run("stubborn", spec, lambda event: None)
+    assert_gone(pids)
+    launcher.run("preloaded", spec, lambda event: None)
+
+
+def test_an_interrupt_leaves_neither_child_nor_grandchild(
+    launcher: SubprocessLauncher, tmp_path: Path, interruptible: None
+) -> None:
     spec = spec_in(tmp_path)
     pids = spec.output / "pids"
 
     def interrupt() -> None:
-        while not pids.exists():
-            time.sleep(0.01)
+        wait_for(pids)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        launcher().run("stubborn", spec, lambda event: None)
+        launcher.run("stubborn", spec, lambda event: None)
     assert_gone(pids)
 
 
-def test_a_killed_parent_takes_the_child_along(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from training.command import die_with_parent; die_with_parent(); "
-        "import os; Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)"
+def test_a_killed_parent_takes_the_child_along(stages: Path, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(ONE_THAT_IS_KILLED)
+    pids = spec_in(tmp_path).output / "pids"
+    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "main.py"), str(tmp_path)], env={**os.environ, "PYTHONPATH": path}
     )
-    pid_file = tmp_path / "pid"
-    parent_code = (
-        "import os, subprocess, sys; os.environ['BORDERLINE_PARENT_PID'] = str(os.getpid()); "
-        f"subprocess.Popen([sys.executable, '-c', {code!r}, {str(pid_file)!r}], start_new_session=True).wait()"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", parent_code])
-    deadline = time.monotonic() + 60
-    while (not pid_file.exists() or not pid_file.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    child, grandchild = map(int, wait_for(pids).split())
+    server = parent_of(child)
     parent.kill()
     parent.wait()
-    assert_gone(pid_file)
+    os.kill(grandchild, signal.SIGKILL)  # a command ends what it starts; this one is stubborn
+    assert_gone(pids)
+    assert not is_running(server)
+
+
+def wait_for(path: Path) -> str:
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return path.read_text()
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def assert_gone(pids: Path) -> None:
