@@ -10,9 +10,9 @@ from assets.lake.versions import Lake
 from assets.results.comparison import Foreign, compared
 from assets.results.measurement import train_catalogue
 from evaluation.metrics.beyond_accuracy import beyond_accuracy
-from evaluation.metrics.foreign import foreign_predictions
+from evaluation.metrics.foreign.answers import answer_metrics
+from evaluation.metrics.foreign.predictions import foreign_predictions
 from evaluation.metrics.ranking import InvalidPredictions, metrics_of
-from evaluation.metrics.validity import answer_metrics
 from evaluation.reports.leaderboard import Leaderboard
 from evaluation.statistics.significance import Interval, bootstrap_intervals, panel_of
 

@@ -30,7 +30,7 @@ from contracts.config import PreferenceExperiment
 from contracts.config.study import Grid
 from contracts.files.load import load_experiment, load_study
 from evaluation.reports.leaderboard import FLOORS
-from evaluation.reports.study import Measured, Shared, StudyReport, StudyRun, Topic, study_report
+from evaluation.reports.study import MeasuredRuns, Shared, StudyReport, StudyRun, Topic, study_report
 from evaluation.statistics.significance import STANDARD
 
 SHARED = ("preference_rows", "reference_logps")
@@ -186,7 +186,7 @@ def _report(
         selection=_selection(subject),
         shared=_shared(subject, metrics, policies),
     )
-    measured = Measured(
+    measured = MeasuredRuns(
         runs,
         subject.grid.axes(),
         "test" if "test" in runs[0].metrics["split"].unique() else SELECTED_ON,

@@ -22,7 +22,7 @@ def evaluate(
     """
     from assets.results.foreign_models import beside_leaderboard, holds_answers, measured_answers
     from borderline.boards import answers_written, written
-    from evaluation.metrics.foreign_files import read_predictions
+    from evaluation.metrics.foreign.files import read_predictions
 
     load_dataset(dataset)
     predictions = read_predictions(file)

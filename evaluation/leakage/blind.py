@@ -44,15 +44,12 @@ class BlindRule:
         return self.hit_ratio - self.reference
 
 
-def blind_rules(
-    histories: pl.DataFrame | pl.LazyFrame, candidate_sets: pl.DataFrame, *, seed: int = 0
-) -> list[BlindRule]:
+def blind_rules(histories: pl.DataFrame | pl.LazyFrame, candidate_sets: pl.DataFrame) -> list[BlindRule]:
     """Every rule on the given candidate sets.
 
     Args:
         histories: row_id, split, target of at least the rows that have candidate sets; train rows give popularity.
         candidate_sets: row_id, candidates.
-        seed: of the division of the rows in two halves.
 
     Returns:
         `popularity`: the candidate most often a target. `slot`: the position that most often holds the target.
@@ -63,7 +60,7 @@ def blind_rules(
     lists = candidate_lists(histories, candidate_sets)
     trained = _trained(histories, int(lists.items.max()) + 1)
 
-    shuffled = np.argsort(uniform_draws(seed, "blind halves", lists.row_id, np.zeros(1, dtype=np.int64)), kind="stable")
+    shuffled = np.argsort(uniform_draws(0, "blind halves", lists.row_id, np.zeros(1, dtype=np.int64)), kind="stable")
     halves = shuffled[::2], shuffled[1::2]
     if not halves[1].size:
         raise ValueError("blind rules need 2 rows or more: they learn from some and guess the others.")

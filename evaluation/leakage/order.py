@@ -21,6 +21,8 @@ ItemTimes = Floats
 
 _MOST = 500_000
 """Interactions that are read; of more, a sample of users."""
+_WITHIN = 5
+"""How far apart in a user's order two items may be to count as a pair."""
 _FEW_EXCEPTIONS = 0.1
 """Of the falling neighbours that chance gives, those that a sort by id may have."""
 _FEW_BOTH_ORDERS = 0.05
@@ -43,7 +45,7 @@ class PairOrder:
     rising_chance: float
     """The same, if the first item were another user's of the same time; 0.5 where there is no time."""
     repeated_pairs: int
-    """Pairs of items, at most `within` places apart, that occur more than once."""
+    """Pairs of items, at most five places apart, that occur more than once."""
     both_orders: float
     """Share of these that occur in both orders; 0 where the order is one over items."""
     both_orders_chance: float
@@ -173,17 +175,16 @@ class OrderLeakage(Probe):
         }
 
 
-def order_leakage(interactions: Frame, *, within: int = 5) -> OrderLeakage:
+def order_leakage(interactions: Frame) -> OrderLeakage:
     """Probes the order of interactions: is it really one in time?
 
     Args:
         interactions: user_id, item_id, at (missing throughout where there is no time), each user's rows in the order
             to be probed.
-        within: how far apart in a user's order two items may be to count as a pair.
     """
     sampled, share = sampled_by(interactions.lazy(), "user_id", _MOST, stream="order probe")
     log = collected(sampled.select("user_id", "item_id", "at"))
-    pairs = pl.concat([_pairs(log, lag) for lag in range(1, within + 1)])
+    pairs = pl.concat([_pairs(log, lag) for lag in range(1, _WITHIN + 1)])
     neighbours = pairs.filter(pl.col("lag") == 1)
     chance = _rising_chance(log)
     every = _pair_order(pairs, chance, _times_of_items(log))

@@ -12,6 +12,8 @@ from evaluation.leakage.sampling import Frame, collected
 
 _MOST = 1_000_000
 """Rows that are compared; of more, those whose target is in a sample of items."""
+_SHORTEST = 3
+"""Items of a history that is compared: two users begin with the same two items by chance."""
 _SHARE = 0.01
 """Of held-out rows, those that users who are alike may have in common with train."""
 
@@ -67,12 +69,11 @@ class OverlapLeakage(Probe):
         }
 
 
-def overlap_leakage(histories: Frame, *, min_length: int = 3) -> OverlapLeakage:
+def overlap_leakage(histories: Frame) -> OverlapLeakage:
     """Probes for held-out rows that are train rows.
 
     Args:
         histories: split, history, target.
-        min_length: shorter histories are passed over: two users begin with the same two items by chance.
     """
     rows, largest = collected(histories.lazy().select(pl.len(), pl.col("target").max().alias("largest"))).row(0)
     share = min(1.0, _MOST / max(rows, 1))
@@ -84,7 +85,7 @@ def overlap_leakage(histories: Frame, *, min_length: int = 3) -> OverlapLeakage:
         frame = frame.filter(pl.col("target").is_in(pl.Series(kept, dtype=pl.Int32).implode()))
     length = pl.col("history").list.len().alias("length")
     key = pl.struct("history", "target").hash().alias("key")
-    long = collected(frame.filter(length >= min_length).select(key, length, is_train=pl.col("split") == "train"))
+    long = collected(frame.filter(length >= _SHORTEST).select(key, length, is_train=pl.col("split") == "train"))
     held_out = long.filter(~pl.col("is_train"))
     repeated = held_out.join(long.filter("is_train"), on="key", how="semi")
     longest = repeated["length"].to_numpy().max(initial=0)

@@ -19,6 +19,7 @@ from evaluation.metrics.ranking import mean_metrics
 from evaluation.metrics.top_lists import Ids, padded, top_items
 
 BEYOND_K = 10
+"""Length of the lists that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def catalogue_of(interactions: pl.DataFrame, items: pl.DataFrame, *, n_users: in
 
 
 def beyond_accuracy(
-    predictions: pl.DataFrame, metrics: pl.DataFrame, rows: pl.DataFrame, catalogue: Catalogue, *, k: int = BEYOND_K
+    predictions: pl.DataFrame, metrics: pl.DataFrame, rows: pl.DataFrame, catalogue: Catalogue
 ) -> dict[str, float]:
     """The numbers of one experiment on the rows of one split, by name, beside every rank measure at every cut-off.
 
@@ -65,7 +66,6 @@ def beyond_accuracy(
         metrics: the metrics table of at least these rows.
         rows: row_id, user_id, history, target.
         catalogue: what train says.
-        k: length of the lists that are looked at.
 
     Returns:
         Each name with its protocol; what is undefined (diversity without categories, say) is absent.
@@ -74,7 +74,7 @@ def beyond_accuracy(
     if "full" not in predictions["protocol"]:
         return found
     rows = rows.sort("row_id")
-    _, items = top_items(predictions, "full", k)
+    _, items = top_items(predictions, "full", BEYOND_K)
     n_items = catalogue.item_counts.size
     histories = padded(rows["history"], int(rows["history"].list.len().max() or 1))  # pyright: ignore[reportArgumentType]: the length of a list is a number
     diversity = category_diversity(items, category_features(catalogue.category))
@@ -86,7 +86,7 @@ def beyond_accuracy(
         "novelty": float(np.nanmean(novelty(items, catalogue.item_counts, catalogue.n_train_users))),
         "popularity_lift": popularity_lift(items, histories, catalogue.item_counts),
     }
-    found |= {f"{name}_at_{k}_full": value for name, value in lists.items()}
+    found |= {f"{name}_at_{BEYOND_K}_full": value for name, value in lists.items()}
     of_rows = metrics.join(rows.select("row_id"), on="row_id", how="semi")
     found |= cold_start_recall(of_rows, rows, catalogue.item_counts, catalogue.user_counts)
     return {name: value for name, value in found.items() if math.isfinite(value)}

@@ -19,7 +19,9 @@ HISTORY_LENGTH = (5, 10, 20)
 POPULARITY = (10, 50, 200)
 """Lower bounds of the second and later groups, in interactions; the first group holds all that is below."""
 COLD_BELOW = 10
-"""Cold: fewer train interactions than this."""
+"""A user or target with fewer train interactions is cold."""
+LEVEL = 0.95
+"""Of the intervals."""
 
 GROUPS_SCHEMA = pl.Schema(
     {
@@ -36,14 +38,13 @@ GROUPS_SCHEMA = pl.Schema(
 )
 
 
-def row_groups(rows: pl.DataFrame, item_counts: Ids, user_counts: Ids, *, cold_below: int = COLD_BELOW) -> pl.DataFrame:
+def row_groups(rows: pl.DataFrame, item_counts: Ids, user_counts: Ids) -> pl.DataFrame:
     """Which groups each row is in: row_id, then one column for each way to divide the rows.
 
     Args:
         rows: row_id, user_id, history, target.
         item_counts: train interactions of each item, shape [i]; a popularity.
         user_counts: train interactions of each user, by user_id; an activity.
-        cold_below: a user or target with fewer train interactions is cold.
 
     Returns:
         row_id, activity, history_length, target_popularity, user, item; the last two are `cold` or `warm`.
@@ -55,18 +56,17 @@ def row_groups(rows: pl.DataFrame, item_counts: Ids, user_counts: Ids, *, cold_b
         _binned(user_count, ACTIVITY).alias("activity"),
         _binned(length, HISTORY_LENGTH).alias("history_length"),
         _binned(target_count, POPULARITY).alias("target_popularity"),
-        _temperature(user_count, cold_below).alias("user"),
-        _temperature(target_count, cold_below).alias("item"),
+        _temperature(user_count).alias("user"),
+        _temperature(target_count).alias("item"),
     )
 
 
-def group_metrics(metrics: pl.DataFrame, groups: pl.DataFrame, *, level: float = 0.95) -> pl.DataFrame:
+def group_metrics(metrics: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
     """The mean of every metric in every group, of `GROUPS_SCHEMA`, sorted; groups without rows do not occur.
 
     Args:
         metrics: the metrics table.
         groups: of `row_groups`, at least the rows of `metrics`.
-        level: of the intervals.
 
     Raises:
         ValueError: rows of `metrics` that are in no group.
@@ -74,7 +74,7 @@ def group_metrics(metrics: pl.DataFrame, groups: pl.DataFrame, *, level: float =
     joined = metrics.join(groups, on="row_id", how="inner")
     if joined.height != metrics.height:
         raise ValueError(f"groups must hold every row, got {metrics.height - joined.height} metrics of rows without.")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
+    z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
     tables: list[pl.DataFrame] = []
     for by in groups.columns[1:]:
         keys = ["split", pl.lit(by).alias("by"), pl.col(by).alias("group"), "metric"]
@@ -122,5 +122,5 @@ def _binned(values: pl.Series, bounds: Sequence[int]) -> pl.Expr:
     return pl.lit(pl.Series([labels[p] for p in place], dtype=pl.String))
 
 
-def _temperature(counts: pl.Series, below: int) -> pl.Expr:
-    return pl.lit((counts < below).replace_strict([True, False], ["cold", "warm"], return_dtype=pl.String))
+def _temperature(counts: pl.Series) -> pl.Expr:
+    return pl.lit((counts < COLD_BELOW).replace_strict([True, False], ["cold", "warm"], return_dtype=pl.String))

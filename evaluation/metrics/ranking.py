@@ -165,8 +165,6 @@ def metrics_of(
     *,
     n_items: int | None = None,
     protocols: Sequence[str] | None = None,
-    candidate_measures: Sequence[Measure] = CANDIDATE_MEASURES,
-    full_measures: Sequence[Measure] = FULL_MEASURES,
 ) -> pl.DataFrame:
     """The metrics table: one value per row, protocol and metric, sorted by them.
 
@@ -176,8 +174,6 @@ def metrics_of(
             column `target`, lists are checked against it.
         n_items: size of the catalogue; with it, item ids and full ranks are checked against it.
         protocols: the protocols that must be there; those that occur, when None.
-        candidate_measures: the measures of every `of_<n>` protocol.
-        full_measures: the measures of `full`.
 
     Raises:
         InvalidPredictions: see `check_predictions`.
@@ -189,7 +185,7 @@ def metrics_of(
     tables: list[pl.DataFrame] = []
     for (protocol,), of_protocol in ranked.partition_by("protocol", as_dict=True, maintain_order=True).items():
         rank = of_protocol["target_rank"].to_numpy().astype(np.int64)
-        for measure in full_measures if protocol == "full" else candidate_measures:
+        for measure in FULL_MEASURES if protocol == "full" else CANDIDATE_MEASURES:
             value = pl.Series("value", measure.values(rank))
             metric = pl.lit(measure.metric(str(protocol))).alias("metric")
             tables.append(of_protocol.select("row_id", "user_id", "split", "protocol", metric, value))

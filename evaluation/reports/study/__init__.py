@@ -10,13 +10,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from evaluation.reports.document import as_html, as_markdown
-from evaluation.reports.study.cells import Measured, Shared, StudyNumbers, StudyRun
+from evaluation.reports.study.cells import MeasuredRuns, Shared, StudyNumbers, StudyRun
 from evaluation.reports.study.figures import study_figures
 from evaluation.reports.study.numbers import study_numbers
 from evaluation.reports.study.page import Topic, blocks_of, findings
 from evaluation.statistics.significance import STANDARD, Resampling
 
-__all__ = ["Measured", "Shared", "StudyReport", "StudyRun", "Topic", "study_report"]
+__all__ = ["MeasuredRuns", "Shared", "StudyReport", "StudyRun", "Topic", "study_report"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StudyReport:
     """Every number, as plain values."""
 
 
-def study_report(topic: Topic, measured: Measured, how: Resampling = STANDARD) -> StudyReport:
+def study_report(topic: Topic, measured: MeasuredRuns, how: Resampling = STANDARD) -> StudyReport:
     """Compares, judges, draws and writes down the measured runs of a study.
 
     Raises:

@@ -50,7 +50,7 @@ class StudyRun:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRuns:
     """The runs of a study, and what they are shown beside."""
 
     runs: Sequence[StudyRun]

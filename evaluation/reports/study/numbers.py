@@ -20,7 +20,7 @@ from evaluation.reports.study.cells import (
     Cell,
     CellMetric,
     Comparison,
-    Measured,
+    MeasuredRuns,
     Pair,
     StudyNumbers,
     StudyRun,
@@ -41,7 +41,7 @@ from evaluation.statistics.significance import (
 )
 
 
-def study_numbers(study: Measured, how: Resampling = STANDARD) -> StudyNumbers:
+def study_numbers(study: MeasuredRuns, how: Resampling = STANDARD) -> StudyNumbers:
     """Averages over seeds, compares cells by the paired user-cluster bootstrap, judges every sweep.
 
     Args:

@@ -73,7 +73,7 @@ def test_cold_start_recall_counts_what_it_is_a_mean_of() -> None:
         "cold_user_rows": 1.0,
         "cold_user_recall_at_10_full": 0.0,
     }
-    assert cold_start_recall(metrics(), ROWS, ITEM_COUNTS, USER_COUNTS, below=1) == {
+    assert cold_start_recall(metrics(), ROWS, ITEM_COUNTS + 10, USER_COUNTS + 10) == {
         "cold_item_rows": 0.0,
         "cold_user_rows": 0.0,
     }

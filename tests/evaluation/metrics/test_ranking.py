@@ -72,10 +72,10 @@ def test_metrics_carry_their_protocol_in_their_name() -> None:
     }
 
 
-def test_further_measures_can_be_asked_for() -> None:
-    table = metrics_of(predictions(), ROWS, candidate_measures=[Measure("ndcg", 3)], full_measures=[Measure("mrr")])
-    assert table.filter(pl.col("row_id") == 6)["value"].to_list() == [1 / 40, 1 / math.log2(4)]
-    assert sorted(set(table["metric"].to_list())) == ["mrr_full", "ndcg_at_3_of_3"]
+def test_a_measure_is_a_function_of_the_rank_under_a_name_with_its_protocol() -> None:
+    assert Measure("ndcg", 3).values(np.array([3, 4])).tolist() == [0.5, 0.0]
+    assert Measure("mrr").values(np.array([4, 40])).tolist() == [1 / 4, 1 / 40]
+    assert (Measure("ndcg", 3).metric("of_3"), Measure("mrr").metric("full")) == ("ndcg_at_3_of_3", "mrr_full")
 
 
 @pytest.mark.parametrize(("kind", "k"), [("mrr", 10), ("ndcg", None), ("recall", 0)])

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.reports.study import Measured, Shared, StudyReport, StudyRun, Topic, study_report
+from evaluation.reports.study import MeasuredRuns, Shared, StudyReport, StudyRun, Topic, study_report
 from evaluation.reports.study.cells import StudyNumbers
 from evaluation.reports.study.figures import drawn_floors
 from evaluation.reports.study.numbers import study_numbers
@@ -77,7 +77,7 @@ START = StudyRun("sft", {}, metrics(0.5, 7), {}, 60.0)
 def report(runs: Sequence[StudyRun] = RUNS, *, topic: dict[str, Any] | None = None, **changed: Any) -> StudyReport:
     options = {"axes": AXES, "starts": [START], "floors": {"popularity": metrics(0.1)}, **changed}
     about = Topic("collapse", "Does it collapse?", "shop", **topic or {})
-    return study_report(about, Measured(runs, split="test", **options), FEW)
+    return study_report(about, MeasuredRuns(runs, split="test", **options), FEW)
 
 
 def numbers(
@@ -87,7 +87,7 @@ def numbers(
     starts: Sequence[StudyRun] = (START,),
 ) -> StudyNumbers:
     """Without the pictures, which take most of a report's time."""
-    return study_numbers(Measured(runs, axes, "test", starts, floors or {}), FEW)
+    return study_numbers(MeasuredRuns(runs, axes, "test", starts, floors or {}), FEW)
 
 
 EXTRAS: Any = {
@@ -188,7 +188,7 @@ def test_the_page_holds_its_pictures_and_needs_nothing_else(whole: StudyReport) 
 
 
 def test_what_stands_on_the_page_is_escaped() -> None:
-    odd = study_report(Topic("<b>", "a < b?", "shop"), Measured(RUNS[:1], AXES, "test"), FEW)
+    odd = study_report(Topic("<b>", "a < b?", "shop"), MeasuredRuns(RUNS[:1], AXES, "test"), FEW)
     assert "<b>" not in odd.html
     assert "a &lt; b?" in odd.html
 

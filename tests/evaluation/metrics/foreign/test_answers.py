@@ -1,8 +1,8 @@
 import polars as pl
 import pytest
 
+from evaluation.metrics.foreign.answers import Rule, answer_metrics, judge_answers
 from evaluation.metrics.ranking import Defect, InvalidPredictions
-from evaluation.metrics.validity import Rule, answer_metrics, judge_answers
 
 CANDIDATES = ["Alien", "Aliens", "Heat"]
 
@@ -28,10 +28,9 @@ def test_exact_and_lenient_rule(answer: str, target: str, exact: tuple[bool, boo
         assert (bool(judged.is_valid[0]), bool(judged.is_hit[0])) == (is_valid, is_hit), rule
 
 
-def test_ratios_are_over_all_rows() -> None:
+def test_an_answer_that_names_nothing_is_a_row_like_any_other() -> None:
     judged = judge_answers(["Heat", "Alien", "?"], [CANDIDATES] * 3, ["Heat"] * 3)
-    assert judged.valid_ratio == pytest.approx(2 / 3)
-    assert judged.hit_ratio == pytest.approx(1 / 3)
+    assert (judged.is_valid.tolist(), judged.is_hit.tolist()) == ([True, True, False], [True, False, False])
 
 
 @pytest.mark.parametrize(

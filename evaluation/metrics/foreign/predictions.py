@@ -1,14 +1,14 @@
-"""Predictions of a model that this project knows nothing of, made fit to be measured, or refused by name.
+"""Normalise and validate the predictions of external models.
 
-What a stranger's table says of itself is not taken on trust: ranks are computed again from the lists, and lists must
-be of these rows, of this catalogue, and without what the user already has. Dimension key: r rows.
+Nothing that such a table claims is trusted: ranks are computed again from the lists, and lists must be of these rows,
+of this catalogue, and without the items of the row's history. Dimension key: r rows.
 """
 
 from dataclasses import dataclass
 
 import polars as pl
 
-from evaluation.metrics.given_columns import given_column
+from evaluation.metrics.foreign.columns import given_column
 from evaluation.metrics.ranking import PREDICTIONS_SCHEMA, Defect, InvalidPredictions, check_predictions
 
 LISTED = 10

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from evaluation.metrics.foreign import foreign_predictions
-from evaluation.metrics.foreign_files import read_predictions
+from evaluation.metrics.foreign.files import read_predictions
+from evaluation.metrics.foreign.predictions import foreign_predictions
 from evaluation.metrics.ranking import InvalidPredictions, metrics_of
 
 N_ITEMS = 8

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.metrics.given_columns import given_column
+from evaluation.metrics.foreign.columns import given_column
 from evaluation.metrics.ranking import Defect, InvalidPredictions
 
 Rule = Literal["exact", "lenient"]
@@ -20,22 +20,12 @@ RULES: tuple[Rule, ...] = ("exact", "lenient")
 
 @dataclass(frozen=True)
 class Answers:
-    """What became of the generated answer of each row; both arrays have shape [r]."""
+    """Whether the generated answer of each row is valid, and right; both arrays have shape [r]."""
 
     is_valid: NDArray[np.bool_]
     """It names exactly one candidate."""
     is_hit: NDArray[np.bool_]
     """And that is the target. An answer that is not valid never hits."""
-
-    @property
-    def valid_ratio(self) -> float:
-        """Share of valid answers."""
-        return float(self.is_valid.mean())
-
-    @property
-    def hit_ratio(self) -> float:
-        """Share of all answers that hit."""
-        return float(self.is_hit.mean())
 
 
 def judge_answers(

@@ -1,4 +1,4 @@
-"""Columns of a stranger's table in the types they are measured in: what a cast would change is refused, not rounded."""
+"""Cast the columns of an external table to the types of predictions; a cast that would change a value is refused."""
 
 import polars as pl
 

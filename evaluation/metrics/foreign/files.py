@@ -1,6 +1,6 @@
 """Read the file that a foreign model wrote its predictions or answers to: Parquet, CSV or JSON lines.
 
-The table comes back as it is in the file; `foreign` and `validity` decide whether it can be measured.
+The table comes back as it is in the file; `predictions` and `answers` decide whether it can be measured.
 """
 
 import json
