@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.lake.validate import SCHEMAS
 from assets.transforms.guarantees.finding import Finding
-from evaluation.leakage.rates import Probe
+from evaluation.leakage.probe import LeakProbe
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Check:
     """A failed one that is a leak does not block a run that accepts leaks; see `assets/lake/leaks.py`."""
 
 
-def leak_check(name: str, probe: Probe) -> Check:
+def leak_check(name: str, probe: LeakProbe) -> Check:
     """The verdict of a leak probe: it blocks, unless the run accepts leaks."""
     return Check(name, not probe.reasons, probe.detail, is_leak=True)
 
 
-def warning(name: str, probe: Probe) -> Check:
+def warning(name: str, probe: LeakProbe) -> Check:
     """The verdict of a leak probe that blocks nothing."""
     return Check(name, not probe.reasons, probe.detail, blocks=False)
 

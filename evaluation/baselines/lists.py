@@ -1,10 +1,8 @@
 """Floors that read how candidate lists were made, and nothing of the user, the items or their popularity.
 
-Lists that are drawn fairly leave them at chance; what they reach beyond it, the lists give away. A rule remembers the
-lists and targets of half of the rows and ranks the candidates of the other half, both ways. They have no opinion on
-the full catalogue, hence no such rows. `evaluation.leakage.blind` measures the
-same leaks with its references and errors.
-Dimension key: r rows, m rows remembered, n candidates, i items.
+Fairly drawn lists leave them at chance; the lists give away what they reach beyond it. A rule remembers the lists and
+targets of half of the rows and ranks the candidates of the other half, both ways. They cannot rank the full catalogue,
+so they have no such rows. `evaluation.leakage.blind` measures the same leaks with references and errors.
 """
 
 from typing import Literal
@@ -12,13 +10,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
+from evaluation.baselines.candidate_lists import candidate_lists
+from evaluation.baselines.list_rules import shared_list_scores, slot_scores
 from evaluation.baselines.ranked import ranked_lists, uniform_draws
 
 ListRule = Literal["slot", "shared_list"]
-
-_MAX_MEMORIES = 10
-"""Remembered lists of one target that a list is compared with: the same bound as the probes have."""
 
 
 def list_floor_predictions(
@@ -43,25 +39,10 @@ def list_floor_predictions(
         if judged.size and memory.size:
             known = lists.part(memory)
             part = lists.part(judged)
-            scores[judged] = _slot(part, known) if rule == "slot" else _shared_list(part, known, n_items)
+            # A candidate without a remembered list has nothing in common with one: 0, not the -1 of the rule.
+            scores[judged] = (
+                slot_scores(part, known)
+                if rule == "slot"
+                else np.maximum(shared_list_scores(part, known, n_items=n_items), 0.0)
+            )
     return ranked_lists(scores, lists, n_items=n_items)
-
-
-def _slot(rows: CandidateLists, memory: CandidateLists) -> np.ndarray:
-    counts = np.bincount(memory.slot, minlength=rows.items.shape[1])
-    return np.broadcast_to(counts, rows.items.shape)
-
-
-def _shared_list(rows: CandidateLists, memory: CandidateLists, n_items: int) -> np.ndarray:
-    by_target = np.argsort(memory.target, kind="stable")
-    starts = np.searchsorted(memory.target[by_target], np.arange(n_items + 1))
-    negatives = memory.negatives
-    scores = np.zeros(rows.items.shape)
-    for place, candidates in enumerate(rows.items):
-        is_listed = np.zeros(n_items, dtype=np.bool_)
-        is_listed[candidates] = True
-        first, last = starts[candidates], np.minimum(starts[candidates + 1], starts[candidates] + _MAX_MEMORIES)
-        for column in np.flatnonzero(last > first):
-            remembered = negatives[by_target[first[column] : last[column]]]
-            scores[place, column] = is_listed[remembered].sum(axis=1).max()
-    return scores

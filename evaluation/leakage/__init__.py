@@ -10,16 +10,16 @@ from evaluation.leakage.candidates import CandidateLeakage, candidate_leakage, r
 from evaluation.leakage.future import FutureLeakage, future_leakage
 from evaluation.leakage.order import OrderLeakage, order_leakage
 from evaluation.leakage.overlap import OverlapLeakage, overlap_leakage
-from evaluation.leakage.rates import Probe, Rate
+from evaluation.leakage.probe import LeakProbe, Rate
 from evaluation.leakage.shortcuts import ShortcutReport, shortcut_report
 from evaluation.leakage.titles import TitleLeakage, title_leakage
 
 __all__ = [
     "CandidateLeakage",
     "FutureLeakage",
+    "LeakProbe",
     "OrderLeakage",
     "OverlapLeakage",
-    "Probe",
     "Rate",
     "ShortcutReport",
     "TitleLeakage",

@@ -12,23 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from evaluation.baselines import uniform_draws
 from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
-
-Floats = NDArray[np.float64]
+from evaluation.baselines.list_rules import Floats, shared_hits, shared_list_scores, slot_scores
 
 _MAX_PAIRS = 200_000
 """(candidate, remembered list) pairs that the shared-list rule compares; beyond it, fewer rows are judged."""
-_MAX_MEMORIES = 10
-"""Remembered lists per target: the closest of ten shows a seeded sampler as well as the closest of all."""
-_CHUNK_PAIRS = 20_000
 
 
 @dataclass(frozen=True)
 class BlindRule:
-    """How often one rule that ignores the user finds the target, and how often it would by rights."""
+    """How often one rule that ignores the user finds the target, and how often it may."""
 
     name: str
     hit_ratio: float
@@ -123,8 +118,7 @@ def _popularity(rows: CandidateLists, memory: CandidateLists, trained: Floats) -
 
 
 def _slot(rows: CandidateLists, memory: CandidateLists, trained: Floats) -> Floats:
-    counts = np.bincount(memory.slot, minlength=rows.items.shape[1]).astype(np.float64)
-    return np.broadcast_to(counts, rows.items.shape)
+    return slot_scores(rows, memory)
 
 
 def _item_slot(rows: CandidateLists, memory: CandidateLists, trained: Floats) -> Floats:
@@ -134,27 +128,7 @@ def _item_slot(rows: CandidateLists, memory: CandidateLists, trained: Floats) ->
 
 
 def _shared_list(rows: CandidateLists, memory: CandidateLists, trained: Floats) -> Floats:
-    """Negatives in common with the closest remembered list of each candidate, as a target; -1 where there is none."""
-    n = rows.items.shape[1]
-    by_target = np.argsort(memory.target, kind="stable")
-    starts = np.searchsorted(memory.target[by_target], np.arange(trained.size + 1))
-    first = starts[rows.items]
-    times = np.minimum(starts[rows.items + 1] - first, _MAX_MEMORIES)
-    n_judged = max(1, int(np.searchsorted(times.sum(axis=1).cumsum(), _MAX_PAIRS, side="right")))
-    scores = np.full(rows.items.shape, np.nan)
-    scores[:n_judged] = -1.0
-    times = times[:n_judged].ravel()
-    n_pairs = int(times.sum())
-    cell = np.repeat(np.arange(times.size), times)
-    nth = np.arange(n_pairs) - np.repeat(times.cumsum() - times, times)
-    remembered = by_target[first.ravel()[cell] + nth]
-    negatives = memory.negatives
-    for start in range(0, n_pairs, _CHUNK_PAIRS):
-        part = slice(start, start + _CHUNK_PAIRS)
-        row, place = np.divmod(cell[part], n)
-        shared = (rows.items[row][:, :, None] == negatives[remembered[part]][:, None, :]).sum(axis=(1, 2))
-        np.maximum.at(scores, (row, place), shared.astype(np.float64))
-    return scores
+    return shared_list_scores(rows, memory, n_items=trained.size, most_pairs=_MAX_PAIRS)
 
 
 def _rarely_listed(rows: CandidateLists, memory: CandidateLists, trained: Floats) -> Floats:
@@ -191,10 +165,3 @@ _UNLINKED: dict[str, Callable[[CandidateLists], CandidateLists]] = {
     "item_slot": _other_slots,
     "shared_list": _other_lists,
 }
-
-
-def shared_hits(scores: Floats, rows: CandidateLists) -> Floats:
-    """1 where the target alone scores best, 1/k where it does so with k - 1 others, else 0; NaN where not judged."""
-    best = scores == scores.max(axis=1, keepdims=True)
-    is_hit = best[np.arange(rows.row_id.size), rows.slot]
-    return np.where(np.isnan(scores).any(axis=1), np.nan, is_hit / np.maximum(best.sum(axis=1), 1))

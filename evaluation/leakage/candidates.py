@@ -13,7 +13,7 @@ import numpy as np
 
 from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
 from evaluation.leakage.blind import BlindRule, blind_rules
-from evaluation.leakage.rates import NOISE, Numbers, Probe, Rate
+from evaluation.leakage.probe import NOISE, LeakProbe, Numbers, Rate
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
 _MOST = 50_000
@@ -21,7 +21,7 @@ _MOST = 50_000
 
 
 @dataclass(frozen=True)
-class CandidateLeakage(Probe):
+class CandidateLeakage(LeakProbe):
     """What candidate sets say about their targets."""
 
     slot_repeat: Rate
@@ -38,7 +38,7 @@ class CandidateLeakage(Probe):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         reasons: list[str] = []
         if not self.slot_repeat.passed:
             reasons.append(
@@ -60,12 +60,12 @@ class CandidateLeakage(Probe):
 
     @property
     def all_clear(self) -> str:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         return "The lists tell a reader who ignores the user no more than popularity."
 
     @property
     def numbers(self) -> Numbers:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         numbers: dict[str, int | float | str] = {
             "pairs_with_one_target": self.pairs,
             "lists_read": self.rows,

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import polars as pl
 
-from evaluation.leakage.rates import Numbers, Probe
+from evaluation.leakage.probe import LeakProbe, Numbers
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
 _MOST = 100_000
@@ -18,7 +18,7 @@ _CHUNK = 20_000
 
 
 @dataclass(frozen=True)
-class FutureLeakage(Probe):
+class FutureLeakage(LeakProbe):
     """What is in the wrong order."""
 
     rows: int
@@ -41,7 +41,7 @@ class FutureLeakage(Probe):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         reasons: list[str] = []
         for count, what in (
             (self.late_rows, "show an item that the user first touched at or after the target"),
@@ -58,12 +58,12 @@ class FutureLeakage(Probe):
 
     @property
     def all_clear(self) -> str:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         return "No history shows its target's future."
 
     @property
     def numbers(self) -> Numbers:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         return {
             "rows_read": self.rows,
             "users_read": self.sample,

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.leakage.rates import ENOUGH, Numbers, Probe
+from evaluation.leakage.probe import ENOUGH, LeakProbe, Numbers
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
 Floats = NDArray[np.float64]
@@ -68,7 +68,7 @@ class PairOrder:
 
 
 @dataclass(frozen=True)
-class OrderLeakage(Probe):
+class OrderLeakage(LeakProbe):
     """What the order of each user's items says about items."""
 
     every: PairOrder
@@ -87,7 +87,7 @@ class OrderLeakage(Probe):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         reasons = [*self._reasons_of_all(), *self._reasons_of_ties()]
         return tuple(reasons)
 
@@ -150,12 +150,12 @@ class OrderLeakage(Probe):
 
     @property
     def all_clear(self) -> str:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         return f"A user's order is not one over items.{self.caution}"
 
     @property
     def numbers(self) -> Numbers:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         every, tied = self.every, self.tied
         return {
             "neighbours": every.pairs,

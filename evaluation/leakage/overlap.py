@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from evaluation.baselines import uniform_draws
-from evaluation.leakage.rates import NOISE, Numbers, Probe
+from evaluation.leakage.probe import NOISE, LeakProbe, Numbers
 from evaluation.leakage.sampling import Frame, collected
 
 _MOST = 1_000_000
@@ -19,7 +19,7 @@ _SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class OverlapLeakage(Probe):
+class OverlapLeakage(LeakProbe):
     """Held-out rows that train has word for word."""
 
     rows: int
@@ -43,7 +43,7 @@ class OverlapLeakage(Probe):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         if self.repeated <= self.threshold:
             return ()
         return (
@@ -53,12 +53,12 @@ class OverlapLeakage(Probe):
 
     @property
     def all_clear(self) -> str:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         return "Train does not hold the answers of held-out rows."
 
     @property
     def numbers(self) -> Numbers:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         return {
             "rows": self.rows,
             "repeated": self.repeated,

@@ -16,8 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from evaluation.baselines.candidate_lists import CandidateLists, Ids, candidate_lists
-from evaluation.leakage.blind import Floats, shared_hits
-from evaluation.leakage.rates import NOISE, Numbers, Probe
+from evaluation.baselines.list_rules import Floats, shared_hits
+from evaluation.leakage.probe import NOISE, LeakProbe, Numbers
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 from evaluation.reports.document import Table, as_markdown
 
@@ -49,7 +49,7 @@ class Shortcut:
 
 
 @dataclass(frozen=True)
-class ShortcutReport(Probe):
+class ShortcutReport(LeakProbe):
     """What every rule scores on every held-out split."""
 
     scores: tuple[Shortcut, ...]
@@ -72,7 +72,7 @@ class ShortcutReport(Probe):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         said = {
             "next_id": "the candidate with the smallest id above the last history item's",
             "next_in_order": "the candidate that comes next in the order that all train sequences follow",
@@ -92,12 +92,12 @@ class ShortcutReport(Probe):
 
     @property
     def all_clear(self) -> str:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         return "No order over items leads from a history to its target."
 
     @property
     def numbers(self) -> Numbers:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         on_lists, on_all = self.metrics
         numbers: dict[str, int | float | str] = {
             "rows_read": self.sample,

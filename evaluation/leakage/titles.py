@@ -5,14 +5,14 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.leakage.rates import Numbers, Probe
+from evaluation.leakage.probe import LeakProbe, Numbers
 from evaluation.leakage.sampling import Frame, collected
 
 _EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class TitleLeakage(Probe):
+class TitleLeakage(LeakProbe):
     """Titles that several items share, after case, accents of form and spaces are made equal."""
 
     items: int
@@ -28,7 +28,7 @@ class TitleLeakage(Probe):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         if not self.shared_titles:
             return ()
         return (
@@ -39,12 +39,12 @@ class TitleLeakage(Probe):
 
     @property
     def all_clear(self) -> str:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         return "Every title stands for one item."
 
     @property
     def numbers(self) -> Numbers:
-        """See `Probe`."""
+        """See `LeakProbe`."""
         return {
             "items": self.items,
             "shared_titles": self.shared_titles,

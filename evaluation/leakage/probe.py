@@ -12,7 +12,7 @@ ENOUGH = 20.0
 Numbers = Mapping[str, int | float | str]
 
 
-class Probe(ABC):
+class LeakProbe(ABC):
     """What a probe found: numbers, and whether the table may be published."""
 
     @property
