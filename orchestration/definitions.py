@@ -12,7 +12,6 @@ from orchestration.automation.sensors import yaml_files_become_partitions
 from orchestration.console import console
 from orchestration.layers import LAYERS
 from orchestration.resources.launcher import SubprocessLauncher
-from orchestration.waiting import wait_asleep
 from orchestration.walk_jobs import WALKS
 
 ASSET_ROOMS = ("data", "learning", "results", "registry")
@@ -28,7 +27,6 @@ def asset_modules() -> list[ModuleType]:
 def build_definitions(**overrides: object) -> dg.Definitions:
     """The definitions, with the resources of this machine unless a test passes its own."""
     settings.prepare_home()
-    wait_asleep()
     resources = {
         "lake": machine.lake(),
         "launcher": SubprocessLauncher.from_environment(),

@@ -29,9 +29,7 @@ DAGSTER_YAML = """\
 # Written on first use; yours to change.
 telemetry: {enabled: false}
 nux: {enabled: false}
-concurrency:
-  pools: {default_limit: 1, granularity: op}    # one training on the device at a time
-run_monitoring: {enabled: true, max_runtime_seconds: 172800, free_slots_after_run_end_seconds: 60}
+run_monitoring: {enabled: true, max_runtime_seconds: 172800}
 retention:
   sensor: {purge_after_days: {skipped: 7, success: 90, failure: 90, started: -1}}
 code_servers: {local_startup_timeout: 180}

@@ -4,7 +4,6 @@ Only the fork server imports this module. A fork is safe because the server neve
 CUDA context that a command could inherit. Anything that computes does not belong here.
 """
 
-import importlib
 import os
 
 from training.command import die_with_parent
@@ -12,10 +11,8 @@ from training.command import die_with_parent
 if "BORDERLINE_PARENT_PID" in os.environ:
     os.setsid()  # a signal to the group of the parent, such as Ctrl-C, reaches the parent, which ends its command
     die_with_parent()  # the server's own pipe to its parent stays open while a command runs
-for module in (
-    "training.io.policy_folder",
-    "training.loop.loop",
-    "training.objectives",
-    "training.engine.catalogue_scores",
-):
-    importlib.import_module(module)
+
+import training.engine.catalogue_scores
+import training.io.policy_folder
+import training.loop.loop
+import training.objectives  # noqa: F401

@@ -102,7 +102,6 @@ def asset(
     reads: Sequence[Read] = (),
     plan: Callable[[Request], Any] = _dataset_of,
     checks: Sequence[str] = (),
-    pool: str | None = None,
     shared: bool = False,
     still_valid: Callable[[Version, Any, Tracker], bool] | None = None,
     resumes_in: str | None = None,
@@ -121,7 +120,6 @@ def asset(
         plan: what the configuration says about the partition; by default the file of its data set. It is made before
             anything is read, and refuses what cannot be made.
         checks: names of the checks that the content comes with, besides `schema`.
-        pool: a Dagster concurrency pool.
         shared: the content does not depend on the partition's last part; see `publish`.
         still_valid: of a version made from the same things, the plan and the tracker, whether it may be reused.
         resumes_in: name of the folder, beside that of the launcher's checkpoints, where an interrupted step leaves what
@@ -139,7 +137,7 @@ def asset(
             body,
             {name: inspect.getdoc(body) or ""},
             {name: checks},
-            _Declaration(by, config, reads, plan, pool, shared, still_valid, resumes_in, keeps_history),
+            _Declaration(by, config, reads, plan, shared, still_valid, resumes_in, keeps_history),
             {"group_name": group, "kinds": kinds, "owners": [f"team:{owner}"], "code_version": code_version},
         )
 
@@ -183,7 +181,6 @@ class _Declaration:
     config: Callable[[Any], Mapping[str, Any]]
     reads: Sequence[Read]
     plan: Callable[[Request], Any]
-    pool: str | None = None
     shared: bool = False
     still_valid: Callable[[Version, Any, Tracker], bool] | None = None
     resumes_in: str | None = None
@@ -213,7 +210,6 @@ def _defined(
         partitions_def=declared.by,
         check_specs=[spec for output in outputs for spec in check_specs(output, *checks.get(output, ()))],
         required_resource_keys={"lake", *ports},
-        pool=declared.pool,
     )
     def materialise(context: dg.AssetExecutionContext) -> Results:
         lake: Lake = context.resources.lake

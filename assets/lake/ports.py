@@ -45,8 +45,11 @@ class Launcher(Protocol):
         """Where checkpoints of trainings under way are kept: a folder that outlives a failed run."""
         ...
 
-    def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> None:
+    def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> float:
         """Runs `python -m training.<stage>` to its end, reporting each telemetry line as it is written.
+
+        Returns:
+            The seconds that it waited before, for the command of another run to leave the device.
 
         Raises:
             TrainingFailed: it ended with another exit code than 0.

@@ -42,6 +42,8 @@ class Content:
     `write_table` has already made in the staging folder, so that checks can look at what will be published."""
     metadata: Metadata = field(default_factory=dict)
     checks: Sequence[Check] = ()
+    waited_s: float = 0.0
+    """Seconds in which a command waited for the device: they are no part of what the asset took."""
 
 
 class Inputs:
@@ -139,7 +141,7 @@ def publish(
             contents = {name: replace(one, checks=accepting(one.checks)) for name, one in contents.items()}
         # All are written and judged before the first is published.
         written = {name: _written(name, contents[name], staged[name]) for name in outputs}
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - started - sum(content.waited_s for content in contents.values())
         context.log.info(_summary(written, partition, seconds))
         yield from _refuse_broken({name: outcome.checks for name, outcome in written.items()}, partition)
         for name in outputs:

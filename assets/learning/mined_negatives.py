@@ -51,7 +51,6 @@ POOL_BEFORE = Read(
     kinds={"torch", "parquet"},
     owner="training",
     code_version="2",
-    pool="gpu",
     checks=["no_train_item_among_a_rows_negatives"],
     shared=True,  # a later round of three is one of four
     resumes_in="shards",
@@ -89,7 +88,7 @@ def mined_negatives(
         compute=launcher.compute,
     )
     follower = Follower(step.info, f"mining with {of.policy.experiment}")
-    launcher.run("mine", spec, follower)
+    waited_s = launcher.run("mine", spec, follower)
     reused = follower.curves.get("diagnostic/shards_of_an_earlier_attempt", [(0, 0.0)])[-1][1]
     table = pl.read_parquet(spec.output / "mined_negatives.parquet")
     rows = histories.table(["row_id", "user_id", "split", "target"])
@@ -102,7 +101,7 @@ def mined_negatives(
     }
     if pool_before is not None:
         metadata |= _since(pool_before, table, of.round)
-    return Content(table, metadata, [check("no_train_item_among_a_rows_negatives", found)])
+    return Content(table, metadata, [check("no_train_item_among_a_rows_negatives", found)], waited_s)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,6 @@ from contracts.config import PreferenceSpec, identity
     kinds={"torch", "mlflow"},
     owner="training",
     code_version="1",
-    pool="gpu",
     checks=["loss_is_finite", "improves_on_its_start", CHECK],
     resumes_in="checkpoints",
 )

@@ -30,7 +30,6 @@ from contracts.config import ReferenceSpec
     kinds={"torch", "parquet"},
     owner="training",
     code_version="1",
-    pool="gpu",
     checks=["every_completion_is_covered"],
     shared=True,
 )
@@ -58,7 +57,7 @@ def reference_logps(
         compute=launcher.compute,
         interactions=interactions and interactions.table_path,
     )
-    launcher.run("reference", spec, Follower(step.info, f"reference of {of.keys.experiment}"))
+    waited_s = launcher.run("reference", spec, Follower(step.info, f"reference of {of.keys.experiment}"))
     table = pl.read_parquet(spec.output / "reference_logps.parquet")
     found = every_completion_is_covered(table, preference_rows.table())
-    return Content(table, {}, [check("every_completion_is_covered", found)])
+    return Content(table, {}, [check("every_completion_is_covered", found)], waited_s)

@@ -29,7 +29,6 @@ from training.io.base_model import base_files, base_folder, base_sha256
     kinds={"torch", "mlflow"},
     owner="training",
     code_version="1",
-    pool="gpu",
     checks=["loss_is_finite"],
     resumes_in="checkpoints",
 )

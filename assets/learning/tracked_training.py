@@ -55,10 +55,10 @@ def run_tracked(step: Step, launcher: Launcher, tracker: Tracker, stage: str, sp
         step.info(f"{keys.experiment}: MLflow run {live.tracked.url}")
         interrupted = _begin(checkpoints, live.tracked.run_id)
         follower = Follower(step.info, keys.experiment, live, interrupted=interrupted, on_validation=judge)
-        launcher.run(stage, spec, follower)
+        waited_s = launcher.run(stage, spec, follower)
     if judge is not None:
         judge.close()
-    measured = {"train_seconds": time.monotonic() - started, **training_cost(follower)}
+    measured = {"train_seconds": time.monotonic() - started - waited_s, **training_cost(follower)}
     plot = curves_plot(follower.curves)
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "curves.png"

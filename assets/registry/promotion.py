@@ -47,7 +47,6 @@ REGISTERED = Read(
     kinds={"mlflow"},
     owner="serving",
     code_version="3",
-    pool="gpu",
     still_valid=lambda version, of, tracker: not of.is_by_person and _still_serves(version, tracker),
     keeps_history=True,
 )

@@ -35,7 +35,6 @@ from contracts.config import BaselineExperiment, ScoreSpec
     kinds={"torch", "parquet"},
     owner="evaluation",
     code_version="1",
-    pool="gpu",
     checks=["every_row_is_predicted"],
 )
 def predictions(

@@ -20,7 +20,8 @@ import dagster as dg
 from assets.lake.ports import Telemetry, TrainingFailed
 from contracts.config import ComputeConfig, Spec, TrainingSpec
 from orchestration import settings
-from orchestration.compute import compute_from_environment
+from orchestration.compute import compute_from_environment, has_cuda_driver
+from orchestration.resources.device_lock import device_lock
 from orchestration.resources.interrupts import DeferredInterrupts
 from orchestration.resources.usage import Usage
 from training.command import TELEMETRY
@@ -56,7 +57,7 @@ class SubprocessLauncher(dg.ConfigurableResource):
     checkpoint_every_s: float = 60.0
     """Seconds from one checkpoint of a training under way to the next."""
     home: str = ".borderline"
-    """The folder of the checkpoints of trainings under way."""
+    """The folder of the locks of devices, and of the checkpoints of trainings under way."""
     package: str = "training"
     """Where the commands are."""
 
@@ -88,7 +89,7 @@ class SubprocessLauncher(dg.ConfigurableResource):
         """See `assets.lake.ports.Launcher`."""
         return Path(self.home) / "checkpoints"
 
-    def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> None:
+    def run(self, stage: str, spec: Spec, on_telemetry: Callable[[Telemetry], None]) -> float:
         """See `assets.lake.ports.Launcher`."""
         output = spec.output
         spec_path, log_path = output / "spec.json", output / LOG
@@ -97,13 +98,16 @@ class SubprocessLauncher(dg.ConfigurableResource):
         module, arguments = f"{self.package}.{stage}", [str(spec_path)]
         if spec.compute.processes > 1 and isinstance(spec, TrainingSpec):
             module, arguments = "training.launch", [str(spec.compute.processes), module, *arguments]
-        exit_code = self._follow(module, arguments, output, on_telemetry)
+        lock = Path(self.home) / f"device-{_device(spec.compute.device)}.lock"
+        with device_lock(lock, dg.get_dagster_logger().info) as waited_s:
+            exit_code = self._follow(module, arguments, output, on_telemetry)
         if exit_code == SERVER_GONE:
             raise TrainingFailed(f"training.{stage} was ended, because the process it was forked from is gone.", 1)
         if exit_code:
             # A command that a signal asked to end leaves by itself, with 128 + the signal's number.
             exit_code = 128 - exit_code if exit_code > 128 else exit_code
             raise TrainingFailed(_failure(stage, exit_code, log_path), exit_code)
+        return waited_s
 
     def _follow(
         self, module: str, arguments: list[str], output: Path, on_telemetry: Callable[[Telemetry], None]
@@ -178,6 +182,11 @@ class _Tail:
         for line in lines:
             event = json.loads(line)
             self.on_telemetry(Telemetry(event["step"], event["epoch"], event["kind"], event["metrics"]))
+
+
+def _device(asked: str) -> str:
+    """The device that a command will take, as far as this machine shows it without torch."""
+    return ("cuda" if has_cuda_driver() else "cpu") if asked == "auto" else asked
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -55,7 +55,7 @@ def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
 def only_decision(runner: LayerRunner) -> Iterator[LayerRunner]:
     """Hold the home for a decision, which may be taken beside a walk of hours, between its steps.
 
-    Dead walks are ended first, because one of them may hold the device, for which the decision would wait for ever.
+    Dead walks are ended first, as a walk would do.
     """
     home = settings.home()
     with _locked(home / "decision.lock", lambda: runner.say("another decision is under way; waiting for it")) as token:
@@ -69,7 +69,7 @@ def only_decision(runner: LayerRunner) -> Iterator[LayerRunner]:
 
 
 def end_dead_runs(instance: dg.DagsterInstance, tracker: EndsRuns, token: str) -> list[str]:
-    """Fail the unfinished runs of the lock that the caller holds, and free their pool slots.
+    """Fail the unfinished runs of the lock that the caller holds.
 
     Their tracked runs, and those of the studies that they belong to, end as KILLED.
 
@@ -84,10 +84,6 @@ def end_dead_runs(instance: dg.DagsterInstance, tracker: EndsRuns, token: str) -
             for tag in ("mlflow/run_id", PARENT_RUN_TAG):
                 if tag in run.tags:
                     tracker.end(run.tags[tag])
-    for run_id in instance.event_log_storage.get_concurrency_run_ids():
-        run = instance.get_run_by_id(run_id)
-        if run is None or run.is_finished:
-            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     return ended
 
 

@@ -19,6 +19,7 @@ from evaluation.leakage import OverlapLeakage
 from orchestration.resources.lake import LakeStorage
 
 PARTITION = ("demo",)
+WAITED_S = 100.0
 
 
 def run(folder: Path, *, is_sound: bool) -> tuple[bool, LakeStorage]:
@@ -27,7 +28,7 @@ def run(folder: Path, *, is_sound: bool) -> tuple[bool, LakeStorage]:
     def write(work: Work) -> dict[str, Content]:
         for name, place in work.folders.items():
             (place / "content").write_text(name)
-        return {"first": Content(), "second": Content(checks=[Check("is_sound", is_sound)])}
+        return {"first": Content(waited_s=WAITED_S), "second": Content(checks=[Check("is_sound", is_sound)])}
 
     @dg.multi_asset(
         specs=[dg.AssetSpec(name, code_version="1") for name in ("first", "second")],
@@ -49,6 +50,7 @@ def test_one_broken_output_publishes_none_and_keeps_the_previous_ones(tmp_path: 
     succeeded, lake = run(tmp_path, is_sound=True)
     assert succeeded
     before = lake.require("first", PARTITION).folder
+    assert lake.require("first", PARTITION).manifest["seconds"] < 1 - WAITED_S  # what it took, without the wait
     succeeded, lake = run(tmp_path, is_sound=False)
     assert not succeeded
     assert lake.require("first", PARTITION).folder == before

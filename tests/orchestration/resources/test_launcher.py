@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from assets.lake.ports import Telemetry, TrainingFailed
-from contracts.config import Spec
+from contracts.config import ComputeConfig, Spec
+from orchestration.resources.device_lock import device_lock
 from orchestration.resources.launcher import SubprocessLauncher
 
 GOOD = """
@@ -98,6 +99,18 @@ def test_a_signal_is_named(launcher: SubprocessLauncher, tmp_path: Path) -> None
     with pytest.raises(TrainingFailed, match="was ended by SIGKILL") as failure:
         launcher.run("killed", spec_in(tmp_path), lambda event: None)
     assert failure.value.exit_code == -signal.SIGKILL
+
+
+def test_the_wait_for_the_device_is_said_and_returned(launcher: SubprocessLauncher, tmp_path: Path) -> None:
+    with device_lock(Path(launcher.home) / "device-cpu.lock", print):
+        said: list[float] = []
+        waiting = threading.Thread(target=lambda: said.append(launcher.run("preloaded", spec, lambda event: None)))
+        spec = spec_in(tmp_path).model_copy(update={"compute": ComputeConfig(device="cpu")})
+        waiting.start()
+        time.sleep(1.0)
+    waiting.join()
+    assert 0.9 < said[0] < 2.0
+    assert launcher.run("preloaded", spec, lambda event: None) < 0.5
 
 
 def test_a_command_finds_its_libraries_loaded_and_not_those_of_the_parent(
