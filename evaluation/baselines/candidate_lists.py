@@ -22,7 +22,7 @@ class CandidateLists:
 
     @property
     def slot(self) -> Ids:
-        """Where in its list each target stands, from 0, shape [r]."""
+        """The position of each target in its list, from 0, shape [r]."""
         return np.argmax(self.items == self.target[:, None], axis=1)
 
     @property

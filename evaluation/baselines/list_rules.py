@@ -17,7 +17,7 @@ _CHUNK_PAIRS = 20_000
 
 
 def slot_scores(rows: CandidateLists, memory: CandidateLists) -> Floats:
-    """How often the remembered targets were shown at each position, shape [r n]."""
+    """Scores a position by how many remembered targets it held, shape [r n]."""
     counts = np.bincount(memory.slot, minlength=rows.items.shape[1]).astype(np.float64)
     return np.broadcast_to(counts, rows.items.shape)
 

@@ -20,7 +20,7 @@ ListRule = Literal["slot", "shared_list"]
 def list_floor_predictions(
     histories: pl.DataFrame, candidate_sets: pl.DataFrame, *, rule: ListRule, n_items: int, seed: int
 ) -> pl.DataFrame:
-    """The predictions table of a floor, of the candidate protocol alone, sorted by row_id.
+    """The predictions table of a floor under the candidate protocol, sorted by row_id.
 
     Args:
         histories: row_id, split, target.

@@ -37,7 +37,7 @@ def train_matrix(interactions: pl.DataFrame, *, n_items: int) -> tuple[Sparse, N
 def history_matrix(rows: pl.DataFrame, *, n_items: int, decay: float) -> Sparse:
     """Each row's history, shape [r i]: 1 for its last item, decay for the one before, decay² for the next.
 
-    decay 0 leaves the last item alone, decay 1 the set of all; an item that occurs several times has the sum.
+    decay 0 keeps nothing but the last item, decay 1 the set of all; an item that occurs several times has the sum.
     """
     from scipy.sparse import csr_matrix
 

@@ -17,7 +17,7 @@ Similarity = Literal["cosine", "tfidf", "bm25"]
 
 
 def fit_item_cooccurrence(interactions: pl.DataFrame, *, n_items: int, reach: int | None, decay: float) -> ScoreRows:
-    """How often users took an item after those of the history, in train.
+    """Scores an item by how often users took it after those of the history, in train.
 
     With reach 1 and decay 0 this is a Markov chain of first order, without smoothing: the simplest baseline that reads
     the order of a history, and a hard one to beat in session data (Ludewig and Jannach, UMUAI 2018).
@@ -27,7 +27,7 @@ def fit_item_cooccurrence(interactions: pl.DataFrame, *, n_items: int, reach: in
         n_items: size of the catalogue.
         reach: a pair counts when its second item came at most this many steps after its first; None: in any order,
             anywhere in the user's log.
-        decay: weight of a history's last but one item against its last, and so on; 0: the last item alone.
+        decay: weight of a history's last but one item against its last, and so on; 0: nothing but the last item.
     """
     counts = _counts(interactions, n_items, reach)
 
@@ -47,7 +47,7 @@ def _counts(interactions: pl.DataFrame, n_items: int, reach: int | None) -> Spar
         counts.setdiag(0)
         counts.eliminate_zeros()
         return counts
-    # Users may stand in any order, but a user's interactions follow one another.
+    # Users may come in any order, but a user's interactions follow one another.
     train = interactions.filter(pl.col("split") == "train").sort("user_id", maintain_order=True)
     users, items = train["user_id"].to_numpy(), train["item_id"].to_numpy()
     first: list[np.ndarray] = []

@@ -151,7 +151,7 @@ def _table(keys: Keys, row_id: Ids, target: Ids, protocol: str, n_items: int, le
 
 
 def uniform_draws(seed: int, stream: str, row_id: Ids, draw: Ids) -> Scores:
-    """Uniform numbers in [0, 1) with 24 bits, each a hash of its seed, stream, row and draw alone; arguments broadcast.
+    """Uniform numbers in [0, 1) with 24 bits, each a hash of its seed, stream, row and draw; arguments broadcast.
 
     Independent of row order, chunking and worker count. Two rounds of SplitMix64's finaliser (Steele et al., 2014).
     """

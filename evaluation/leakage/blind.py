@@ -1,9 +1,9 @@
-"""What a reader who ignores the user can find out from candidate sets alone: the floor under every score on them.
+"""Rules that find targets from candidate sets without knowing the user: the floor under every score on them.
 
 Each rule learns from the lists of half the rows and guesses the targets of the other half, both ways; it never sees a
-history. Equal guesses share the hit, so a rule that knows nothing scores exactly chance. What a rule gains from
-popularity is no fault of the lists; its `reference` is therefore the same rule with the link between a list and its
-target broken, and the difference is what the lists give away.
+history. Equal guesses share the hit, so a rule that knows nothing scores exactly chance. No list is to blame for what
+a rule gains from popularity: its `reference` is the same rule with the link between a list and its target broken, and
+the difference is what the lists give away.
 Dimension key: r rows judged, m rows remembered, n candidates.
 """
 
@@ -28,14 +28,14 @@ class BlindRule:
     name: str
     hit_ratio: float
     reference: float
-    """Of the same rule where lists say nothing about their targets."""
+    """The hit ratio of the same rule where lists say nothing about their targets."""
     standard_error: float
-    """Of hit_ratio - reference, over rows."""
+    """The standard error of hit_ratio - reference, over rows."""
     rows: int
 
     @property
     def excess(self) -> float:
-        """What the lists give away, as a share of rows."""
+        """The share of rows that the lists give away."""
         return self.hit_ratio - self.reference
 
 
@@ -92,7 +92,7 @@ def _by_unpopularity(chance: float) -> float:
 
 
 def _trained(histories: pl.DataFrame | pl.LazyFrame, n_items: int) -> Floats:
-    """How many train rows have each item as their target; at least `n_items` of them."""
+    """Counts the train rows with each item as their target; at least `n_items` counts."""
     in_train = histories.lazy().filter(pl.col("split") == "train").group_by("target").len()
     counts = in_train.collect(engine="streaming")
     targets = counts["target"].to_numpy().astype(np.int64)
@@ -156,7 +156,7 @@ def _other_slots(memory: CandidateLists) -> CandidateLists:
 def _other_lists(memory: CandidateLists) -> CandidateLists:
     """Each target with the negatives of the next row: the same lists and targets, without their link."""
     negatives = np.roll(memory.negatives, 1, axis=0)
-    # A target may be among the next row's negatives; -1 is no item, and keeps one target in each list.
+    # A target may be among the next row's negatives; -1 names no item, and keeps one target in each list.
     negatives = np.where(negatives == memory.target[:, None], -1, negatives)
     return CandidateLists(memory.row_id, memory.target, np.column_stack([memory.target, negatives]))
 

@@ -22,7 +22,7 @@ _MOST = 50_000
 
 @dataclass(frozen=True)
 class CandidateLeakage(LeakProbe):
-    """What candidate sets say about their targets."""
+    """The hints of candidate sets at their targets."""
 
     slot_repeat: Rate
     """Share of pairs of rows with one target that show it at one position; chance 1 / n."""
@@ -93,7 +93,7 @@ def candidate_leakage(candidate_sets: Frame, histories: Frame, *, n_items: int) 
 
     Args:
         candidate_sets: row_id, candidates.
-        histories: row_id, split, target of at least these rows; train rows tell what popularity alone can find.
+        histories: row_id, split, target of at least these rows; train rows tell which targets popularity finds.
         n_items: size of the catalogue.
 
     Raises:

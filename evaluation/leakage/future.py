@@ -19,18 +19,18 @@ _CHUNK = 20_000
 
 @dataclass(frozen=True)
 class FutureLeakage(LeakProbe):
-    """What is in the wrong order."""
+    """Rows and interactions in the wrong order."""
 
     rows: int
     """Rows whose history was looked up."""
     late_rows: int
-    """Of them, those that show an item which the user first touched at or after the target."""
+    """Rows that show an item which the user first touched at or after the target."""
     foreign_rows: int
-    """Of them, those that show an item, or have a target, which the user never touched."""
+    """Rows that show an item, or have a target, which the user never touched."""
     first_late: str
     """The first such row, in words."""
     train_at_or_after_split: int
-    """Interactions of an earlier split at or after the start of a later one; judged at one global time alone."""
+    """Interactions of an earlier split at or after the start of a later one; judged where splits share one time."""
     interactions: int
     at_one_time: bool
     """Whether the split claims to be at one global time."""
@@ -85,7 +85,7 @@ def future_leakage(histories: Frame, interactions: Frame, *, at_one_time: bool) 
         histories: row_id, user_id, split, history, target.
         interactions: user_id, item_id, at (missing throughout where there is no time), split; each user's rows in
             chronological order.
-        at_one_time: whether all of train should precede all of validation, and that all of test, whoever the user.
+        at_one_time: whether all of train should precede all of validation, and that all of test, for every user.
     """
     sampled, share = sampled_by(histories, "user_id", _MOST, stream="future probe")
     rows = collected(sampled.select("row_id", "user_id", "split", "history", "target"))

@@ -22,13 +22,13 @@ ItemTimes = Floats
 _MOST = 500_000
 """Interactions that are read; of more, a sample of users."""
 _WITHIN = 5
-"""How far apart in a user's order two items may be to count as a pair."""
+"""Places in a user's order that two items of a pair may be apart."""
 _FEW_EXCEPTIONS = 0.1
-"""Of the falling neighbours that chance gives, those that a sort by id may have."""
+"""The share of chance's falling neighbours that a sort by id may have."""
 _FEW_BOTH_ORDERS = 0.05
-"""Of the pairs in both orders that chance gives, those that one order over items may have."""
+"""The share of chance's pairs in both orders that one order over items may have."""
 _SOME_TIES = 0.05
-"""Share of neighbours with one time below which their order is no matter."""
+"""Share of neighbours with one time below which their order does not matter."""
 _SOME_SORTED_USERS = 0.05
 _LONG = 8
 """Items that a user must have to be called sorted: chance sorts 1 in 20,160 of them."""
@@ -36,7 +36,7 @@ _LONG = 8
 
 @dataclass(frozen=True)
 class PairOrder:
-    """How the ids of items that follow one another compare."""
+    """A comparison of the ids of items that follow one another."""
 
     pairs: int
     """Neighbours of different items."""
@@ -69,11 +69,11 @@ class PairOrder:
 
 @dataclass(frozen=True)
 class OrderLeakage(LeakProbe):
-    """What the order of each user's items says about items."""
+    """The traces of an order over items in the order of each user's items."""
 
     every: PairOrder
     tied: PairOrder
-    """Of items that share their user and time."""
+    """Neighbours that share their user and time."""
     tied_share: float
     """Share of neighbours that share their time."""
     sorted_users: float
@@ -138,7 +138,7 @@ class OrderLeakage(LeakProbe):
 
     @property
     def caution(self) -> str:
-        """What a reader should know of an order that passes; empty where there is nothing."""
+        """A warning about an order that passes; empty where there is none."""
         tied = self.tied
         if self.tied_share < _SOME_TIES or tied.both_orders >= 0.5 * tied.both_orders_chance:
             return ""
@@ -266,7 +266,7 @@ def _times_of_items(log: pl.DataFrame) -> ItemTimes | None:
 def _low_first(pair: NDArray[np.int64], times: ItemTimes | None) -> Floats:
     """The probability that the first item of each pair is touched before the second, judged by all users' times.
 
-    An item that came out late comes second for everybody: that is no order over items but time itself.
+    An item that came out late comes second for everybody: time itself makes that order.
     """
     if times is None:
         return np.full(pair.shape, 0.5)
@@ -279,7 +279,7 @@ def _low_first(pair: NDArray[np.int64], times: ItemTimes | None) -> Floats:
 def _rising_chance(log: pl.DataFrame) -> float:
     """Share of neighbours whose ids rise when the first is replaced by what somebody else touched last before it.
 
-    Ids that are given in the order of release rise with time for everybody. That is no fault of a log with times, and
+    Ids that are given in the order of release rise with time for everybody. A log with times is not at fault there, and
     this share says how much of it there is.
     """
     if log["at"].null_count():

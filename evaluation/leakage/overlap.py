@@ -15,7 +15,7 @@ _MOST = 1_000_000
 _SHORTEST = 3
 """Items of a history that is compared: two users begin with the same two items by chance."""
 _SHARE = 0.01
-"""Of held-out rows, those that users who are alike may have in common with train."""
+"""The share of held-out rows that similar users may have in common with train."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class OverlapLeakage(LeakProbe):
     rows: int
     """Held-out rows with a history long enough to tell."""
     repeated: int
-    """Of them, those whose history and target are together a train row's."""
+    """Rows whose history and target are together those of a train row."""
     longest: int
     """The length of the longest such history; 0 when there is none."""
     sample: float
@@ -33,7 +33,7 @@ class OverlapLeakage(LeakProbe):
 
     @property
     def share(self) -> float:
-        """Of held-out rows, those repeated."""
+        """The share of held-out rows that train repeats."""
         return self.repeated / max(self.rows, 1)
 
     @property

@@ -1,4 +1,4 @@
-"""What the probes have in common: an observed share beside chance, and reasons in plain words."""
+"""The common ground of leak probes: an observed share beside chance, and reasons in plain words."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ Numbers = Mapping[str, int | float | str]
 
 
 class LeakProbe(ABC):
-    """What a probe found: numbers, and whether the table may be published."""
+    """The result of a leak probe: numbers, and whether the table may be published."""
 
     @property
     @abstractmethod
@@ -23,7 +23,7 @@ class LeakProbe(ABC):
     @property
     @abstractmethod
     def all_clear(self) -> str:
-        """What is said where there are no reasons."""
+        """The message where there are no reasons."""
 
     @property
     @abstractmethod

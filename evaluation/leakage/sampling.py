@@ -1,4 +1,4 @@
-"""Samples that a probe takes of a large table: whole users or single rows, chosen by a hash of their id alone."""
+"""Samples that a probe takes of a large table: whole users or single rows, chosen by a hash of their id."""
 
 import numpy as np
 import polars as pl

@@ -26,7 +26,7 @@ _MOST_ROWS = 5_000
 _MOST_INTERACTIONS = 100_000
 """Train interactions that the rules about neighbours learn from; of more, a sample of users."""
 _WITHIN = 5
-"""How far apart in a user's order two items may be to go together."""
+"""Places in a user's order that two items which go together may be apart."""
 _TOP = 10
 _FOLLOWS = ("next_id", "next_in_order")
 """The rules that follow an order over items."""
@@ -36,7 +36,7 @@ _FAR = 0.25
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What one rule scores on one split."""
+    """The scores of one rule on one split."""
 
     split: str
     rule: str
@@ -50,7 +50,7 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class ShortcutReport(LeakProbe):
-    """What every rule scores on every held-out split."""
+    """The scores of every rule on every held-out split."""
 
     scores: tuple[Shortcut, ...]
     n_candidates: int
@@ -67,7 +67,7 @@ class ShortcutReport(LeakProbe):
 
     @property
     def chances(self) -> tuple[float, float]:
-        """What chance scores on the two measures."""
+        """The scores of chance on the two measures."""
         return 1.0 / self.n_candidates, min(1.0, _TOP / self.n_items)
 
     @property
@@ -136,14 +136,14 @@ def limit(chance: float, rows: int) -> float:
 
 
 def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame, *, n_items: int) -> ShortcutReport:
-    """What popularity, co-occurrence with the last item, the next id and the next item in order score.
+    """Scores popularity, co-occurrence with the last item, the next id and the next item in order.
 
     Ties share the hit, so that a rule which knows nothing scores exactly chance.
 
     Args:
         histories: row_id, split, history, target; train rows are passed over.
         candidate_sets: row_id, candidates.
-        interactions: user_id, item_id, split; each user's rows in the order to be probed. Rules learn from train alone.
+        interactions: user_id, item_id, split; each user's rows in the order to be probed. Rules learn from train.
         n_items: size of the catalogue.
     """
     lists, share = sampled_by(candidate_sets, "row_id", 2 * _MOST_ROWS, stream="shortcut report")
@@ -169,14 +169,14 @@ def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame
 
 @dataclass(frozen=True)
 class _Learned:
-    """What the rules know of train."""
+    """The knowledge of train that rules use."""
 
     popularity: Floats
     """Train interactions of each item, shape [i]."""
     together: pl.DataFrame
     """item, other, times: how often another item follows or precedes within reach; most often first for each item."""
     place: Ids
-    """Of each item in the order that train sequences follow, shape [i]."""
+    """The place of each item in the order that train sequences follow, shape [i]."""
 
 
 def _learned(train: pl.LazyFrame, log: pl.DataFrame, n_items: int) -> _Learned:
@@ -205,7 +205,7 @@ def item_order(log: pl.DataFrame, n_items: int) -> Ids:
 
     Topological sort of "mostly comes right before" (Kahn 1962), which finds the order exactly where there is one; where
     the relation has cycles, the item that the fewest remaining ones come before goes next. Items without a neighbour
-    stand last.
+    come last.
 
     Args:
         log: user_id, item_id; each user's rows in order.

@@ -1,1 +1,1 @@
-"""What one predictions table scores: ranks, beyond accuracy, groups, and predictions of foreign models."""
+"""The scores of one predictions table: ranks, beyond accuracy, groups of rows. Comparing belongs to statistics."""

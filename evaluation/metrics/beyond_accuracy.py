@@ -1,7 +1,7 @@
-"""What accuracy does not see, gathered for one experiment: coverage, evenness, diversity, novelty, lift, cold starts.
+"""The numbers of one experiment that accuracy hides: coverage, evenness, diversity, novelty, lift, cold starts.
 
-Everything here is about the full catalogue: what a candidate set holds was drawn at random, so how even or how novel
-it is says little about who ordered it. Dimension key: i items.
+Everything here is about the full catalogue: candidate sets were drawn at random, so their evenness and novelty say
+little about the model that ordered them. Dimension key: i items.
 """
 
 import math
@@ -24,14 +24,14 @@ BEYOND_K = 10
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What train says about items and users."""
+    """Counts of train, and the categories of items."""
 
     item_counts: Ids
     """Train interactions of each item, shape [i]."""
     user_counts: Ids
     """Train interactions of each user, by user_id."""
     category: pl.Series
-    """Of each item, several separated by '|'; null where unknown."""
+    """The categories of each item, separated by '|'; null where unknown."""
 
     @property
     def n_train_users(self) -> int:
@@ -65,7 +65,7 @@ def beyond_accuracy(
         predictions: of exactly these rows; without the protocol `full`, only rank measures are found.
         metrics: the metrics table of at least these rows.
         rows: row_id, user_id, history, target.
-        catalogue: what train says.
+        catalogue: counts of train.
 
     Returns:
         Each name with its protocol; what is undefined (diversity without categories, say) is absent.

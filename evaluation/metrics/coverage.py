@@ -1,6 +1,7 @@
-"""How much of the catalogue lists reach, and how evenly. Dimension key: r rows, k places, i items of the catalogue.
+"""The share of the catalogue that lists reach, and how evenly.
 
-These are properties of all lists together: a row alone has none of them.
+These are properties of all lists together; a single row has none of them. Dimension key: r rows, k places, i items of
+the catalogue.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ from evaluation.metrics.top_lists import NO_ITEM, Ids, Values
 
 
 def item_counts(items: Ids, n_items: int) -> Values:
-    """How often each item of the catalogue is listed, shape [r k] → [i].
+    """Counts how often lists show each item of the catalogue, shape [r k] → [i].
 
     Raises:
         ValueError: no item is listed, or one that is not in the catalogue.

@@ -1,7 +1,7 @@
 """The same metrics for parts of the rows: by activity, history length, popularity of the target, and cold starts.
 
-A mean hides whom a recommender fails. Groups are made of train counts and histories alone, never of predictions, so
-every experiment has the same ones. Intervals here are normal, from user-clustered standard errors: enough to read a
+A mean hides whom a recommender fails. Groups depend on train counts and histories, never on predictions, so every
+experiment has the same ones. Intervals here are normal, from user-clustered standard errors: enough to read a
 table of parts, while what is compared is compared by the bootstrap in `significance`.
 Dimension key: r rows, i items.
 """
@@ -21,7 +21,7 @@ POPULARITY = (10, 50, 200)
 COLD_BELOW = 10
 """A user or target with fewer train interactions is cold."""
 LEVEL = 0.95
-"""Of the intervals."""
+"""The level of the intervals."""
 
 GROUPS_SCHEMA = pl.Schema(
     {

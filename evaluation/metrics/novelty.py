@@ -1,4 +1,4 @@
-"""How little known the listed items are. Dimension key: r rows, k places, i items of the catalogue."""
+"""Novelty: how few users know the listed items. Dimension key: r rows, k places, i items of the catalogue."""
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""Whether lists are more popular than what their users take. Dimension key: r rows, k places, i items, h history."""
+"""Popularity lift: how much more popular lists are than the items that their users take.
+
+Dimension key: r rows, k places, i items, h history.
+"""
 
 import numpy as np
 

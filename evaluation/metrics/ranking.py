@@ -152,7 +152,7 @@ class Measure:
 
 CANDIDATE_MEASURES = (Measure("hit_ratio", 1), Measure("mrr"))
 FULL_MEASURES = (Measure("recall", 10), Measure("ndcg", 10))
-"""What the metrics table holds and a leaderboard compares: few, as Holm's correction pays for each of them."""
+"""The metrics table holds these, and a leaderboard compares them: few, as Holm's correction pays for each."""
 
 CUT_OFFS = (1, 5, 10, 20)
 _OF_CANDIDATES: tuple[MeasureKind, ...] = ("hit_ratio", "precision", "ndcg", "map")

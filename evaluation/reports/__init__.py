@@ -1,1 +1,1 @@
-"""What people read: one model of a document, and the reports that are made of it."""
+"""Reports for people: one document model, and the leaderboard, studies and comparisons that are written with it."""

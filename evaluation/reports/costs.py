@@ -1,6 +1,6 @@
-"""What an experiment cost to train and costs to use, and which experiments no other one beats on everything at once.
+"""The cost of training and using an experiment, and the experiments that no other one beats on everything at once.
 
-Costs are measurements: they differ from run to run, so they stand beside results and never among them.
+Costs are measurements: they differ from run to run, so reports show them beside results and never among them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ class Cost:
     """Measured once, when it was made; None where nothing was measured."""
 
     train_seconds: float | None = None
-    """Of its own training, or fitting; reading, validations and checkpoints are part of it."""
+    """Its own training, or fitting, with reading, validations and checkpoints."""
     total_seconds: float | None = None
-    """With everything that it needs and other experiments may share: its start, mining, reference log-probabilities."""
+    """Training with everything it needs and others may share: its start, mining, reference log-probabilities."""
     examples_per_s: float | None = None
     """Rows of a middling stretch of training; with n negatives a row is n + 1 completions."""
     train_peak_bytes: int | None = None
@@ -45,7 +45,7 @@ Point = tuple[float, float, float]
 def pareto_front(points: Mapping[str, Point]) -> tuple[str, ...]:
     """The names that no other one matches or beats on accuracy and coverage at the same or a lower cost; sorted.
 
-    Of several with the very same three numbers, all stay.
+    Names with the very same three numbers all stay.
 
     >>> pareto_front({"a": (0.3, 0.5, 10.0), "b": (0.3, 0.4, 11.0), "c": (0.2, 0.5, 9.0), "d": (0.1, 0.9, 99.0)})
     ('a', 'c', 'd')

@@ -47,7 +47,7 @@ NAMES = 24
 SHORTEST = 12
 """Columns that it keeps in any case."""
 CLASSES = {"▲": "better", "▼": "worse", "collapsed": "collapsed", LEAK: "leak"}
-"""By the word that a cell or a bullet contains."""
+"""The class of a cell or bullet that contains a word."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Table:
     starred: Collection[int] | None = None
     """Rows, from 0, whose name gets an asterisk. Plain text indents the others in step, unless this is None."""
     align: str = "<"
-    """How plain text aligns all columns but the first: < or >."""
+    """The alignment of all columns but the first in plain text: < or >."""
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class LeaderboardRow:
     beyond_accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
     """Numbers that are not compared: more cut-offs, coverage, diversity, novelty, lift, cold starts."""
     comparisons: Mapping[str, AgainstBase] = field(default_factory=dict[str, AgainstBase])
-    """With `base`; empty without one."""
+    """The comparisons with `base`; empty without one."""
     leaks: tuple[str, ...] = ()
     """The accepted leaks that its numbers come from, by the names that the leaderboard explains; empty when clean."""
     choices: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -105,7 +105,7 @@ class LeaderboardRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """What was compared, how, and the rows: best first by `sorted_by`, ties by name."""
+    """The rows, best first by `sorted_by`, ties by name, and how they were compared."""
 
     dataset: str
     split: str
@@ -120,7 +120,7 @@ class Leaderboard:
     seed: int
     level: float
     smallest_detectable: Annotated[Mapping[str, float], Field(alias="smallest_detectable_difference")]
-    """By metric: the true difference from a base that is found with probability 0.8; empty without bases."""
+    """The true difference from a base that is found with probability 0.8, by metric; empty without bases."""
     left_out: Mapping[str, str]
     """Experiments whose numbers must not be shown beside these, and why."""
     seed_groups: tuple[SeedGroup, ...]
@@ -130,7 +130,7 @@ class Leaderboard:
     shortcuts: tuple[Shortcut, ...]
     """The scores of rules without a model on this split."""
     costs: Mapping[str, Cost] = field(default_factory=dict[str, Cost])
-    """By experiment, as measured: they differ from run to run, and belong to no result."""
+    """Costs by experiment, as measured: they differ from run to run, and are not part of the results."""
 
     @property
     def pareto_front(self) -> tuple[str, ...]:
@@ -355,7 +355,7 @@ def _against_bases(
 def _smallest_detectable(
     differences: Mapping[Column, Difference], names: Sequence[str], untrained: Collection[str], alpha: float
 ) -> dict[str, float]:
-    """By metric, for the noisiest difference of a policy: floors and baselines differ from everything the most."""
+    """The smallest difference by metric, for the noisiest policy: floors and baselines differ the most."""
     result: dict[str, float] = {}
     for name in names:
         errors = {experiment: d.standard_error for (experiment, metric), d in differences.items() if metric == name}

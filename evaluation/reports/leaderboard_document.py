@@ -24,7 +24,7 @@ CellOf = Callable[[LeaderboardRow, str], str]
 
 
 def as_text(board: Leaderboard, *, width: int = 120) -> str:
-    """For a terminal of `width` columns; the means over users follow below where users have several rows."""
+    """Plain text for a terminal of `width` columns; means over users follow below where users have several rows."""
     blocks: list[Block] = [Bullets(_statements(board)), _metric_table(board, "", _judged)]
     if any(row.user_means for row in board.rows):
         blocks.append(_metric_table(board, "user means", lambda row, metric: _number(row, row.user_means.get(metric))))
@@ -71,7 +71,7 @@ def _metric_table(board: Leaderboard, corner: str, cell: CellOf) -> Table:
 
 
 def _cost_table(board: Leaderboard, corner: str) -> Table:
-    """What each experiment chose and cost."""
+    """The choices and the cost of each experiment."""
     choices = [name for name in CHOICES if any(name in row.choices for row in board.rows)]
     front = board.pareto_front
 
@@ -99,7 +99,7 @@ def _below(board: Leaderboard) -> list[Block]:
 
 
 def _statements(board: Leaderboard) -> list[str]:
-    """What a reader must know before the first number."""
+    """The facts that a reader must know before the first number."""
     statements = [
         board_title(board),
         *_leak_statements(board),
@@ -138,7 +138,7 @@ def _described(protocol: str) -> str:
 
 
 def _notes(board: Leaderboard) -> list[str]:
-    """What the marks mean, and who is left out."""
+    """The meaning of the marks, and the experiments that are left out."""
     notes: list[str] = []
     bases = _bases(board)
     if bases:
@@ -161,7 +161,7 @@ def _notes(board: Leaderboard) -> list[str]:
 
 
 def _seed_lines(board: Leaderboard) -> list[str]:
-    """What another seed would have changed, and what other users would: neither says anything of the other."""
+    """The spread over seeds and the error over users: neither says anything of the other."""
     lines = ["several seeds as one line: mean ± deviation from seed to seed (standard error over users)"]
     for group in board.seed_groups:
         values = ", ".join(

@@ -25,7 +25,7 @@ DPI = 130
 
 @dataclass(frozen=True)
 class Look:
-    """How a line is drawn, and what the legend says."""
+    """The look of a line, and its label in the legend."""
 
     colour: Any
     style: Any

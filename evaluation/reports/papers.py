@@ -103,7 +103,7 @@ def paper_table(
 def _drops(
     here: Mapping[str, pl.DataFrame], elsewhere: Mapping[str, pl.DataFrame], split: str, how: Resampling
 ) -> dict[str, dict[str, Difference]]:
-    """Of metrics on candidate lists: the full catalogue knows no lists, so there the two are equal."""
+    """Differences of metrics on candidate lists: the full catalogue has no lists, so there the two are equal."""
     found: dict[str, dict[str, Difference]] = {}
     for experiment in here.keys() & elsewhere.keys():
         lists = pl.col("protocol") != "full"

@@ -15,7 +15,7 @@ from pydantic import Field
 Curve = Sequence[tuple[int, float]]
 """(optimizer step, value), by step."""
 Curves = Mapping[str, Curve]
-"""By `<kind>/<metric>`: `train/loss`, `validation/ndcg_at_10_full`, `diagnostic/saturation`."""
+"""Curves by `<kind>/<metric>`: `train/loss`, `validation/ndcg_at_10_full`, `diagnostic/saturation`."""
 Diagnosis = Literal["collapsed", "healthy", "cannot tell"]
 
 LOSS = "train/loss"
@@ -126,7 +126,7 @@ class SweepPoint:
 
     @property
     def loss_fall(self) -> float:
-        """By what share of its first value the loss fell."""
+        """The fall of the loss, as a share of its first value."""
         return (self.first_loss - self.last_loss) / abs(self.first_loss) if self.first_loss else 0.0
 
 

@@ -1,7 +1,7 @@
-"""Whether a contender may take the champion's place: better on validation by a paired test, and worse in nothing else.
+"""The gates of promotion: a contender must beat the champion on validation by a paired test, and lose nothing else.
 
-Pure: metrics tables and numbers in, a verdict with every number out. Validation rows only; a test row that had a say
-here would be a selection row, and the numbers reported on test would no longer be honest.
+Pure: metrics tables and numbers in, a verdict with every number out. Only validation rows decide: a test row that did
+would be a selection row, and the numbers reported on test would no longer be honest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,9 +25,9 @@ class Guard:
     tolerance: float
     """Largest loss, as a share of the champion's value, or as such."""
     is_share: bool = True
-    """False for a number whose zero is no floor, of which a share says nothing."""
+    """False for a number that may pass through zero, where a share of it says nothing."""
     may_be_absent: bool = False
-    """Whether rows can be such that neither has the number: without a cold item, nothing is recalled of them."""
+    """Whether some rows give the number to neither: without a cold item, none can be recalled."""
 
     def allows(self, value: float, champion: float) -> bool:
         """Whether `value` is within the tolerance.
@@ -45,7 +45,7 @@ GUARDS = {
     "cold_item_recall_at_10_full": Guard("larger", 0.25, may_be_absent=True),
     "cold_user_recall_at_10_full": Guard("larger", 0.25, may_be_absent=True),
 }
-"""What a new champion must keep of the old one's; few rows are cold, so their recall is noisy and has more room."""
+"""A new champion must keep these numbers of the old one; few rows are cold, so their noisy recall gets more room."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Contender:
     guarded: Mapping[str, float] = field(default_factory=dict[str, float])
     """The guarded numbers, by name."""
     can_collapse: bool = False
-    """Whether preferences trained it."""
+    """True for a policy that preferences trained."""
     collapse: Mapping[str, Any] | None = None
     """The detector's diagnosis (`verdict`), its message and numbers, as registered; None where nobody looked."""
 
@@ -73,16 +73,16 @@ class Gate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was decided of a data set's contenders, and why."""
+    """Promotion's answer on the contenders of a data set, with its reasons."""
 
     challenger: str
-    """The best on validation of those that did not collapse, or of all if all did; it alone may win."""
+    """The best on validation of those that did not collapse, or of all if all did; no other may win."""
     wins: bool
     gates: tuple[Gate, ...]
     values: Mapping[str, float]
     """Mean of the metric for every contender, floor and the champion."""
     collapse: Mapping[str, Mapping[str, Any] | None]
-    """By contender that can collapse: the detector's diagnosis and numbers; None where nobody looked."""
+    """The detector's diagnosis and numbers of each contender that can collapse; None where nobody looked."""
 
     @property
     def reasons(self) -> tuple[str, ...]:

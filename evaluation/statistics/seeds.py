@@ -1,7 +1,7 @@
-"""Several seeds of one experiment as one line: what another seed would change, apart from what other users would.
+"""Several seeds of one experiment as one line: the effect of another seed, apart from the effect of other users.
 
-The interval of one run speaks of users alone: a second run with another seed, on the very same users, has another
-mean. Names tell which experiments are seeds of one another: they end in `-s<seed>`.
+The interval of one run covers users only: a second run with another seed, on the very same users, has another mean.
+Names tell which experiments are seeds of one another: they end in `-s<seed>`.
 Dimension key: u users, s seeds.
 """
 
@@ -25,16 +25,16 @@ class SeededMetric:
     """Mean over seeds, of means over rows."""
     low: float
     high: float
-    """Of a run with a seed and users yet to be drawn, as a mean of this many seeds: from both errors below."""
+    """The interval covers other seeds and other users, for a mean of this many seeds: from both errors below."""
     seed_deviation: float
-    """Standard deviation of the runs' means, on the same users: what a change of seed alone does to one run."""
+    """Standard deviation of the runs' means, on the same users: the effect of another seed on one run."""
     user_error: float
-    """Standard error of the mean over seeds, over users: what a change of users alone does to it."""
+    """Standard error of the mean over seeds, over users: the effect of other users on it."""
 
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Experiments that differ in their seed alone."""
+    """Experiments that differ in nothing but their seed."""
 
     name: str
     seeds: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What a difference on a finite test set is worth: user-cluster bootstrap, paired tests, Holm correction.
+"""How sure a difference on a finite test set is: user-cluster bootstrap, paired tests, Holm correction.
 
 Users are the unit that was sampled, so users are resampled, whole, with every row they have: rows of one user are not
 independent, and counting them as if they were makes intervals several times too short. Everything on one panel is
@@ -27,13 +27,13 @@ _CHUNK_CELLS = 8_000_000
 
 @dataclass(frozen=True)
 class Resampling:
-    """How users are resampled, and what is read from the resamples."""
+    """How users are resampled, and the level of the intervals."""
 
     times: int = 10_000
     seed: int = 0
     """The same for every experiment and metric, so that differences are paired."""
     level: float = 0.95
-    """Of the intervals."""
+    """The level of the intervals."""
 
     @property
     def alpha(self) -> float:
@@ -41,7 +41,7 @@ class Resampling:
         return 1.0 - self.level
 
     def enough_for(self, comparisons: int) -> "Resampling":
-        """With more resamples, if Holm's correction over this many comparisons needs smaller p-values than these show.
+        """The same with more resamples, if Holm's correction over this many comparisons needs smaller p-values.
 
         The smallest bootstrap p-value is 2 / (times + 1): with too few, many comparisons could never find anything.
         """
@@ -170,14 +170,14 @@ def percentile_intervals(values: Floats, resampled: Floats, *, level: float = 0.
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What one set of resamples says of a panel."""
+    """Intervals and differences of a panel, from one set of resamples."""
 
     intervals: Mapping[Column, Interval]
-    """Of each column's mean over rows."""
+    """The interval of each column's mean over rows."""
     user_intervals: Mapping[Column, Interval]
-    """Of each column's mean over users, every user weighing the same; empty where every user has one row."""
+    """The interval of each column's mean over users, all with one weight; empty where every user has one row."""
     differences: Sequence[Difference]
-    """Of each pair, in the order given."""
+    """The difference of each pair, in the order given."""
 
 
 def bootstrap(panel: Panel, pairs: Sequence[tuple[Column, Column]] = (), how: Resampling = STANDARD) -> Bootstrap:
@@ -243,7 +243,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def outcome(difference: float, adjusted_p: float, *, alpha: float = 0.05) -> Outcome:
-    """What may be said of a difference: its direction when it is significant, else that one cannot tell."""
+    """The direction of a difference where it is significant, else "cannot tell"."""
     if adjusted_p >= alpha or difference == 0.0:
         return "cannot tell"
     return "better" if difference > 0.0 else "worse"
@@ -296,7 +296,7 @@ def smallest_detectable_difference(
 
 @dataclass(frozen=True)
 class Effect:
-    """How large a paired difference is, beside whether it is there."""
+    """The size of a paired difference; its p-value says whether there is one."""
 
     standardised: float
     """Mean over users of the difference, in standard deviations of it (Cohen's d for paired samples); 0 of no users
@@ -307,7 +307,7 @@ class Effect:
     odds_ratio: float | None
     """Wins over losses, each with ½ added so that it is finite (Haldane); None where neither occurs."""
     mcnemar_p: float | None
-    """Of a hit ratio: whether wins and losses are equally likely; None for a metric with other values than 0 and 1."""
+    """McNemar's test that wins and losses are equally likely; None for a metric with other values than 0 and 1."""
 
 
 def effect(first: pl.DataFrame, second: pl.DataFrame) -> Effect:

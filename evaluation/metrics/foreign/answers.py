@@ -39,7 +39,7 @@ def judge_answers(
         targets: the name of each row's target, one of its candidates.
         rule: `exact`: the answer without surrounding white space equals one name. `lenient`: compatibility with
             published numbers, the rule of `evaluate_batch.py` of S-DPO (https://arxiv.org/abs/2406.09215) and its
-            descendants: one name alone occurs somewhere in the answer, and a hit is that the target's name occurs in
+            descendants: exactly one name occurs somewhere in the answer, and a hit is that the target's name occurs in
             a valid one. A title inside another title makes a right answer invalid there, and a long answer that
             mentions a title in passing valid: use it to compare with papers, not to decide.
 

@@ -21,7 +21,7 @@ class ForeignPredictions:
 
     table: pl.DataFrame
     notes: tuple[str, ...]
-    """What was computed again or assumed, in sentences."""
+    """Sentences about everything that was computed again or assumed."""
 
 
 def foreign_predictions(

@@ -30,7 +30,7 @@ class StudyReport:
     figures: Mapping[str, bytes]
     """PNG files by name."""
     findings: tuple[str, ...]
-    """What the page begins with."""
+    """The sentences that the page begins with."""
     as_json: Mapping[str, Any]
     """Every number, as plain values."""
 

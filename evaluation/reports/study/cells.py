@@ -1,6 +1,6 @@
-"""What a study's report is made of: runs, the cells of its grid, comparisons of two, and sweeps of several.
+"""The parts of a study's report: runs, the cells of its grid, comparisons of two, and sweeps of several.
 
-A cell is everything that differs in its seed alone. Runs are told apart by their labels, never by their order.
+A cell holds the runs that differ in nothing but their seed. Runs are told apart by their labels, never by their order.
 """
 
 import math
@@ -37,12 +37,12 @@ class StudyRun:
 
     experiment: str
     labels: Labels
-    """Of every axis; the seed is one of them."""
+    """The label on every axis; the seed is one of them."""
     metrics: pl.DataFrame
     """The table `metrics`: row_id, user_id, split, protocol, metric, value."""
     curves: Curves
     seconds: float
-    """Of training."""
+    """The time of training."""
     objective: str = ""
     """Its kind; where it is empty, losses with different numbers of negatives are not compared."""
     start: str = ""
@@ -68,7 +68,7 @@ class MeasuredRuns:
 
 @dataclass(frozen=True)
 class Shared:
-    """What several experiments of a study are made from, and was computed once."""
+    """A part that several experiments of a study are made from, computed once."""
 
     name: str
     seconds: float
@@ -91,20 +91,20 @@ class CellMetric(Interval):
     @computed_field
     @property
     def seed_deviation(self) -> float | None:
-        """What a change of seed alone does to one run; None with a single seed."""
+        """The effect of another seed on one run; None with a single seed."""
         return float(np.std(self.by_seed, ddof=1)) if len(self.by_seed) > 1 else None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Runs that differ in their seed alone."""
+    """Runs that differ in nothing but their seed."""
 
     name: str
     """Unique in a study."""
     labels: Labels
-    """Without the seed."""
+    """The labels of all axes but the seed."""
     runs: Annotated[tuple[StudyRun, ...], Field(exclude=True)]
-    """By seed."""
+    """Sorted by seed."""
     metrics: Mapping[str, CellMetric]
 
     @computed_field
@@ -138,7 +138,7 @@ class Cell:
     @computed_field
     @property
     def seconds(self) -> float:
-        """Of training, all seeds together."""
+        """The time of training, all seeds together."""
         return math.fsum(run.seconds for run in self.runs)
 
     def curve(self, name: str) -> list[tuple[int, float]]:
@@ -175,19 +175,19 @@ class Sweep:
     """Cells that differ in nothing but one number, how many negatives, and their diagnosis."""
 
     labels: Labels
-    """What they have in common."""
+    """The labels that the cells have in common."""
     cells: Annotated[tuple[Cell, ...], PlainSerializer(lambda cells: [cell.name for cell in cells])]
-    """By that number; JSON has their names."""
+    """Sorted by that number; JSON has their names."""
     metric: str
     judgement: Judgement
 
 
 @dataclass(frozen=True)
 class Axes:
-    """What distinguishes the cells of a study."""
+    """The axes that distinguish the cells of a study."""
 
     labels: Mapping[str, tuple[str, ...]]
-    """Of every axis but the seed, in the order in which they are shown."""
+    """The labels of every axis but the seed, in the order in which they are shown."""
     swept: str | None
     """The axis of numbers."""
     contrast: str | None
@@ -199,7 +199,7 @@ class Axes:
         return tuple(axis for axis in self.labels if axis not in (self.swept, self.contrast))
 
     def number(self, cell: Cell) -> float:
-        """Where a cell stands on the axis of numbers."""
+        """The place of a cell on the axis of numbers."""
         assert self.swept is not None
         found = NUMBER.fullmatch(cell.labels[self.swept])
         assert found is not None  # otherwise it would be no axis of numbers
@@ -214,7 +214,7 @@ class StudyNumbers:
     cells: tuple[Cell, ...]
     """In the order of the axes."""
     starts: tuple[Cell, ...]
-    """What they started from."""
+    """The experiments that the cells started from."""
     floors: tuple[Cell, ...]
     metrics: tuple[str, ...]
     comparisons: tuple[Comparison, ...]

@@ -43,7 +43,7 @@ CURVES = {
     "diagnostic/probe_win_rate_all": "win rate on the fixed\nprobe of 19 negatives",
 }
 LOGARITHMIC = ("train/loss", "diagnostic/grad_boundary_abs")
-"""What is drawn on a logarithmic scale where it spans decades."""
+"""Curves with a logarithmic scale where they span decades."""
 
 
 def study_figures(numbers: StudyNumbers) -> dict[str, bytes]:
@@ -62,9 +62,9 @@ def study_figures(numbers: StudyNumbers) -> dict[str, bytes]:
 
 
 Values = Mapping[tuple[str, str], CellMetric]
-"""By cell and metric."""
+"""Values by cell and metric."""
 Background = Callable[[Sequence[Cell], str, Panel], object]
-"""Draws what stands behind some cells' values of a metric."""
+"""Draws the background of some cells' values of a metric."""
 
 
 def _metrics(numbers: StudyNumbers) -> "Figure":

@@ -121,7 +121,7 @@ def _cells(runs: Sequence[StudyRun], axes: Axes, taken: Collection[str]) -> list
 
 
 def _cell_name(labels: Sequence[str], axes: Axes, taken: Collection[str]) -> str:
-    """As in the names of experiments."""
+    """The labels joined, as in the names of experiments."""
     name = "-".join(labels)
     return f"{name} ({'-'.join(axes.labels)})" if name in taken else name
 
@@ -184,7 +184,7 @@ def _against_most(cells: Sequence[Cell], axes: Axes) -> Iterator[Pair]:
 
 
 def _lines(cells: Sequence[Cell], axes: Axes) -> list[list[Cell]]:
-    """Cells that differ on the axis of numbers alone, by number; two or more."""
+    """Two or more cells that differ in nothing but the axis of numbers, sorted by it."""
     if axes.swept is None:
         return []
     lines: dict[tuple[str, ...], list[Cell]] = {}
@@ -235,7 +235,7 @@ def _sweeps(
 
 
 def _seed_error(first: Cell, second: Cell, metric: str) -> float:
-    """Of a mean over seeds of differences within a seed; 0 with fewer than two, which say nothing of others."""
+    """Standard error of a mean over seeds of differences within a seed; 0 with fewer than two seeds."""
     of_second = dict(zip(_seeds(second), second.metrics[metric].by_seed, strict=True))
     of_first = dict(zip(_seeds(first), first.metrics[metric].by_seed, strict=True))
     shared = sorted(of_first.keys() & of_second.keys())

@@ -1,4 +1,4 @@
-"""What a study's page says: findings first, then the numbers they rest on, then how to read them."""
+"""The page of a study: findings first, then the numbers below them, then how to read them."""
 
 import math
 from collections import Counter
@@ -24,15 +24,15 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class Topic:
-    """What a study is about, and what its page shows beside its numbers."""
+    """The subject of a study, and what its page shows beside the numbers."""
 
     title: str
     question: str
     dataset: str
     selection: pl.DataFrame | None = None
-    """What was tried before, and what was chosen; shown as it is."""
+    """Earlier trials and the choice among them; shown as it is."""
     shared: Sequence[Shared] = ()
-    """What was computed once for several experiments."""
+    """Parts that were computed once for several experiments."""
 
 
 def blocks_of(topic: Topic, numbers: StudyNumbers, figures: Mapping[str, bytes]) -> list[Block]:
@@ -158,7 +158,7 @@ def _time(cell: Cell) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As a person says it.
+    """Seconds as a person says them.
 
     >>> duration(7.2), duration(200), duration(7300)
     ('7 s', '3.3 min', '2.0 h')
