@@ -15,7 +15,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ MEASURED = {"costs.json", "test.html", "validation.html"}
 """Files with what something cost, beside what it is: no two runs cost the same, so they are out of the version too."""
 
 KEPT_VERSIONS = 3
+STAMP = "%Y%m%dT%H%M%S.%f"
+"""What a version's name begins with, in UTC: names sort in the order of publication."""
 PART = re.compile(r"[a-z0-9_][a-z0-9._-]{0,63}")
 
 
@@ -151,7 +153,7 @@ class LakeStorage(dg.ConfigurableResource):
         folder = self._folder(asset, partition)
         versions = folder / ".versions"
         versions.mkdir(exist_ok=True)
-        name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}-{data_version}"
+        name = f"{_after_all(versions, now):{STAMP}}-{data_version}"
         staged.rename(versions / name)
         link = folder / f".current-{secrets.token_hex(8)}"
         link.symlink_to(Path(".versions") / name)
@@ -196,6 +198,12 @@ class LakeStorage(dg.ConfigurableResource):
 def _mining(asset: str) -> str:
     """What a command that makes this asset says besides."""
     return " --mine" if asset == "mined_negatives" else ""
+
+
+def _after_all(versions: Path, now: datetime) -> datetime:
+    """Now, or just after the newest version where the clock has been set back: the newest is kept longest."""
+    last = max((datetime.strptime(each.name.split("-")[0], STAMP) for each in versions.iterdir()), default=None)
+    return now if last is None else max(now, last.replace(tzinfo=UTC) + timedelta(microseconds=1))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import duckdb
@@ -138,6 +139,30 @@ def test_only_the_last_versions_are_kept(tmp_path: Path) -> None:
         put(lake, rows)
     assert len(list((tmp_path / "lake" / "interactions" / "demo" / ".versions").iterdir())) == KEPT_VERSIONS
     assert lake.require("interactions", DEMO).table().height == KEPT_VERSIONS + 3
+
+
+def test_a_clock_that_was_set_back_costs_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = lake_in(tmp_path)
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(days=1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestration.resources.lake.datetime", Ahead)
+        for rows in range(1, KEPT_VERSIONS + 1):
+            put(lake, rows)
+    for rows in range(10, 10 + KEPT_VERSIONS + 1):
+        put(lake, rows)
+        assert lake_in(tmp_path).require("interactions", DEMO).table().height == rows
+        newest = lake_in(tmp_path).newest_whole("interactions", DEMO)
+        assert newest is not None
+        assert newest.table().height == rows
+    names = sorted(path.name for path in (tmp_path / "lake" / "interactions" / "demo" / ".versions").iterdir())
+    assert len(names) == KEPT_VERSIONS
+    published = lake.require("interactions", DEMO).manifest["published_at"]
+    assert datetime.fromisoformat(published) <= datetime.now(UTC)
 
 
 def test_what_is_missing_names_the_command_that_makes_it(tmp_path: Path) -> None:
