@@ -86,7 +86,7 @@ def _exit_code(error: Exception) -> int | None:
     """
     from evaluation.metrics.ranking import InvalidPredictions
     from orchestration.resources.lake import CorruptVersion
-    from orchestration.resources.mlflow_runs import TrackerDown
+    from orchestration.resources.mlflow_store import TrackerDown
     from orchestration.walks.runner import REFUSALS, LayerFailed
 
     match error:

@@ -20,7 +20,8 @@ from assets.sources import MissingRawFile, UnusableSource
 from contracts.files.load import ConfigurationError
 from orchestration import settings
 from orchestration.resources.lake import LakeStorage
-from orchestration.resources.mlflow_runs import MlflowTracker, MovedHome
+from orchestration.resources.mlflow_runs import MlflowTracker
+from orchestration.resources.mlflow_store import MovedHome
 
 FORCE_TAG = "borderline/force"
 """The run tag, with the value `true`, under which assets compute again what is unchanged."""
