@@ -9,6 +9,9 @@ MLFLOW_URL = os.environ.get("BORDERLINE_MLFLOW_URL", "http://127.0.0.1:5000")
 DAGSTER_URL = os.environ.get("BORDERLINE_DAGSTER_URL", "http://127.0.0.1:3000")
 """Where people open Dagster; MLflow's runs and versions link there."""
 
+CODE_LOCATION = "borderline"
+"""What Dagster calls the code of this project; a run belongs to a job of it."""
+
 
 def home() -> Path:
     """The folder that holds everything a run writes."""

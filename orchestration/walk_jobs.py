@@ -12,7 +12,7 @@ from contracts.files.load import default_experiments
 from orchestration.resources.lake import LakeStorage
 from orchestration.resources.mlflow_runs import MlflowTracker
 from orchestration.walks.experiments import walk_experiments
-from orchestration.walks.runner import LayerRunner, tags_of
+from orchestration.walks.runner import LOCATION, LayerRunner, tags_of
 from orchestration.walks.study import walk_study
 
 ACCEPT_LEAKS = "Run on tables that leak their answers; every number from them is marked. The run tag does the same."
@@ -77,7 +77,7 @@ def _runner(
     context: dg.OpExecutionContext, lake: LakeStorage, tracker: MlflowTracker, *, accept_leaks: bool = False
 ) -> LayerRunner:
     """A runner of the jobs beside the one that runs, whose lines go to the log of its run."""
-    accepts = accept_leaks or is_accepting(context.run.tags)
+    accepts, origin = accept_leaks or is_accepting(context.run.tags), context.run.remote_job_origin
     return LayerRunner(
         context.instance,
         context.repository_def.get_job,
@@ -85,6 +85,7 @@ def _runner(
         tracker,
         tags_of(accept_leaks=accepts, parent_run_id=context.run.run_id),
         say=context.log.info,
+        location=origin.repository_origin if origin else LOCATION,
     )
 
 

@@ -14,6 +14,12 @@ from borderline.home import opened
 from contracts.files.load import ConfigurationError
 from orchestration import settings
 
+WORKSPACE = f"""\
+# Written by borderline ui at each start.
+load_from:
+  - python_module: {{module_name: orchestration.definitions, location_name: {settings.CODE_LOCATION}}}
+"""
+
 
 def ui(
     dagster_port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
@@ -33,6 +39,8 @@ def ui(
         from orchestration.partitions import add_new_partitions
 
         add_new_partitions(instance)
+    workspace = home / "workspace.yaml"
+    workspace.write_text(WORKSPACE, encoding="utf-8")
     commands = {
         "MLflow": [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port),
@@ -41,7 +49,7 @@ def ui(
         ],
         "Dagster": [
             sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(dagster_port),
-            "-m", "orchestration.definitions",
+            "-w", str(workspace),
         ],
     }  # fmt: skip
     typer.echo(f"Dagster {dagster_url}   MLflow {mlflow_url}   (Ctrl-C stops both)")

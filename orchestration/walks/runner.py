@@ -9,10 +9,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from uuid import uuid4
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.events import JobFailureData
+from dagster._core.execution.api import execute_run
+from dagster._core.execution.execute_in_process import merge_run_tags
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
 from assets.lake.leaks import ACCEPT_TAG
 from assets.lake.versions import NotMaterialised
@@ -35,6 +39,9 @@ REFUSALS: tuple[type[Exception], ...] = (
     MovedHome,
 )
 """Errors whose message says what a person has to change."""
+LOCATION = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(settings.CODE_LOCATION), SINGLETON_REPOSITORY_NAME)
+"""Where the Dagster UI looks for the jobs of a run."""
+RUN_CONFIG = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 INTERRUPTED = "DagsterExecutionInterruptedError"
 """The error of a run that somebody stopped, as Dagster's events name it."""
 
@@ -85,6 +92,8 @@ class LayerRunner:
     """Tags of every run."""
     say: Callable[[str], None] = say_in_terminal
     """Where lines about the walk itself go."""
+    location: RemoteRepositoryOrigin = LOCATION
+    """The code location that the runs belong to."""
 
     def tagged(self, tags: Mapping[str, str]) -> "LayerRunner":
         """The same runner with more tags on its runs."""
@@ -107,23 +116,26 @@ class LayerRunner:
         """
         further = {name: key for name, key in (("experiment", experiment), ("study", study)) if key is not None}
         key = dg.MultiPartitionKey({"dataset": dataset, **further}) if further else dataset
-        run_id = str(uuid4())
-        if PARENT_TAG in self.tags:
-            self.say(f"{job} of {key}: {settings.DAGSTER_URL}/runs/{run_id}")
-        result = self.job_of(job).execute_in_process(
-            instance=self.instance,
-            partition_key=key,
-            asset_selection=None if mines or job != "train_sft" else [dg.AssetKey("sft_policies")],
-            tags={**self.tags, "borderline/dataset": dataset},
-            run_config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
-            run_id=run_id,
-            raise_on_error=False,
+        # execute_in_process would do all this, but its runs belong to no code location: the Timeline and the pages of
+        # the jobs leave them out, and Re-execute fails on them.
+        definition, tags = self.job_of(job), {**self.tags, "borderline/dataset": dataset}
+        assets = [] if mines or job != "train_sft" else [dg.AssetKey("sft_policies")]
+        here = definition.as_ephemeral_job(resource_defs={}, input_values={}, asset_selection=assets)
+        run = self.instance.create_run_for_job(
+            here,
+            tags=merge_run_tags(definition, key, tags, assets, self.instance, RUN_CONFIG),
+            run_config=RUN_CONFIG,
+            asset_selection=set(assets) or None,
+            remote_job_origin=self.location.get_job_origin(job),
         )
+        if PARENT_TAG in self.tags:
+            self.say(f"{job} of {key}: {settings.DAGSTER_URL}/runs/{run.run_id}")
+        result = execute_run(InMemoryJob(here), run, self.instance)
         if not result.success:
-            raise failure_of(result, where=f"The run: {job} of {key}, {run_id}.")
+            raise failure_of(result, where=f"The run: {job} of {key}, {run.run_id}.")
 
 
-def failure_of(result: dg.ExecuteInProcessResult, where: str) -> LayerFailed:
+def failure_of(result: dg.JobExecutionResult | dg.ExecuteInProcessResult, where: str) -> LayerFailed:
     """What the step that failed said, without the name of a class."""
     for event in result.all_events:
         if not event.is_step_failure:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestration.resources.lake import LakeStorage
-from tests.pipeline.conftest import environment, write_project
+from tests.pipeline.conftest import borderline_in, environment, write_project
 
 LOCATION = """
 { repositoriesOrError { ... on RepositoryConnection { nodes {
@@ -24,6 +24,17 @@ LOCATION = """
 LAUNCH = """
 mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
+"""
+RUNS = """
+query($selector: PipelineSelector!) { pipelineOrError(params: $selector) { ... on Pipeline { runs { runId } } } }
+"""
+REPEAT = """
+mutation($parent: String!) { launchRunReexecution(reexecutionParams: {parentRunId: $parent, strategy: ALL_STEPS}) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
+"""
+CHILDREN = """
+query($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs { results {
+    runId jobName repositoryOrigin { repositoryLocationName } } } } }
 """
 LOG = """
 query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } } }
@@ -65,11 +76,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ui(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tmp_path_factory.mktemp("project")
     write_project(project)
     (project / "studies").mkdir()
     (project / "studies" / "tiny.yaml").write_text(TINY, encoding="utf-8")
+    return project
+
+
+@pytest.fixture(scope="module")
+def ui(project: Path, home: Path) -> Iterator[Ui]:
     dagster_port, mlflow_port = free_port(), free_port()
     arguments = ["ui", "--dagster-port", str(dagster_port), "--mlflow-port", str(mlflow_port)]
     log = (home / "ui.log").open("wb")
@@ -106,6 +122,28 @@ def test_a_job_launched_from_the_page_runs(ui: Ui, home: Path) -> None:
     assert lake_of(home).require("candidate_sets", ("shop",)).table().height > 0
 
 
+def test_a_run_of_the_command_line_is_on_the_page_of_its_job_and_can_be_repeated(
+    ui: Ui, project: Path, home: Path
+) -> None:
+    (repository,) = repositories(ui)
+    selector = {
+        "repositoryLocationName": repository["location"]["name"],
+        "repositoryName": repository["name"],
+        "pipelineName": "ingest",
+    }
+
+    def runs() -> set[str]:
+        return {run["runId"] for run in ui.query(RUNS, selector=selector)["pipelineOrError"]["runs"]}
+
+    before = runs()
+    done = borderline_in(project, home)("ingest", "--dataset", "shop")
+    assert done.returncode == 0, done.stderr
+    [ours] = runs() - before
+    repeated = ui.query(REPEAT, parent=ours)["launchRunReexecution"]
+    assert repeated["__typename"] == "LaunchRunSuccess", repeated
+    wait_until_it_succeeds(ui, home, repeated["run"]["runId"])
+
+
 @pytest.mark.slow
 def test_a_study_launched_from_the_page_runs_to_its_report(ui: Ui, home: Path) -> None:
     config = {"ops": {"walk_study": {"config": {"study": "tiny", "dataset": "shop"}}}}
@@ -114,6 +152,16 @@ def test_a_study_launched_from_the_page_runs_to_its_report(ui: Ui, home: Path) -
     assert "Which objective?" in report.path("report.html").read_text(encoding="utf-8")
     said = [event.get("message", "") for event in ui.query(LOG, id=run_id)["logsForRun"]["events"]]
     assert any("tiny: experiment 1 of 1 (tiny.dmpo-s0)" in message for message in said)
+    asked = {"tags": [{"key": "borderline/parent_run_id", "value": run_id}]}
+    children = ui.query(CHILDREN, filter=asked)["runsOrError"]["results"]
+    for child in children:
+        assert any(child["runId"] in message for message in said)
+        assert child["repositoryOrigin"]["repositoryLocationName"] == "borderline"
+    assert {child["jobName"] for child in children["runsOrError"]["results"]} >= {
+        "ingest",
+        "train_preference",
+        "report",
+    }
 
 
 def launch_and_wait(ui: Ui, home: Path, job: str, config: dict[str, Any], tags: list[dict[str, str]]) -> str:
@@ -131,15 +179,17 @@ def launch_and_wait(ui: Ui, home: Path, job: str, config: dict[str, Any], tags: 
     }
     launched = ui.query(LAUNCH, params=params)["launchRun"]
     assert launched["__typename"] == "LaunchRunSuccess", launched
-    run_id = launched["run"]["runId"]
+    wait_until_it_succeeds(ui, home, launched["run"]["runId"])
+    return launched["run"]["runId"]
 
+
+def wait_until_it_succeeds(ui: Ui, home: Path, run_id: str) -> None:
     def has_ended() -> bool:
         status = ui.query(STATUS, id=run_id)["runOrError"]["status"]
         assert status not in ("FAILURE", "CANCELED"), status
         return status == "SUCCESS"
 
     wait_for(has_ended, home / "ui.log", seconds=600)
-    return run_id
 
 
 def lake_of(home: Path) -> LakeStorage:
