@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from assets.lake.validate import SCHEMAS
+from evaluation.reports.document import Table, as_markdown
 
 PREVIEW_ROWS = 5
 
@@ -19,12 +20,10 @@ def preview(table: pl.DataFrame, rows: int = PREVIEW_ROWS) -> str:
             if isinstance(value, list)
             else str(value)
         )
-        return text.replace("|", "\\|").replace("\n", " ")[:120]
+        return text.replace("\n", " ")[:120]
 
     head = table.head(rows)
-    lines = [f"| {' | '.join(head.columns)} |", f"|{'---|' * len(head.columns)}"]
-    lines += [f"| {' | '.join(map(cell, row))} |" for row in head.rows()]
-    return "\n".join(lines)
+    return as_markdown([Table(head.columns, [list(map(cell, row)) for row in head.rows()])])
 
 
 def column_schema(asset: str) -> dg.TableSchema:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-Ids = NDArray[np.int64]
+from evaluation.arrays import Ids
 
 
 @dataclass(frozen=True)

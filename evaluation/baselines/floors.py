@@ -5,7 +5,7 @@ import math
 import numpy as np
 import polars as pl
 
-from evaluation.baselines.candidate_lists import Ids
+from evaluation.arrays import Ids
 from evaluation.baselines.ranked import Scores, ranked_predictions, uniform_draws
 
 

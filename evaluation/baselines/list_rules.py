@@ -5,11 +5,9 @@ Dimension key: r rows judged, m rows remembered, n candidates, i items.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from evaluation.arrays import Floats
 from evaluation.baselines.candidate_lists import CandidateLists
-
-Floats = NDArray[np.float64]
 
 _MAX_MEMORIES = 10
 """Remembered lists per target: the closest of ten shows a seeded sampler as well as the closest of all."""

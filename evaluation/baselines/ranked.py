@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.baselines.candidate_lists import CandidateLists, Ids, candidate_lists
+from evaluation.arrays import Ids
+from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
 from evaluation.metrics.ranking import PREDICTIONS_SCHEMA
 
 Scores = NDArray[np.float32]

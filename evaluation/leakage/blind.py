@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from evaluation.arrays import Floats
 from evaluation.baselines import uniform_draws
 from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
-from evaluation.baselines.list_rules import Floats, shared_hits, shared_list_scores, slot_scores
+from evaluation.baselines.list_rules import shared_hits, shared_list_scores, slot_scores
 
 _MAX_PAIRS = 200_000
 """(candidate, remembered list) pairs that the shared-list rule compares; beyond it, fewer rows are judged."""
@@ -108,7 +109,7 @@ def _rule(name: str, hits: Floats, reference: Floats) -> BlindRule:
     return BlindRule(name, float(hits.mean()), float(reference.mean()), error, int(hits.size))
 
 
-Rule = Callable[[CandidateLists, CandidateLists, Floats], Floats]
+ScoreCandidates = Callable[[CandidateLists, CandidateLists, Floats], Floats]
 """(rows to judge, rows remembered, train count of each item) → scores [r n]; a row of NaN is not judged."""
 
 
@@ -135,7 +136,7 @@ def _rarely_listed(rows: CandidateLists, memory: CandidateLists, trained: Floats
     return -np.bincount(memory.negatives.ravel(), minlength=trained.size)[rows.items].astype(np.float64)
 
 
-_RULES: dict[str, Rule] = {
+_RULES: dict[str, ScoreCandidates] = {
     "popularity": _popularity,
     "slot": _slot,
     "item_slot": _item_slot,

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from evaluation.arrays import Floats
 from evaluation.leakage.probe import ENOUGH, LeakProbe, Numbers
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 
-Floats = NDArray[np.float64]
 ItemTimes = Floats
 """Mean and variance of the times of each item, shape [2 i]."""
 

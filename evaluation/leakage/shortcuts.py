@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.baselines.candidate_lists import CandidateLists, Ids, candidate_lists
-from evaluation.baselines.list_rules import Floats, shared_hits
+from evaluation.arrays import Floats, Ids
+from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
+from evaluation.baselines.list_rules import shared_hits
 from evaluation.leakage.probe import NOISE, LeakProbe, Numbers
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 from evaluation.reports.document import Table, as_markdown

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from evaluation.arrays import Ids
 from evaluation.metrics.cold_start import cold_start_recall
 from evaluation.metrics.coverage import catalogue_coverage, entropy, gini
 from evaluation.metrics.diversity import category_diversity, category_features
 from evaluation.metrics.novelty import novelty
 from evaluation.metrics.popularity import popularity_lift
 from evaluation.metrics.ranking import mean_metrics
-from evaluation.metrics.top_lists import Ids, padded, top_items
+from evaluation.metrics.top_lists import padded, top_items
 
 BEYOND_K = 10
 """Length of the lists that are looked at."""

@@ -2,8 +2,8 @@
 
 import polars as pl
 
+from evaluation.arrays import Ids
 from evaluation.metrics.groups import row_groups
-from evaluation.metrics.top_lists import Ids
 
 METRIC = "recall_at_10_full"
 

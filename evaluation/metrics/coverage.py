@@ -6,10 +6,11 @@ the catalogue.
 
 import numpy as np
 
-from evaluation.metrics.top_lists import NO_ITEM, Ids, Values
+from evaluation.arrays import Floats, Ids
+from evaluation.metrics.top_lists import NO_ITEM
 
 
-def item_counts(items: Ids, n_items: int) -> Values:
+def item_counts(items: Ids, n_items: int) -> Floats:
     """Counts how often lists show each item of the catalogue, shape [r k] → [i].
 
     Raises:

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.metrics.top_lists import NO_ITEM, Ids, Values
+from evaluation.arrays import Floats, Ids
+from evaluation.metrics.top_lists import NO_ITEM
 
 Similarity = Callable[[Ids], NDArray[np.float32]]
 """The lists of some rows [r k] → how alike each two of their items are [r k k]."""
@@ -37,7 +38,7 @@ def category_features(category: pl.Series) -> NDArray[np.float32]:
     return features
 
 
-def category_diversity(items: Ids, features: NDArray[np.float32]) -> Values:
+def category_diversity(items: Ids, features: NDArray[np.float32]) -> Floats:
     """Mean Jaccard distance of the categories over all pairs of a list's items. Shapes [r k], [i c] → [r].
 
     Intra-list distance as in Vargas and Castells (RecSys 2011), after Ziegler et al. (WWW 2005). Items without a
@@ -59,7 +60,7 @@ def _products(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.matmul(vectors, vectors.transpose(0, 2, 1))
 
 
-def _mean_distance(items: Ids, similarity: Similarity, width: int) -> Values:
+def _mean_distance(items: Ids, similarity: Similarity, width: int) -> Floats:
     rows, k = items.shape
     result = np.full(rows, np.nan)
     off_diagonal = ~np.eye(k, dtype=np.bool_)

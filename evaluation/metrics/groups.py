@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
-from evaluation.metrics.top_lists import Ids
+from evaluation.arrays import Ids
 
 ACTIVITY = (10, 20, 50)
 HISTORY_LENGTH = (5, 10, 20)

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from evaluation.metrics.top_lists import Ids, Values, mean_over_list
+from evaluation.arrays import Floats, Ids
+from evaluation.metrics.top_lists import mean_over_list
 
 
-def novelty(items: Ids, train_counts: Ids, n_users: int) -> Values:
+def novelty(items: Ids, train_counts: Ids, n_users: int) -> Floats:
     r"""Mean self-information of a list's items, in bits. Shapes [r k], [i] → [r]; NaN for a list without items.
 
     .. math:: -\log_2 \frac{c_i + 1}{n + 1}

@@ -5,7 +5,8 @@ Dimension key: r rows, k places, i items, h history.
 
 import numpy as np
 
-from evaluation.metrics.top_lists import Ids, mean_over_list
+from evaluation.arrays import Ids
+from evaluation.metrics.top_lists import mean_over_list
 
 
 def popularity_lift(items: Ids, histories: Ids, train_counts: Ids) -> float:

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from evaluation.arrays import Floats
+
 Ranks = NDArray[np.int64]
-Values = NDArray[np.float64]
 
 PREDICTIONS_SCHEMA = pl.Schema(
     {
@@ -63,7 +64,7 @@ class InvalidPredictions(ValueError):
         self.defect: Defect = defect
 
 
-def hit_ratio_at_k(rank: Ranks, k: int) -> Values:
+def hit_ratio_at_k(rank: Ranks, k: int) -> Floats:
     """1 where the target is among the first k, else 0. Shape [r] → [r].
 
     >>> hit_ratio_at_k(np.array([1, 2, 3]), k=2).tolist()
@@ -72,12 +73,12 @@ def hit_ratio_at_k(rank: Ranks, k: int) -> Values:
     return (rank <= k).astype(np.float64)
 
 
-def recall_at_k(rank: Ranks, k: int) -> Values:
+def recall_at_k(rank: Ranks, k: int) -> Floats:
     """Share of the relevant items among the first k: with one target per row, the hit ratio. Shape [r] → [r]."""
     return hit_ratio_at_k(rank, k)
 
 
-def ndcg_at_k(rank: Ranks, k: int) -> Values:
+def ndcg_at_k(rank: Ranks, k: int) -> Floats:
     """Discounted gain 1 / log2(1 + rank) within the first k; with one target the ideal gain is 1. Shape [r] → [r].
 
     >>> ndcg_at_k(np.array([1, 3, 4]), k=3).tolist()
@@ -86,7 +87,7 @@ def ndcg_at_k(rank: Ranks, k: int) -> Values:
     return np.where(rank <= k, 1.0 / np.log2(1.0 + rank), 0.0)
 
 
-def mrr(rank: Ranks) -> Values:
+def mrr(rank: Ranks) -> Floats:
     """Reciprocal rank 1 / rank, without a cut-off. Shape [r] → [r].
 
     >>> mrr(np.array([1, 4])).tolist()
@@ -95,7 +96,7 @@ def mrr(rank: Ranks) -> Values:
     return 1.0 / rank
 
 
-def precision_at_k(rank: Ranks, k: int) -> Values:
+def precision_at_k(rank: Ranks, k: int) -> Floats:
     """Share of relevant items among the first k: with one target, the hit ratio over k. Shape [r] → [r].
 
     >>> precision_at_k(np.array([2, 6]), k=5).tolist()
@@ -104,7 +105,7 @@ def precision_at_k(rank: Ranks, k: int) -> Values:
     return hit_ratio_at_k(rank, k) / k
 
 
-def map_at_k(rank: Ranks, k: int) -> Values:
+def map_at_k(rank: Ranks, k: int) -> Floats:
     """Average precision within the first k: with one target 1 / rank, so its mean is also MRR@K. Shape [r] → [r].
 
     >>> map_at_k(np.array([2, 6]), k=5).tolist()
@@ -115,7 +116,7 @@ def map_at_k(rank: Ranks, k: int) -> Values:
 
 MeasureKind = Literal["hit_ratio", "recall", "precision", "ndcg", "map", "mrr"]
 
-_AT_K: Mapping[MeasureKind, Callable[[Ranks, int], Values]] = {
+_AT_K: Mapping[MeasureKind, Callable[[Ranks, int], Floats]] = {
     "hit_ratio": hit_ratio_at_k,
     "recall": recall_at_k,
     "precision": precision_at_k,
@@ -145,7 +146,7 @@ class Measure:
         """
         return f"{self.kind}_{protocol}" if self.k is None else f"{self.kind}_at_{self.k}_{protocol}"
 
-    def values(self, rank: Ranks) -> Values:
+    def values(self, rank: Ranks) -> Floats:
         """Its value on each row, shape [r] → [r]."""
         return mrr(rank) if self.k is None else _AT_K[self.kind](rank, self.k)
 

@@ -2,10 +2,8 @@
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-Ids = NDArray[np.int64]
-Values = NDArray[np.float64]
+from evaluation.arrays import Floats, Ids
 
 NO_ITEM = -1
 """Fills the places of a list that is shorter than k."""
@@ -38,7 +36,7 @@ def padded(lists: pl.Series, k: int) -> Ids:
     return items
 
 
-def mean_over_list(values: Values, items: Ids) -> Values:
+def mean_over_list(values: Floats, items: Ids) -> Floats:
     """The mean over the items of each list of a value that every item has, shapes [i], [r k] → [r].
 
     NaN for a list without items.

@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from evaluation.arrays import Floats
+
 Column = tuple[str, str]
 """(experiment, metric)."""
 Outcome = Literal["better", "worse", "cannot tell"]
