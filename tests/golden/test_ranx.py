@@ -1,7 +1,7 @@
 """Our rank metrics against numbers that ranx (https://github.com/AmenRa/ranx) computed on random rankings, to 1e-9.
 
-ranx compiles its metrics with numba for some fifty seconds, so its numbers are computed once and stored. To compute them
-again, install the extra `golden` and run `python -m tests.golden.test_ranx`.
+ranx compiles its metrics with numba for some fifty seconds, so its numbers are computed once and stored. To compute
+them again, install the extra `golden` and run `python -m tests.golden.test_ranx`.
 """
 
 import json

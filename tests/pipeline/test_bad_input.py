@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import borderline_in, write_project
+from tests.pipeline.shop import borderline_in, start, write_project
 
 CASES = [
     (["run", "-d", "shopp", "-e", "sft"], "unknown data set 'shopp'. Did you mean 'shop'?"),
@@ -29,6 +29,15 @@ def test_a_mistake_is_one_line_and_nothing_is_computed(
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "home" / "lake").exists()
+
+
+def test_a_mistake_in_a_terminal_is_one_line_too(project: Path, tmp_path: Path) -> None:
+    """In a process of its own: no library adds a warning, and the exit code is the process's."""
+    process = start(project, tmp_path / "home", "run", "-d", "shop", "-e", "dmpoo")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith("borderline: unknown experiment 'dmpoo'")
+    assert err.count("\n") == 1
 
 
 def test_the_refusal_of_a_missing_file_says_where_to_get_it_and_where_to_put_it(project: Path, tmp_path: Path) -> None:

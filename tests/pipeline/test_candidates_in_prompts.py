@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.resources.lake import LakeStorage
-from tests.pipeline.conftest import borderline_in
+from tests.pipeline.shop import borderline_in, lake_of
 
 SHOP = """\
 source: {kind: demo, users: 120, items: 80, seed: 3}
@@ -71,7 +71,7 @@ def first(project: Path, home: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def lake(first: object, home: Path) -> LakeStorage:
-    return LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
+    return lake_of(home)
 
 
 def test_candidate_sets_are_ranked_and_the_catalogue_is_not(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import borderline_in, write_project
+from tests.pipeline.shop import borderline_in, write_project
 
 RUINOUS = """\
 kind: preference

@@ -1,4 +1,4 @@
-"""`borderline ingest` on files in a published layout, in a process of its own: tables, and nothing that is trained."""
+"""`borderline ingest` on files in a published layout: tables, and nothing that is trained."""
 
 import zipfile
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.pipeline.conftest import borderline_in, write_project
+from tests.pipeline.shop import borderline_in, write_project
 
 KEY = "films"
 FILE = """\

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlflow import MlflowClient
 
 from assets.lake.leaks import accepted_leaks
-from orchestration.resources.lake import LakeStorage
-
-from .conftest import Borderline, borderline_in, write_project
+from tests.pipeline.shop import Borderline, borderline_in, client_of, lake_of, write_project
 
 SORTED = """\
 source:
@@ -83,10 +80,6 @@ def write_benchmark(folder: Path) -> None:
     (folder / "names.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
-def lake_of(home: Path) -> LakeStorage:
-    return LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
-
-
 @pytest.fixture(scope="module")
 def refused(borderline: Borderline) -> subprocess.CompletedProcess[str]:
     return borderline("run", "--dataset", "sorted", "--experiments", "sft")
@@ -113,7 +106,6 @@ def test_a_benchmark_with_both_faults_is_refused_for_both_and_redrawn_lists_for_
     assert ("the position is drawn from the target" in said) == names_lists
 
 
-@pytest.mark.slow
 def test_with_leaks_accepted_every_number_is_marked(accepted: subprocess.CompletedProcess[str]) -> None:
     assert accepted.returncode == 0, accepted.stderr
     head, _, table = accepted.stdout.partition("hit_ratio_at_1_of_20  ")
@@ -125,7 +117,6 @@ def test_with_leaks_accepted_every_number_is_marked(accepted: subprocess.Complet
     assert all(line.count("†") == line.count("[") for line in numbers)
 
 
-@pytest.mark.slow
 def test_json_says_of_every_number_that_it_leaks(
     accepted: subprocess.CompletedProcess[str], borderline: Borderline
 ) -> None:
@@ -136,7 +127,6 @@ def test_json_says_of_every_number_that_it_leaks(
     assert rules["next_id"] > 0.3
 
 
-@pytest.mark.slow
 def test_manifests_runs_and_versions_say_which_leak_was_accepted_by_whom(
     accepted: subprocess.CompletedProcess[str], home: Path
 ) -> None:
@@ -146,7 +136,7 @@ def test_manifests_runs_and_versions_say_which_leak_was_accepted_by_whom(
     for asset, partition in (("histories", ("sorted",)), ("metrics", ("sorted", "sft")), ("promotion", ("sorted",))):
         found = {one.name: one.run_id for one in accepted_leaks(lake.require(asset, partition))}
         assert found[leak.name] == leak.run_id, asset
-    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    client = client_of(home)
     (experiment,) = [e for e in client.search_experiments() if e.name == "borderline/sorted"]
     runs = client.search_runs([experiment.experiment_id])
     assert {run.data.tags["leaks_accepted"] for run in runs} == {"true"}
@@ -154,7 +144,6 @@ def test_manifests_runs_and_versions_say_which_leak_was_accepted_by_whom(
     assert leak.name in version.tags["leaks"]
 
 
-@pytest.mark.slow
 def test_without_the_option_nothing_accepted_is_reused(
     accepted: subprocess.CompletedProcess[str], borderline: Borderline
 ) -> None:

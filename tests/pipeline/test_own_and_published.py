@@ -7,9 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from orchestration.resources.lake import LakeStorage
-
-from .conftest import Borderline, borderline_in, write_project
+from tests.pipeline.shop import Borderline, borderline_in, lake_of, write_project
 
 OWN = """\
 source:
@@ -81,8 +79,7 @@ def write_benchmark(folder: Path) -> None:
 
 
 def rows_of(home: Path, asset: str, dataset: str) -> pl.DataFrame:
-    lake = LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
-    return lake.require(asset, (dataset,)).table()
+    return lake_of(home).require(asset, (dataset,)).table()
 
 
 def test_an_own_log_goes_from_its_files_to_candidate_sets(borderline: Borderline, home: Path) -> None:

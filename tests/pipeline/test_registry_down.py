@@ -2,13 +2,11 @@
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import environment
+from tests.pipeline.shop import borderline_in
 
 
 @pytest.mark.parametrize(
@@ -26,14 +24,8 @@ def test_a_registry_that_is_down_is_named_before_anything_happens(
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # held, and nobody listens on it
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        result = subprocess.run(
-            [sys.executable, "-m", "borderline", arguments[0], "--dataset", "shop", *arguments[1:]],
-            env={**environment(project, tmp_path), "MLFLOW_TRACKING_URI": url, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
-            cwd=project,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        down = {"MLFLOW_TRACKING_URI": url, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+        result = borderline_in(project, tmp_path, **down)(arguments[0], "--dataset", "shop", *arguments[1:])
     assert result.returncode == 1, result.stderr
     last = result.stderr.rstrip().splitlines()[-1]
     assert last.startswith(f"borderline: MLflow at {url} must answer, it does not (")

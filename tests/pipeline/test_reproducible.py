@@ -5,10 +5,7 @@ import random
 import zipfile
 from pathlib import Path
 
-import pytest
-
-from orchestration.resources.lake import LakeStorage
-from tests.pipeline.conftest import borderline_in, write_project
+from tests.pipeline.shop import borderline_in, lake_of, write_project
 
 GENRES = 19
 
@@ -34,7 +31,6 @@ def write_movielens(path: Path, seed: int) -> None:
         archive.writestr("ml-100k/u.item", ("\n".join(items) + "\n").encode("iso-8859-1"))
 
 
-@pytest.mark.slow
 def test_the_order_of_the_raw_rows_changes_no_digit(tmp_path: Path) -> None:
     boards, versions = [], []
     for seed in (1, 2):
@@ -55,8 +51,7 @@ def test_the_order_of_the_raw_rows_changes_no_digit(tmp_path: Path) -> None:
         board.pop("pareto_front")
         assert costs["dynamic"]["total_seconds"] > costs["dynamic"]["train_seconds"] > 0
         boards.append(board)
-        lake = LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
-        versions.append(lake.require("leaderboard", ("ml-100k",)).data_version)
+        versions.append(lake_of(home).require("leaderboard", ("ml-100k",)).data_version)
     assert boards[0] == boards[1]
     assert versions[0] == versions[1], "what a run cost is no part of what it found"
     assert {row["experiment"] for row in boards[0]["rows"]} == {"sft", "dynamic", "popularity", "random"}

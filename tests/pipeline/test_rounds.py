@@ -14,9 +14,14 @@ from orchestration.definitions import build_definitions
 from orchestration.machine import lake as lake_of_home
 from orchestration.machine import tracker
 from orchestration.resources.lake import LakeStorage
+<<<<<<< HEAD
 from orchestration.walks.experiments import in_order
 from orchestration.walks.runner import LayerFailed, LayerRunner
 from tests.pipeline.conftest import PREFERENCE, borderline_in
+=======
+from orchestration.walks.pipeline import LayerFailed, Pipeline, in_order
+from tests.pipeline.shop import PREFERENCE, borderline_in, client_of, lake_of
+>>>>>>> 447a50c (Walk in the interpreter of the tests, and start processes where a process is the promise)
 
 ROUNDS = ("chain.round-0", "chain.round-1", "chain")
 
@@ -32,7 +37,7 @@ def walked(project: Path, home: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def lake(walked: object, home: Path) -> LakeStorage:
-    return LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
+    return lake_of(home)
 
 
 def read(lake: LakeStorage, asset: str, experiment: str) -> set[tuple[str, str]]:
@@ -105,9 +110,7 @@ def test_lineage_goes_through_every_round_to_the_raw_files(project: Path, home: 
 
 
 def test_each_round_has_its_tracked_run(home: Path, walked: object) -> None:
-    from mlflow import MlflowClient
-
-    client: Any = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    client: Any = client_of(home)
     experiment = client.get_experiment_by_name("borderline/shop")
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert [runs[name].data.tags["round"] for name in ROUNDS] == ["0", "1", "2"]
@@ -115,9 +118,16 @@ def test_each_round_has_its_tracked_run(home: Path, walked: object) -> None:
     assert "round" not in runs["sft"].data.tags
 
 
-def test_the_same_again_computes_nothing(project: Path, home: Path, walked: object) -> None:
-    again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", "chain")
-    steps = [line for line in again.stderr.splitlines() if " of shop" in line]
+@pytest.fixture(scope="module")
+def again(project: Path, home: Path, walked: object) -> str:
+    """What a second run says, which has one more experiment."""
+    result = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", "chain,dmpo")
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def test_the_same_again_computes_nothing(again: str) -> None:
+    steps = [line for line in again.splitlines() if " of shop|chain" in line or " of shop|sft" in line]
     assert any("mined_negatives of shop|chain:" in line for line in steps)
     assert [line for line in steps if not line.endswith("unchanged, reused")] == []
 
@@ -131,12 +141,10 @@ def test_a_walk_goes_through_the_rounds_in_order_and_no_further_than_asked(
 
 
 def test_a_first_round_shares_rows_and_reference_with_the_experiment_of_one_round(
-    project: Path, home: Path, lake: LakeStorage
+    again: str, lake: LakeStorage
 ) -> None:
-    result = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", "dmpo")
-    assert result.returncode == 0, result.stderr
     for asset in ("preference_rows", "reference_logps"):
-        assert f"{asset} of shop|dmpo: the same as of shop|chain.round-0, shared" in result.stderr
+        assert f"{asset} of shop|dmpo: the same as of shop|chain.round-0, shared" in again
     ours = lake.require("predictions", ("shop", "dmpo"))
     assert ours.data_version == lake.require("predictions", ("shop", "chain.round-0")).data_version
 

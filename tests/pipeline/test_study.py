@@ -2,10 +2,7 @@
 
 import os
 import re
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import pytest
 
 from assets.lake.freshness import standing
 from orchestration.resources.lake import LakeStorage
-from tests.pipeline.conftest import borderline_in, environment, with_default_signals, write_project
+from tests.pipeline.shop import borderline_in, client_of, lake_of, start, wait_until, write_project
 
 SMALL = """\
 # borderline study small --dataset shop
@@ -53,27 +50,17 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lake(home: Path) -> LakeStorage:
-    return LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
+    return lake_of(home)
 
 
 @pytest.fixture(scope="module")
 def killed(studied: Path, home: Path) -> str:
     """The version of the one experiment that was finished when SIGKILL came."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "borderline", "study", "small", "-d", "shop"],
-        env=environment(studied, home),
-        cwd=studied,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        preexec_fn=with_default_signals,
-    )
-    deadline = time.monotonic() + 300
-    while not list((home / "lake" / "preference_policies" / "shop" / SECOND).glob(".staging-*/telemetry.jsonl")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process = start(studied, home, "study", "small", "-d", "shop")
+    training = home / "lake" / "preference_policies" / "shop" / SECOND
+    wait_until(lambda: list(training.glob(".staging-*/telemetry.jsonl")), process, seconds=300)
+    process.kill()
+    process.communicate()
     return os.readlink(home / "lake" / "metrics" / "shop" / FIRST / "current")
 
 
@@ -86,13 +73,12 @@ def resumed(studied: Path, home: Path, killed: str) -> subprocess.CompletedProce
 
 @pytest.fixture(scope="module")
 def runs(resumed: object, home: Path) -> list[Any]:
-    from mlflow import MlflowClient
+    client = client_of(home)
+    experiment = client.get_experiment_by_name("borderline/shop")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
-    return list(client.search_runs([client.get_experiment_by_name("borderline/shop").experiment_id]))
 
-
-@pytest.mark.slow
 def test_a_killed_study_goes_on_without_repeating_what_was_finished(
     resumed: subprocess.CompletedProcess[str], home: Path, killed: str
 ) -> None:
@@ -103,14 +89,12 @@ def test_a_killed_study_goes_on_without_repeating_what_was_finished(
     assert len(trained) == 2
 
 
-@pytest.mark.slow
 def test_it_says_where_it_is_and_how_much_is_left(resumed: subprocess.CompletedProcess[str]) -> None:
     said = re.findall(r"small: experiment (\d) of (\d) \((\S+)\)(.*)", resumed.stderr)
     assert [(place, total) for place, total, _, _ in said] == [("1", "3"), ("2", "3"), ("3", "3")]
     assert re.fullmatch(r": \d+ s each, about \d+ s left", said[-1][3])
 
 
-@pytest.mark.slow
 def test_the_better_candidate_on_validation_is_the_one_that_goes_on(
     resumed: subprocess.CompletedProcess[str], lake: LakeStorage
 ) -> None:
@@ -122,7 +106,6 @@ def test_the_better_candidate_on_validation_is_the_one_that_goes_on(
     assert measured == {FIRST, SECOND, f"small.k1-{best}-s0"}
 
 
-@pytest.mark.slow
 def test_the_negatives_and_their_reference_are_shared(resumed: object, lake: LakeStorage) -> None:
     for asset in ("preference_rows", "reference_logps"):
         versions = [lake.require(asset, ("shop", name)) for name in (FIRST, SECOND)]
@@ -130,7 +113,6 @@ def test_the_negatives_and_their_reference_are_shared(resumed: object, lake: Lak
         assert versions[0].manifest["seconds"] == versions[1].manifest["seconds"]
 
 
-@pytest.mark.slow
 def test_the_leaderboard_and_the_promotion_do_not_know_its_experiments(
     resumed: object, lake: LakeStorage, studied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +123,6 @@ def test_the_leaderboard_and_the_promotion_do_not_know_its_experiments(
     assert lake.partitions("registered_models") == []
 
 
-@pytest.mark.slow
 def test_the_report_is_a_page_and_its_numbers(resumed: subprocess.CompletedProcess[str], lake: LakeStorage) -> None:
     report = lake.require("study_reports", ("shop", "small"))
     html = report.path("report.html").read_text(encoding="utf-8")
@@ -151,7 +132,6 @@ def test_the_report_is_a_page_and_its_numbers(resumed: subprocess.CompletedProce
     assert {entry["asset"] for entry in report.manifest["inputs"]} == {"metrics", "preference_policies", "sft_policies"}
 
 
-@pytest.mark.slow
 def test_mlflow_shows_one_run_for_the_study_and_its_experiments_below(runs: list[Any], killed: str) -> None:
     (parent,) = [run for run in runs if run.data.tags.get("kind") == "study"]
     assert (parent.info.run_name, parent.info.status) == ("small", "FINISHED")
@@ -162,7 +142,6 @@ def test_mlflow_shows_one_run_for_the_study_and_its_experiments_below(runs: list
     assert [run.info.run_name for run in children if run.info.status == "KILLED"] == [SECOND]
 
 
-@pytest.mark.slow
 def test_a_finished_study_computes_nothing_again(studied: Path, home: Path, resumed: object, lake: LakeStorage) -> None:
     before = lake.require("study_reports", ("shop", "small")).folder
     again = borderline_in(studied, home)("study", "small", "--dataset", "shop")
@@ -172,7 +151,6 @@ def test_a_finished_study_computes_nothing_again(studied: Path, home: Path, resu
     assert lake.require("study_reports", ("shop", "small")).folder == before
 
 
-@pytest.mark.slow
 def test_a_mistake_is_told_before_anything_is_computed(studied: Path, tmp_path: Path) -> None:
     borderline = borderline_in(studied, tmp_path / "untouched")
     for arguments, said in [

@@ -23,7 +23,7 @@ import yaml
 
 from contracts.config import EXPERIMENT
 from orchestration.resources.lake import LakeStorage
-from tests.pipeline.conftest import borderline_in, environment, with_default_signals
+from tests.pipeline.shop import borderline_in, client_of, lake_of, start
 
 EXPERIMENTS = "dmpo,dynamic"
 METRICS = {"hit_ratio_at_1_of_20", "mrr_of_20", "recall_at_10_full", "ndcg_at_10_full"}
@@ -31,21 +31,21 @@ METRICS = {"hit_ratio_at_1_of_20", "mrr_of_20", "recall_at_10_full", "ndcg_at_10
 
 @pytest.fixture(scope="module")
 def first(project: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    result = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", EXPERIMENTS)
-    assert result.returncode == 0, result.stderr
-    return result
+    """The one walk of this file that is a process of its own, as a person starts it."""
+    process = start(project, home, "run", "--dataset", "shop", "--experiments", EXPERIMENTS)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
 def lake(first: object, home: Path) -> LakeStorage:
-    return LakeStorage(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
+    return lake_of(home)
 
 
 @pytest.fixture(scope="module")
 def client(first: object, home: Path) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    return client_of(home)
 
 
 def test_the_leaderboard_has_every_experiment_its_start_and_the_floors(first: subprocess.CompletedProcess[str]) -> None:
@@ -423,97 +423,6 @@ def test_a_moved_home_is_refused_before_anything_is_computed(project: Path, home
         (sql,) = connection.execute("SELECT sql FROM duckdb_views() WHERE view_name = 'histories'").fetchone() or ("",)
     assert str(moved) in sql
     assert str(home) not in sql
-
-
-def test_an_interrupt_and_a_hangup_end_with_130_and_one_line(project: Path, home: Path, first: object) -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "borderline", "run", "-d", "shop", "-e", "sft", "--force"],
-            env=environment(project, home),
-            cwd=project,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            preexec_fn=with_default_signals,
-        )
-        _training_child(home)
-        process.send_signal(number)
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 130, said
-        assert "was interrupted; what was published before it stays" in said
-        assert "Traceback" not in said
-
-
-def test_a_killed_training_fails_its_runs_and_leaves_the_previous_version(
-    project: Path, home: Path, client: Any, lake: LakeStorage
-) -> None:
-    before = lake.require("sft_policies", ("shop", "sft"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "borderline", "run", "-d", "shop", "-e", "sft", "--force"],
-        env=environment(project, home),
-        cwd=project,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    child = _training_child(home)
-    os.kill(child, 9)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "training.sft was ended by SIGKILL" in said
-    experiment = client.get_experiment_by_name("borderline/shop")
-    newest = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
-    assert (newest.info.run_name, newest.info.status) == ("sft", "KILLED")
-    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
-        run = instance.get_run_by_id(newest.data.tags["dagster.run_id"])
-        assert run is not None
-        assert run.status is dg.DagsterRunStatus.FAILURE
-    assert lake.require("sft_policies", ("shop", "sft")).folder == before.folder
-
-
-def test_a_killed_command_line_leaves_no_process_and_stops_no_later_run(project: Path, home: Path, client: Any) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "borderline", "run", "-d", "shop", "-e", "sft", "--force"],
-        env=environment(project, home),
-        cwd=project,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    child = _training_child(home)
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{child}").exists()
-    again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", "sft")
-    assert again.returncode == 0, again.stderr
-    assert "was left by a process that is gone; it is ended as failed" in again.stderr
-    experiment = client.get_experiment_by_name("borderline/shop")
-    newest = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
-    assert (newest.info.run_name, newest.info.status) == ("sft", "KILLED")
-    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
-        run = instance.get_run_by_id(newest.data.tags["dagster.run_id"])
-        assert run is not None
-        assert run.status is dg.DagsterRunStatus.FAILURE
-
-
-def _training_child(home: Path) -> int:
-    """The pid of the command `training.sft` under this home, once it has begun to write telemetry."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        telemetry = list((home / "lake" / "sft_policies").glob("*/*/.staging-*/telemetry.jsonl"))
-        if telemetry and telemetry[0].stat().st_size:
-            for comm in Path("/proc").glob("[0-9]*/comm"):
-                try:
-                    if comm.read_text().strip() != "training.sft":
-                        continue
-                    if str(home).encode() in (comm.parent / "environ").read_bytes():
-                        return int(comm.parent.name)
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-        time.sleep(0.02)
-    raise AssertionError("no training was started")
 
 
 @pytest.mark.parametrize(
