@@ -4,7 +4,12 @@ EXPERIMENTS ?= sft,dmpo-k1,dmpo-k15,sdpo-k15,dynamicpo-dmpo-k15,dynamicpo-sdpo-k
 DATASET ?= demo
 BIN := .venv/bin
 
-.PHONY: help install run ui test check bench image clean
+# Two workers with one thread each: on two cores more threads only wait for each other.
+PYTEST = OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/pytest -n 2 --durations=20 --durations-min=1
+DOCTESTS = training evaluation contracts assets/lake/validate.py assets/sources assets/transforms
+LAWS = quick
+
+.PHONY: help install run ui test check lint types imports unit image bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -22,15 +27,24 @@ run: install  ## the built-in demo from raw log to leaderboard; or: make run DAT
 ui: install  ## the Dagster UI and MLflow, on loopback
 	$(BIN)/borderline ui
 
-test: install check  ## everything: what `make check` runs, then pipeline and integration tests
-	$(BIN)/pytest -n 2 tests/pipeline tests/integration tests/gpu
+test: LAWS = thorough
+test: check  ## everything: what `make check` runs, with more examples a law, then the slow tests (processes, walks, servers)
+	$(PYTEST) --dist loadfile --no-loadscope-reorder -m slow tests
 
-check: install  ## ruff, pyright, import directions, doctests, unit tests and laws
+check: install lint types imports unit  ## ruff, pyright, import directions, doctests, unit tests and laws; no walks
+
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+imports: install
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --doctest-modules training evaluation assets/lake/validate.py assets/transforms/database.py assets/sources assets/transforms contracts tests/contracts tests/assets tests/training tests/evaluation tests/orchestration tests/borderline tests/laws tests/golden
+
+unit: install
+	$(PYTEST) --dist worksteal -m "not slow" --hypothesis-profile=$(LAWS) --doctest-modules $(DOCTESTS) tests
 
 image: install  ## replay the Dockerfile on a bare Debian and work in it (root, debootstrap)
 	docker/prove_image.sh

@@ -1,4 +1,7 @@
-"""Tables for tests of training: users with a taste, made on the spot by the rules of the data contract."""
+"""How many examples a law gets, which tests come first, and tables for tests of training.
+
+The tables hold users with a taste, made on the spot by the rules of the data contract.
+"""
 
 import json
 from collections.abc import Callable
@@ -10,6 +13,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
+
+for name, examples in {"quick": 15, "thorough": 40}.items():  # of `make check` and of `make test`
+    settings.register_profile(name, max_examples=examples, deadline=None, derandomize=True, database=None)
+settings.load_profile("quick")
+
+TESTS = Path(__file__).parent
+WITH_PROCESSES = ("pipeline", "integration", "gpu")
+"""Folders whose tests walk, serve or need a device: all of them are slow."""
+LONGEST = ("pipeline/test_whole_way.py", "pipeline/test_interrupted.py", "pipeline/test_rounds.py")
+"""Files to begin with, so that no worker is left with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(TESTS / folder in item.path.parents for folder in WITH_PROCESSES):
+            item.add_marker(pytest.mark.slow)
+    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def title_of(item: int) -> str:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.sources import chunks
@@ -39,7 +39,6 @@ def written(rows: list[tuple[str, ...]], quoting: int) -> bytes:
     return out.getvalue().encode()
 
 
-@settings(max_examples=60)
 @given(rows=ROWS, quote_all=st.booleans(), block=st.integers(1, 40))
 def test_what_is_written_comes_back_with_its_lines(rows: list[tuple[str, ...]], quote_all: bool, block: int) -> None:
     content = written(rows, csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL)
@@ -49,7 +48,6 @@ def test_what_is_written_comes_back_with_its_lines(rows: list[tuple[str, ...]], 
     assert read(content, block) == (rows, starts[:-1], [])
 
 
-@settings(max_examples=60)
 @given(lines=st.lists(st.text(alphabet='a,"', max_size=9), min_size=1, max_size=12), block=st.integers(1, 40))
 def test_blocks_change_nothing_however_broken_the_quotes_are(lines: list[str], block: int) -> None:
     content = "\n".join(lines).encode()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.baselines import ranked_predictions
@@ -21,7 +21,6 @@ from evaluation.statistics.significance import (
     resampled_totals,
 )
 
-LAW = settings(deadline=None, derandomize=True, max_examples=60)
 N_ITEMS = 9
 
 
@@ -46,7 +45,6 @@ def worlds(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame, np.ndarray]:
     return rows, pl.DataFrame([row_id, lists]), np.array(scores, dtype=np.float32).reshape(n_rows, N_ITEMS)
 
 
-@LAW
 @given(worlds(), st.integers(1, N_ITEMS))
 def test_predictions_are_what_sorting_each_list_by_hand_gives(
     world: tuple[pl.DataFrame, pl.DataFrame, np.ndarray], top_k: int
@@ -67,7 +65,6 @@ def test_predictions_are_what_sorting_each_list_by_hand_gives(
             assert got["target_rank"] == 1 + by_hand.index(row["target"])
 
 
-@LAW
 @given(worlds(), st.randoms(use_true_random=False))
 def test_metrics_do_not_depend_on_the_order_of_rows(
     world: tuple[pl.DataFrame, pl.DataFrame, np.ndarray], random: object
@@ -78,7 +75,6 @@ def test_metrics_do_not_depend_on_the_order_of_rows(
     assert metrics_of(shuffled, rows.reverse()).equals(metrics_of(table, rows))
 
 
-@LAW
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=20), st.integers(1, 50))
 def test_every_measure_falls_with_the_rank_and_lies_between_zero_and_one(ranks: list[int], k: int) -> None:
     rank = np.sort(np.array(ranks))
@@ -89,7 +85,6 @@ def test_every_measure_falls_with_the_rank_and_lies_between_zero_and_one(ranks: 
         assert measure.values(np.array([1])).tolist() == [1.0]
 
 
-@LAW
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=20), st.integers(1, 50))
 def test_measures_agree_with_the_definition_over_a_relevance_vector(ranks: list[int], k: int) -> None:
     for rank in ranks:
@@ -118,7 +113,6 @@ def metrics(draw: st.DrawFn) -> pl.DataFrame:
     )
 
 
-@LAW
 @given(metrics(), st.randoms(use_true_random=False))
 def test_intervals_do_not_depend_on_the_order_of_rows(table: pl.DataFrame, random: object) -> None:
     shuffled = table.sample(fraction=1.0, shuffle=True, seed=random.randint(0, 999))  # type: ignore[attr-defined]
@@ -126,7 +120,6 @@ def test_intervals_do_not_depend_on_the_order_of_rows(table: pl.DataFrame, rando
     assert bootstrap_intervals(first, Resampling(50)) == bootstrap_intervals(second, Resampling(50))
 
 
-@LAW
 @given(metrics())
 def test_an_interval_lies_within_the_users_means_and_around_its_value(table: pl.DataFrame) -> None:
     panel = panel_of({"a": table}, split="test")
@@ -137,7 +130,6 @@ def test_an_interval_lies_within_the_users_means_and_around_its_value(table: pl.
     assert interval.value == pytest.approx(table["value"].to_numpy().mean())
 
 
-@LAW
 @given(metrics())
 def test_a_system_compared_with_itself_differs_by_exactly_zero(table: pl.DataFrame) -> None:
     panel = panel_of({"a": table, "b": table}, split="test")
@@ -145,7 +137,6 @@ def test_a_system_compared_with_itself_differs_by_exactly_zero(table: pl.DataFra
     assert (difference.value, difference.low, difference.high, difference.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
-@LAW
 @given(metrics(), st.integers(0, 5))
 def test_a_paired_difference_changes_its_sign_with_its_order(table: pl.DataFrame, seed: int) -> None:
     other = table.with_columns(value=pl.col("value").reverse())
@@ -188,7 +179,6 @@ def test_paired_p_values_of_equal_systems_are_small_as_rarely_as_they_say() -> N
     assert found == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / sets))
 
 
-@LAW
 @given(st.lists(st.floats(0.0, 1.0), max_size=12))
 def test_holm_is_never_below_the_p_value_nor_above_bonferroni_and_keeps_the_order(p_values: list[float]) -> None:
     adjusted = holm(p_values)
@@ -199,7 +189,6 @@ def test_holm_is_never_below_the_p_value_nor_above_bonferroni_and_keeps_the_orde
             assert p_values[i] > p_values[j] or adjusted[i] <= adjusted[j]
 
 
-@LAW
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 10))
 def test_mcnemar_is_symmetric_and_blind_to_rows_on_which_both_agree(wins: int, losses: int, agreed: int) -> None:
     first = np.array([1.0] * wins + [0.0] * losses)

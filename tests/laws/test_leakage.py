@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from assets.transforms.candidates import draw_candidates
@@ -19,7 +19,6 @@ from evaluation.leakage import (
     shortcut_report,
 )
 
-LAW = settings(deadline=None, derandomize=True, max_examples=25)
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -66,7 +65,6 @@ def honest_lists(rows: pl.DataFrame, log: pl.DataFrame, n_items: int, candidates
         raise
 
 
-@LAW
 @given(honest_logs(), st.sampled_from([2, 5, 20]), st.sampled_from(["uniform", "popularity"]))
 def test_every_probe_is_silent_on_an_honest_log(
     world: tuple[pl.DataFrame, int], n: int, draw: Literal["uniform", "popularity"]
@@ -84,7 +82,6 @@ def test_every_probe_is_silent_on_an_honest_log(
         assert probe.passed, probe.reasons
 
 
-@LAW
 @given(honest_logs(least_users=150))
 def test_the_order_probe_fires_on_any_log_that_is_sorted_by_item(world: tuple[pl.DataFrame, int]) -> None:
     log, _ = world
@@ -93,7 +90,6 @@ def test_the_order_probe_fires_on_any_log_that_is_sorted_by_item(world: tuple[pl
     assert not order_leakage(timeless.sort("user_id", "item_id", descending=[False, True])).passed
 
 
-@LAW
 @given(honest_logs(), st.randoms(use_true_random=False))
 def test_the_future_probe_fires_on_any_one_item_from_the_future(
     world: tuple[pl.DataFrame, int], random: object
@@ -112,7 +108,6 @@ def test_the_future_probe_fires_on_any_one_item_from_the_future(
     assert f"row_id {victim}" in leakage.reasons[0]
 
 
-@LAW
 @given(honest_logs(least_users=50), st.floats(0.3, 1.0))
 def test_the_overlap_probe_fires_where_train_gets_held_out_rows(world: tuple[pl.DataFrame, int], share: float) -> None:
     log, _ = world
@@ -122,7 +117,6 @@ def test_the_overlap_probe_fires_where_train_gets_held_out_rows(world: tuple[pl.
     assert not overlap_leakage(pl.concat([rows, copied])).passed
 
 
-@LAW
 @given(honest_logs(), st.randoms(use_true_random=False))
 def test_no_probe_minds_the_order_of_rows(world: tuple[pl.DataFrame, int], random: object) -> None:
     log, n_items = world

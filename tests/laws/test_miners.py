@@ -4,12 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training.negatives.drawn import ABSENT, Batches, draw_by_popularity, draw_in_batch, draw_uniform
 
-law = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 
 @st.composite
@@ -30,7 +29,6 @@ def popular(is_excluded: np.ndarray, row_id: np.ndarray, n: int, seed: int) -> n
     return draw_by_popularity(is_excluded, row_id, n, seed, np.arange(is_excluded.shape[1]) ** 2)
 
 
-@law
 @pytest.mark.parametrize("drawing", [draw_uniform, popular])
 @given(table=rows(), n=st.integers(0, 18), seed=st.integers(0, 3), order=st.randoms())
 def test_draws_are_distinct_allowed_complete_and_belong_to_the_row(
@@ -50,7 +48,6 @@ def test_draws_are_distinct_allowed_complete_and_belong_to_the_row(
     assert np.array_equal(drawing(is_excluded[some], row_id[some], n, seed), drawn[some])
 
 
-@law
 @given(table=rows(), n=st.integers(0, 18), size=st.integers(2, 12), seed=st.integers(0, 3), order=st.randoms())
 def test_in_batch_draws_are_targets_of_others_and_do_not_depend_on_the_order_of_rows_or_parts(
     table: tuple[np.ndarray, np.ndarray, np.ndarray], n: int, size: int, seed: int, order: object

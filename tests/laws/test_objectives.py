@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch import Tensor
@@ -26,7 +26,6 @@ DRAWS = [kind for kind, config in CONFIGS.items() if config.needs_generator]
 # Exempt from the signs: past their target margin these pull the chosen item down and the rejected one up again.
 HAS_TARGET = [kind for kind in OBJECTIVES if kind.removeprefix("dynamicpo-") in ("ipo", "lpo")]
 
-law = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 every_objective = pytest.mark.parametrize("kind", OBJECTIVES)
 
 ANY_LOGP = st.one_of(st.floats(-400.0, 400.0, width=32), st.sampled_from([-400.0, -2.0, -1.0, 0.0]))
@@ -109,7 +108,6 @@ def test_every_objective_has_a_config_with_defaults_and_no_config_lacks_an_objec
 
 
 @every_objective
-@law
 @given(prefs=preferences(ANY_LOGP, torch.float32, is_negative=st.booleans()))
 def test_loss_and_gradients_are_finite_on_any_log_probabilities(kind: str, prefs: Preferences) -> None:
     loss, chosen, rejected = loss_and_gradients(kind, prefs)
@@ -121,7 +119,6 @@ def test_loss_and_gradients_are_finite_on_any_log_probabilities(kind: str, prefs
 
 
 @every_objective
-@law
 @given(prefs=preferences(is_negative=st.booleans()), data=st.data())
 def test_padding_changes_nothing_even_where_it_is_nan(kind: str, prefs: Preferences, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, prefs.is_negative.shape[-1]))
@@ -134,7 +131,6 @@ def test_padding_changes_nothing_even_where_it_is_nan(kind: str, prefs: Preferen
 
 
 @pytest.mark.parametrize("kind", [kind for kind in OBJECTIVES if kind not in DRAWS])
-@law
 @given(prefs=preferences(is_negative=st.booleans()), data=st.data())
 def test_order_of_negatives_does_not_matter(kind: str, prefs: Preferences, data: st.DataObject) -> None:
     order = torch.tensor(data.draw(st.permutations(range(prefs.is_negative.shape[-1]))))
@@ -146,7 +142,6 @@ def test_order_of_negatives_does_not_matter(kind: str, prefs: Preferences, data:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in OBJECTIVES if kind not in DRAWS])
-@law
 @given(prefs=preferences(is_negative=st.booleans()))
 def test_a_row_does_not_depend_on_the_rows_beside_it(kind: str, prefs: Preferences) -> None:
     alone = [loss_of(kind, row(prefs, index)) for index in range(len(prefs.policy_chosen))]
@@ -154,7 +149,6 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(kind: str, prefs: Preferenc
 
 
 @every_objective
-@law
 @given(prefs=preferences(is_negative=st.booleans()))
 def test_a_row_without_negatives_costs_nothing_and_moves_nothing(kind: str, prefs: Preferences) -> None:
     empty = prefs.is_negative.clone()
@@ -166,7 +160,6 @@ def test_a_row_without_negatives_costs_nothing_and_moves_nothing(kind: str, pref
 
 
 @pytest.mark.parametrize("kind", [kind for kind in OBJECTIVES if kind not in HAS_TARGET])
-@law
 @given(prefs=preferences(is_negative=st.booleans()))
 def test_chosen_is_pulled_up_and_rejected_are_pushed_down(kind: str, prefs: Preferences) -> None:
     _, chosen, rejected = loss_and_gradients(kind, prefs)
@@ -187,7 +180,6 @@ def test_signs_reverse_past_the_target_margin(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in BASES if kind != "lpo"])
-@law
 @given(prefs=preferences(is_negative=st.booleans()))
 def test_gradient_is_the_finite_difference(kind: str, prefs: Preferences) -> None:
     """For the bases. LPO stops gradients on purpose; what DynamicPO adds is never differentiated."""
@@ -199,7 +191,6 @@ def test_gradient_is_the_finite_difference(kind: str, prefs: Preferences) -> Non
     assert torch.autograd.gradcheck(loss, leaves, eps=1e-6, atol=1e-5, rtol=1e-4)
 
 
-@law
 @given(prefs=preferences(n=st.just(1)))
 def test_lpo_moves_chosen_and_rejected_in_the_ratio_of_their_weights(prefs: Preferences) -> None:
     weights = {"chosen_weight": 1.0, "rejected_weight": 0.4, "positive_weight": 0.0}
@@ -212,7 +203,6 @@ def test_lpo_moves_chosen_and_rejected_in_the_ratio_of_their_weights(prefs: Pref
 
 
 @pytest.mark.parametrize("kind", ["dmpo", "sdpo", "mcpo", "rpo"])
-@law
 @given(prefs=preferences(n=st.just(1)))
 def test_with_one_negative_is_dpo(kind: str, prefs: Preferences) -> None:
     margin = prefs.chosen_log_ratio - prefs.rejected_log_ratio[:, 0]
@@ -220,7 +210,6 @@ def test_with_one_negative_is_dpo(kind: str, prefs: Preferences) -> None:
 
 
 @pytest.mark.parametrize("probability", ["geometric_mean", "joint"])
-@law
 @given(prefs=preferences(n=st.just(1)))
 def test_mppo_with_one_negative_compares_two_probabilities(probability: str, prefs: Preferences) -> None:
     chosen, rejected = prefs.policy_chosen, prefs.policy_rejected[:, 0]
@@ -231,7 +220,6 @@ def test_mppo_with_one_negative_compares_two_probabilities(probability: str, pre
 
 
 @pytest.mark.parametrize("kind", PAIRWISE)
-@law
 @given(prefs=preferences())
 def test_a_pairwise_objective_is_the_mean_over_its_pairs(kind: str, prefs: Preferences) -> None:
     n = prefs.is_negative.shape[-1]
@@ -239,7 +227,6 @@ def test_a_pairwise_objective_is_the_mean_over_its_pairs(kind: str, prefs: Prefe
     torch.testing.assert_close(loss_of(kind, prefs), torch.stack(pairs).mean(dim=0))
 
 
-@law
 @given(prefs=preferences())
 def test_sdpo_is_the_softmax_over_the_chosen_and_its_negatives(prefs: Preferences) -> None:
     rewards = 0.7 * torch.cat([prefs.chosen_log_ratio[:, None], prefs.rejected_log_ratio], dim=-1)
@@ -247,7 +234,6 @@ def test_sdpo_is_the_softmax_over_the_chosen_and_its_negatives(prefs: Preference
 
 
 @every_objective
-@law
 @given(prefs=preferences(is_negative=st.booleans()))
 def test_nll_weight_adds_the_chosen_items_loss_per_token_and_nothing_else(kind: str, prefs: Preferences) -> None:
     difference = loss_of(kind, prefs, nll_weight=0.7) - loss_of(kind, prefs, nll_weight=0.2)
@@ -256,7 +242,6 @@ def test_nll_weight_adds_the_chosen_items_loss_per_token_and_nothing_else(kind: 
 
 
 @every_objective
-@law
 @given(prefs=preferences())
 def test_an_objective_without_a_reference_reads_none_and_the_others_do(kind: str, prefs: Preferences) -> None:
     without = replace(
@@ -269,7 +254,6 @@ def test_an_objective_without_a_reference_reads_none_and_the_others_do(kind: str
 
 
 @pytest.mark.parametrize("kind", DYNAMIC)
-@law
 @given(prefs=preferences(is_negative=st.booleans()))
 def test_dynamicpo_without_selection_and_weighting_is_its_base(kind: str, prefs: Preferences) -> None:
     base = kind.removeprefix("dynamicpo-")
@@ -278,7 +262,6 @@ def test_dynamicpo_without_selection_and_weighting_is_its_base(kind: str, prefs:
 
 @pytest.mark.parametrize("score", ["policy_logp", "log_ratio"])
 @pytest.mark.parametrize("kind", DYNAMIC)
-@law
 @given(prefs=preferences(is_negative=st.booleans()))
 def test_dynamicpo_alone_selects_what_its_base_sees(kind: str, score: str, prefs: Preferences) -> None:
     boundary, betas = focus(prefs, beta=CONFIGS[kind].beta, margin=6.0, weighting=False, selection_score=score)
@@ -290,7 +273,6 @@ def test_dynamicpo_alone_selects_what_its_base_sees(kind: str, score: str, prefs
     assert not selected[2][~boundary].any()
 
 
-@law
 @given(prefs=preferences(ANY_LOGP, n=st.integers(1, 8), is_negative=st.booleans()))
 def test_boundary_is_never_empty_and_holds_every_violation_or_none(prefs: Preferences) -> None:
     boundary, _ = focus(prefs, beta=1.0, margin=6.0)
@@ -300,7 +282,6 @@ def test_boundary_is_never_empty_and_holds_every_violation_or_none(prefs: Prefer
     assert torch.equal(boundary[violations.any(dim=-1)], violations[violations.any(dim=-1)])
 
 
-@law
 @given(prefs=preferences(ANY_LOGP, n=st.integers(1, 8), is_negative=st.booleans()), margin=st.floats(0.0, 10.0))
 def test_beta_stays_within_scale_and_softens_violations(prefs: Preferences, margin: float) -> None:
     boundary, betas = focus(prefs, beta=2.0, margin=margin, scale=0.5)
@@ -314,7 +295,6 @@ def test_beta_stays_within_scale_and_softens_violations(prefs: Preferences, marg
 
 
 @pytest.mark.parametrize("kind", DYNAMIC)
-@law
 @given(prefs=preferences())
 def test_no_gradient_flows_through_selection_and_weighting(kind: str, prefs: Preferences) -> None:
     base = kind.removeprefix("dynamicpo-")
@@ -325,7 +305,6 @@ def test_no_gradient_flows_through_selection_and_weighting(kind: str, prefs: Pre
 
 
 @pytest.mark.parametrize("kind", DRAWS)
-@law
 @given(prefs=preferences(is_negative=st.booleans()), seed=st.integers(0, 2**32))
 def test_a_draw_repeats_under_its_seed_and_takes_one_number_a_row(kind: str, prefs: Preferences, seed: int) -> None:
     assert torch.equal(loss_of(kind, prefs, seed=seed), loss_of(kind, prefs, seed=seed))

@@ -98,9 +98,9 @@ def test_predictions_from_elsewhere_are_measured_as_our_own(
 
 
 def test_a_second_run_computes_nothing_and_says_so(project: Path, home: Path, first: object) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     again = borderline_in(project, home)("run", "--dataset", "shop", "--experiments", EXPERIMENTS)
-    assert time.monotonic() - started < 40  # 20 on an idle machine
+    assert time.process_time() - started < 20  # 4 on an idle machine
     assert again.returncode == 0, again.stderr
     steps = [line for line in again.stderr.splitlines() if " of shop" in line]
     assert len(steps) > 15
@@ -416,9 +416,11 @@ def test_a_moved_home_is_refused_before_anything_is_computed(project: Path, home
     assert "remove mlflow.db and mlartifacts/" in result.stderr
     (moved / "mlflow.db").unlink()
     shutil.rmtree(moved / "mlartifacts")
-    again = borderline_in(project, moved)("run", "--dataset", "shop", "--experiments", "sft")
-    assert again.returncode == 0, again.stderr
-    assert "sft_policies of shop|sft: unchanged, reused" in again.stderr
+    # A process of its own, as for a person: in this one MLflow holds the file that was removed.
+    process = start(project, moved, "run", "--dataset", "shop", "--experiments", "sft")
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert "sft_policies of shop|sft: unchanged, reused" in said
     with duckdb.connect(str(moved / "warehouse.duckdb"), read_only=True) as connection:
         (sql,) = connection.execute("SELECT sql FROM duckdb_views() WHERE view_name = 'histories'").fetchone() or ("",)
     assert str(moved) in sql
