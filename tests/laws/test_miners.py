@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from training.negatives.drawn import ABSENT, Batches, draw_by_popularity, draw_in_batch, draw_uniform
 
 
-
 @st.composite
 def rows(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """is_excluded, which holds each row's target; row ids in any order; targets."""

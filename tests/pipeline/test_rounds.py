@@ -14,14 +14,9 @@ from orchestration.definitions import build_definitions
 from orchestration.machine import lake as lake_of_home
 from orchestration.machine import tracker
 from orchestration.resources.lake import LakeStorage
-<<<<<<< HEAD
 from orchestration.walks.experiments import in_order
 from orchestration.walks.runner import LayerFailed, LayerRunner
-from tests.pipeline.conftest import PREFERENCE, borderline_in
-=======
-from orchestration.walks.pipeline import LayerFailed, Pipeline, in_order
 from tests.pipeline.shop import PREFERENCE, borderline_in, client_of, lake_of
->>>>>>> 447a50c (Walk in the interpreter of the tests, and start processes where a process is the promise)
 
 ROUNDS = ("chain.round-0", "chain.round-1", "chain")
 
