@@ -24,7 +24,7 @@ import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from contracts.config import AdamW, Budget, ComputeConfig, Dmpo, ScratchBackbone
+from contracts.config import AdamW, Budget, ComputeConfig, Dmpo, ScratchBackbone, SftExperiment
 from training.criteria.preferred import PreferenceBatch, PreferenceTable, Preferred
 from training.criteria.win_rate_probe import WinRateProbe
 from training.engine.attention import ATTENTION
@@ -132,18 +132,13 @@ def measure(workload: Callable[[], tuple[Policy, Rows, int, int]]) -> dict[str, 
         Telemetry(Path(folder, "telemetry.jsonl")) as telemetry,
         clocks(spent, calls),
     ):
-        loop.fit(
-            policy,
-            find_windows(rows),
-            rows.take(np.arange(8)),
-            criterion,
+        experiment = SftExperiment(  # of another kind only so that its start is not measured
+            kind="sft",
             optimizer=AdamW(kind="adamw", lr=1e-4),
             budget=Budget(epochs=1, batch_size=batch_size, validations=1),
-            seed=0,
-            compute=ComputeConfig(),
-            telemetry=telemetry,
-            measure_start=False,
         )
+        validation = rows.take(np.arange(8))
+        loop.fit(loop.Run(policy, find_windows(rows), validation, criterion, experiment, ComputeConfig(), telemetry))
     spent["loop"] = spent["step"] - spent["passes"] - spent["optimizer"]
     return {
         "workload": workload.__name__,

@@ -27,13 +27,14 @@ from evaluation.metrics.ranking import metrics_of
 from orchestration.serving.recommender import Recommender
 from training.engine.backbones import scratch_model
 from training.engine.catalogue_scores import catalogue_scores
-from training.engine.policy import Policy, fit_context
+from training.engine.policy import Policy
 from training.engine.rank_rows import rank_rows
 from training.engine.rankings import joined_rankings
 from training.engine.windows import find_windows
 from training.io.ragged import Ragged
 from training.io.rows import Rows
 from training.representations.items import ItemVocabulary
+from training.representations.prompted_rows import fit_context
 
 USERS, ITEMS, HISTORY, ASKED, SINGLY = 6_040, 3_706, 100, 1_000, 50
 BACKBONE = ScratchBackbone(hidden=64, layers=2, heads=2, context=100)

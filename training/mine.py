@@ -2,14 +2,14 @@
 
 python -m training.mine SPEC.json     a contracts.config.MineSpec in, OUTPUT/mined_negatives.parquet out
 
-Rows are mined in shards, each a file that appears whole or not at all: with `shards` in the specification, a mining
-that was interrupted goes on behind the last one. What is mined for a row does not depend on the shard it is in.
+Rows are mined in shards, each a file that appears whole or not at all: with `shards` in the specification, an
+interrupted mining resumes after its last shard. The negatives of a row do not depend on the shard that it is in.
 """
 
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,16 +20,10 @@ from training.loop.telemetry import Telemetry
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
-    from jaxtyping import Bool, Float, Int
 
-    from training.engine.policy import Policy
     from training.engine.windows import Windows
-    from training.io.ragged import Ragged
-    from training.negatives.drawn import BlindMiners
 
 RESULT = "mined_negatives.parquet"
-CLUSTERS = 3
-"""Of the boundary selection, as in DynamicPO."""
 CHUNK_ROWS = 16_384
 """Rows of a shard, where an item is one token."""
 CHUNK_ROWS_OF_TOKENS = 2048
@@ -38,74 +32,51 @@ CHUNK_ROWS_OF_TOKENS = 2048
 
 def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
     """Mines shard by shard, in the order of the rows; returns shares over all that was mined."""
-    import numpy as np
-    import pyarrow.parquet as pq
-
+    # seconds of loading, which a wrong specification does not wait for
     from training.engine.device import prepare_device
-    from training.engine.policy import fit_context
     from training.engine.windows import find_windows
     from training.io.policy_folder import load_policy
-    from training.io.readers import read_popularity, read_rows, read_touched
-    from training.io.writers import commit, staging_path, write_table
+    from training.io.readers import read_popularity, read_touched
+    from training.io.writers import write_table
     from training.negatives.drawn import Batches, BlindMiners
-    from training.representations.candidate_prompts import with_drawn
+    from training.negatives.mining import Miner
+    from training.representations.prompted_rows import train_rows
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
-    n_items = policy.catalogue_of(spec.items)
-    vocabulary = policy.vocabulary
+    n_items, vocabulary = policy.catalogue_of(spec.items), policy.vocabulary
     if vocabulary.n_candidates:
         spec.pool.require_from_list(vocabulary.n_candidates)
-    rows = with_drawn(read_rows(spec.histories, "train", n_items), vocabulary, spec.interactions, telemetry.progress)
-    rows, _ = fit_context(rows, vocabulary, policy.context)
+    rows, _ = train_rows(spec.histories, spec.interactions, vocabulary, policy.context, telemetry.progress)
     touched = read_touched(spec.interactions, int(rows.user_id.max(initial=-1)) + 1, n_items)
     batches = Batches.of(rows.row_id, rows.target, spec.pool.batch, spec.seed)
     blind = BlindMiners(spec.pool, spec.seed, read_popularity(spec.interactions, n_items), batches)
-    windows = find_windows(rows)
+    miner = Miner(policy, touched, blind)
     folder = (spec.shards or spec.output / "shards") / _fingerprint(spec)
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[Path] = []
+    n_kept = 0
     telemetry.start_clock()
-    ends = windows.members.offsets[1:]
-    start = n_kept = 0
-    while start < len(windows):
-        n_rows = CHUNK_ROWS if policy.is_direct else CHUNK_ROWS_OF_TOKENS
-        end = min(max(int(np.searchsorted(ends, ends[start] + n_rows - 1)) + 1, start + 1), len(windows))
-        shard = folder / f"rows-{int(windows.members.offsets[start])}-{int(ends[end - 1])}.parquet"
+    for first, end, windows in _parts(find_windows(rows), CHUNK_ROWS if policy.is_direct else CHUNK_ROWS_OF_TOKENS):
+        shard = folder / f"rows-{first}-{end}.parquet"
         if shard.is_file():
             n_kept += 1
-            telemetry.start_clock(int(ends[end - 1]))
+            telemetry.start_clock(end)
         else:
-            done = int(windows.members.offsets[start])
-            write_table(
-                _mined(
-                    policy,
-                    windows.take(np.arange(start, end)),
-                    touched,
-                    blind,
-                    spec,
-                    lambda n, done=done: telemetry.progress("rows", done + n, len(rows)),
-                ),
-                shard,
-            )
+
+            def progress(done: int, first: int = first) -> None:
+                telemetry.progress("rows", first + done, len(rows))
+
+            write_table(miner.table(windows, spec.round, spec.policy_name, progress), shard)
         shards.append(shard)
-        start = end
-        telemetry.progress("rows", int(ends[end - 1]), len(rows))
+        telemetry.progress("rows", end, len(rows))
     if n_kept:
         telemetry.write("diagnostic", {"shards_of_an_earlier_attempt": n_kept})
-    staging = staging_path(spec.output / RESULT)
-    counts = np.zeros(4, dtype=np.int64)
-    with pq.ParquetWriter(staging, _schema()) as writer:
-        for shard in shards:
-            table = pq.read_table(shard)
-            writer.write_table(table)
-            counts += _counts(table, spec, n_items)
-    commit(staging, spec.output / RESULT)
+    n_mined, n_boundary, n_violations, n_short = _join(shards, spec, n_items)
     for shard in shards:
         shard.unlink()
     folder.rmdir()
     if spec.shards is None:
         folder.parent.rmdir()
-    n_mined, n_boundary, n_violations, n_short = counts.tolist()
     return {
         "mined_negatives": n_mined,
         "boundary_share": n_boundary / max(n_mined, 1),
@@ -114,119 +85,40 @@ def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
     }
 
 
-def _mined(
-    policy: "Policy",
-    windows: "Windows",
-    touched: "Ragged",
-    blind: "BlindMiners",
-    spec: MineSpec,
-    progress: Callable[[int], None],
-) -> "pa.Table":
-    """The pools of the rows of some windows, in the order of the rows."""
+def _parts(windows: "Windows", n_rows: int) -> "Iterator[tuple[int, int, Windows]]":
+    """The windows in parts of at most n rows, or of one window: the first row of each part, the end, the windows."""
     import numpy as np
-    import pyarrow as pa
 
-    from training.engine.catalogue_scores import catalogue_scores, item_scores
-    from training.negatives.drawn import ABSENT, touched_or_target
-    from training.negatives.pool import MINERS, mine_pool, mine_sample, sample_of
-
-    rows, n_items, index, parts, done = windows.rows, policy.vocabulary.n_items, [], [], 0
-
-    def is_touched(row: np.ndarray) -> np.ndarray:
-        return touched_or_target(touched, rows.take(row), n_items)
-
-    def items_to_score(row: np.ndarray) -> np.ndarray:
-        """The target, the sample, and what is drawn without scores; the sample is what a prompt lists, if it does."""
-        assert spec.pool.scored is not None
-        target = rows.target[row, None]
-        if rows.candidates is not None:
-            listed = rows.candidates.take(row).padded(ABSENT)
-            return np.concatenate([target, listed[listed != target].reshape(len(row), -1)], axis=1)
-        excluded, row_id = is_touched(row), rows.row_id[row]
-        sample = sample_of(excluded, row_id, spec.pool.scored, spec.seed)
-        items = np.concatenate([target, sample, blind.draw(excluded, row_id)], axis=1)
-        return np.where(items == ABSENT, target, items)
-
-    whole = spec.pool.scored is None
-    for row, logps in catalogue_scores(policy, windows) if whole else item_scores(policy, windows, items_to_score):
-        scores = logps.cpu().numpy()
-        if whole:
-            excluded, row_id = is_touched(row), rows.row_id[row]
-            mined = mine_pool(scores, excluded, row_id, spec.pool, spec.seed, blind.draw(excluded, row_id))
-            logp = np.take_along_axis(scores, np.maximum(mined.items, 0), axis=1)
-            chosen = scores[np.arange(len(row)), rows.target[row]]
-        else:
-            mined, logp = mine_sample(items_to_score(row)[:, 1:], scores[:, 1:], rows.target[row], spec.pool, n_items)
-            chosen = scores[:, 0]
-        shape = mined.items.shape
-        miner, place = (np.broadcast_to(column, shape) for column in (mined.miner, mined.place))
-        index.append(row)
-        on_boundary = _on_boundary(chosen, logp, mined.items)
-        parts.append((mined.items, logp, mined.rank, chosen[:, None] - logp, on_boundary, miner, place))
-        done += len(row)
-        progress(done)
-    row = np.concatenate(index)
-    order = np.argsort(row, kind="stable")
-    items, *columns = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
-    is_mined = items != ABSENT
-    logp, rank, margin, on_boundary, miner, place = (column[is_mined] for column in columns)
-    return pa.table(
-        [
-            np.repeat(rows.row_id[row[order]], is_mined.sum(axis=1)).astype(np.int32),
-            items[is_mined].astype(np.int32),
-            logp,
-            rank.astype(np.int32),
-            margin,
-            on_boundary,
-            pa.DictionaryArray.from_arrays(miner, list(MINERS)).cast(pa.string()),
-            place,
-            np.full(len(logp), spec.round, dtype=np.int32),
-            pa.repeat(spec.policy_name, len(logp)),
-        ],
-        schema=_schema(),
-    )
+    offsets = windows.members.offsets
+    start = 0
+    while start < len(windows):
+        end = int(np.searchsorted(offsets[1:], offsets[start + 1] + n_rows - 1)) + 1
+        end = min(max(end, start + 1), len(windows))
+        yield int(offsets[start]), int(offsets[end]), windows.take(np.arange(start, end))
+        start = end
 
 
-def _on_boundary(
-    chosen: "Float[np.ndarray, ' r']", logp: "Float[np.ndarray, 'r n']", items: "Int[np.ndarray, 'r n']"
-) -> "Bool[np.ndarray, 'r n']":
-    """Which negatives lie on the boundary; one that several miners found weighs once in the clusters."""
+def _join(shards: Sequence[Path], spec: MineSpec, n_items: int) -> list[int]:
+    """Writes the shards as one table, in their order; returns the sums of their counts."""
     import numpy as np
-    import torch
+    import pyarrow.parquet as pq
 
-    from training.negatives.drawn import ABSENT, is_repeat
-    from training.objectives.boundary import select_boundary
+    from training.io.writers import commit, staging_path
+    from training.negatives.mining import SCHEMA
 
-    is_mined = items != ABSENT
-    is_first = is_mined & ~is_repeat(items)
-    found = select_boundary(
-        torch.from_numpy(chosen), torch.from_numpy(logp), torch.from_numpy(is_first), clusters=CLUSTERS
-    ).numpy()
-    lowest = np.where(found, logp, np.inf).min(axis=1, initial=np.inf)
-    return is_mined & (logp >= lowest[:, None])
-
-
-def _schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "row_id": pa.int32(),
-            "item_id": pa.int32(),
-            "logp": pa.float32(),
-            "rank": pa.int32(),
-            "margin": pa.float32(),
-            "on_boundary": pa.bool_(),
-            "miner": pa.string(),
-            "place": pa.int32(),
-            "round": pa.int32(),
-            "policy": pa.string(),
-        }
-    )
+    counts = np.zeros(4, dtype=np.int64)
+    staging = staging_path(spec.output / RESULT)
+    with pq.ParquetWriter(staging, SCHEMA) as writer:
+        for shard in shards:
+            table = pq.read_table(shard)
+            writer.write_table(table)
+            counts += _counts(table, spec, n_items)
+    commit(staging, spec.output / RESULT)
+    return counts.tolist()
 
 
 def _counts(table: "pa.Table", spec: MineSpec, n_items: int) -> "np.ndarray":
-    """Of one shard: negatives, those on the boundary, those that outrank the chosen item, rows short of negatives."""
+    """A shard's negatives, those on the boundary, those that outrank the chosen item, and rows short of negatives."""
     import numpy as np
 
     _, per_row = np.unique(table["row_id"].to_numpy(), return_counts=True)
@@ -244,7 +136,7 @@ def _counts(table: "pa.Table", spec: MineSpec, n_items: int) -> "np.ndarray":
 
 
 def _fingerprint(spec: MineSpec) -> str:
-    """Of everything that a shard depends on: shards of another mining are not taken for those of this one."""
+    """A hash of everything that a shard depends on: shards of another mining are not taken for those of this one."""
     digest = hashlib.sha256()
     for path in (spec.policy / "policy.json", spec.histories, spec.interactions, spec.items):
         digest.update(hashlib.sha256(path.read_bytes()).digest())

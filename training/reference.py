@@ -15,35 +15,28 @@ RESULT = "reference_logps.parquet"
 
 def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, float]:
     """Scores every (row, item) of the preference rows; the chosen item of a row first, its rejected ones as listed."""
+    # seconds of loading, which a wrong specification does not wait for
     import numpy as np
     import pyarrow as pa
 
     from training.engine.catalogue_scores import item_scores
     from training.engine.device import prepare_device
-    from training.engine.policy import fit_context
     from training.engine.windows import find_windows
     from training.io.policy_folder import load_policy
-    from training.io.readers import read_preference_rows, read_rows
+    from training.io.readers import read_preference_rows
     from training.io.writers import write_table
-    from training.representations.candidate_prompts import with_drawn
+    from training.representations.prompted_rows import train_rows
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
     n_items = policy.catalogue_of(spec.items)
-    rows = with_drawn(
-        read_rows(spec.histories, "train", n_items), policy.vocabulary, spec.interactions, telemetry.progress
-    )
-    rows, cut = fit_context(rows, policy.vocabulary, policy.context)
+    rows, n_cut = train_rows(spec.histories, spec.interactions, policy.vocabulary, policy.context, telemetry.progress)
     preferences = read_preference_rows(spec.preference_rows, rows, n_items)
-    rejected = preferences.rejected.padded(0)
-    items = np.concatenate([preferences.chosen[:, None].astype(np.int64), rejected], axis=1)
-    is_asked = np.arange(items.shape[1]) <= preferences.rejected.lengths[:, None]
-    place = np.full(len(rows), -1)
-    place[preferences.row] = np.arange(len(preferences.row))
+    items, is_asked, line = preferences.items(padding=0), preferences.is_asked, preferences.line(len(rows))
     logps = np.full(items.shape, np.nan, dtype=np.float32)
     telemetry.start_clock()
     done = 0
-    for row, scores in item_scores(policy, find_windows(rows).keep(place >= 0), lambda row: items[place[row]]):
-        logps[place[row]] = scores.cpu().numpy()
+    for row, scores in item_scores(policy, find_windows(rows).keep(line >= 0), lambda row: items[line[row]]):
+        logps[line[row]] = scores.cpu().numpy()
         done += len(row)
         telemetry.progress("rows", done, len(preferences.row))
     values = logps[is_asked]
@@ -61,7 +54,7 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
     write_table(pa.table(table), spec.output / RESULT)
     return {
         "pairs": len(values),
-        "rows_cut_to_context": cut,
+        "rows_cut_to_context": n_cut,
         "mean_chosen_logp": float(logps[:, 0].mean(dtype=np.float64)) if len(logps) else 0.0,
     }
 

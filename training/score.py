@@ -21,7 +21,6 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     import pyarrow as pa
 
     from training.engine.device import prepare_device
-    from training.engine.policy import fit_context
     from training.engine.rank_rows import rank_rows
     from training.engine.rankings import Ranking, joined_rankings
     from training.io.policy_folder import load_policy
@@ -29,6 +28,7 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.io.rows import joined_rows
     from training.io.writers import list_array, write_table
     from training.representations.candidate_prompts import with_given
+    from training.representations.prompted_rows import fit_context
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
     n_items = policy.catalogue_of(spec.items)

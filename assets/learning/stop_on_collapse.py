@@ -10,7 +10,7 @@ from assets.lake.versions import Version
 from assets.learning.curves import Curves
 from contracts.config import PreferenceExperiment
 from evaluation.statistics.collapse import Judgement, judge_run
-from training.loop.verdicts import Verdicts
+from training.loop.replies import Replies
 
 CHECK = "does_not_collapse"
 USERS = "diagnostic/validation_users"
@@ -25,8 +25,8 @@ class StopOnCollapse:
     """Answers every validation of a training: it ends at the first one that shows a collapse."""
 
     def __init__(self, experiment: PreferenceExperiment, output: Path, say: Callable[[str], None]) -> None:
-        self.experiment, self.verdicts, self.say = experiment, Verdicts(output), say
-        self.verdicts.promise()
+        self.experiment, self.replies, self.say = experiment, Replies(output), say
+        self.replies.promise()
 
     def __call__(self, step: int, curves: Curves) -> None:
         """Judges the curves so far, and answers."""
@@ -34,11 +34,11 @@ class StopOnCollapse:
         is_collapsed = judgement.diagnosis == "collapsed"
         if is_collapsed:
             self.say(f"collapsed at step {step}: {'; '.join(judgement.reasons)}")
-        self.verdicts.give(step, end=is_collapsed)
+        self.replies.give(step, end=is_collapsed)
 
     def close(self) -> None:
         """Removes the answers: they are no result."""
-        shutil.rmtree(self.verdicts.folder)
+        shutil.rmtree(self.replies.folder)
 
 
 def collapse_check(judgement: Judgement) -> Check:

@@ -40,7 +40,7 @@ def run_tracked(step: Step, launcher: Launcher, tracker: Tracker, stage: str, sp
     judge = None
     if isinstance(experiment, PreferenceExperiment) and experiment.budget.stop_on_collapse:
         judge = StopOnCollapse(experiment, spec.output, lambda text: step.warn(f"{keys.experiment}: {text}"))
-    spec = spec.model_copy(update={"checkpoints": checkpoints, "awaits_verdicts": judge is not None})
+    spec = spec.model_copy(update={"checkpoints": checkpoints, "awaits_replies": judge is not None})
     params = flatten({**experiment.model_dump(mode="json"), "dataset": keys.dataset, "device": spec.compute.device})
     started = time.monotonic()
     with tracker.tracked(

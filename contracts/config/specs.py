@@ -48,8 +48,8 @@ class TrainingSpec(Spec):
     experiment: SftExperiment | PreferenceExperiment
     checkpoints: Path | None = None
     """Folder of this training alone, which survives a failed one; none: an interrupted training is lost."""
-    awaits_verdicts: bool = False
-    """Whether whoever starts it answers every validation, where the experiment stops on collapse."""
+    awaits_replies: bool = False
+    """Whether the parent replies to every validation, where the experiment stops on collapse."""
     interactions: Path | None = None
     """user_id, item_id, split; for prompts that list candidates: none that the user touched in train is drawn."""
     candidate_sets: Path | None = None

@@ -71,10 +71,10 @@ class Recommender(PythonModel):
 
     def _scores(self, histories: list[list[int]]) -> np.ndarray:
         from training.engine.catalogue_scores import catalogue_scores
-        from training.engine.policy import fit_context
         from training.engine.windows import find_windows
         from training.io.ragged import Ragged
         from training.io.rows import Rows
+        from training.representations.prompted_rows import fit_context
 
         scores = np.tile(self.popularity, (len(histories), 1))
         asked = [row for row, history in enumerate(histories) if history]

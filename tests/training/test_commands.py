@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from training import mine, preference, reference, score, sft
 from training.criteria.next_item import Targets
+from training.negatives.mining import Miner
 
 COMMANDS = {"sft": sft, "mine": mine, "reference": reference, "preference": preference, "score": score}
 BACKBONE = {"kind": "scratch", "hidden": 16, "layers": 1, "heads": 2, "context": 16, "dropout": 0.1}
@@ -315,14 +316,14 @@ def test_an_interrupted_mining_goes_on_behind_its_last_shard(
     policy = workshop.sft()
     whole = workshop.mine(policy, "whole")
     monkeypatch.setattr(mine, "CHUNK_ROWS", 40)
-    finish, counted = mine._mined, iter(range(100))
+    finish, counted = Miner.table, iter(range(100))
 
     def die_in_the_third(*arguments: Any) -> Any:
         if next(counted) == 2:
             raise OSError("the machine went away")
         return finish(*arguments)
 
-    monkeypatch.setattr(mine, "_mined", die_in_the_third)
+    monkeypatch.setattr(Miner, "table", die_in_the_third)
     shards = tmp_path / "shards"
     fields = {"pool": {"hard": 4, "uniform": 4}, "interactions": workshop.tables.interactions, "seed": 0}
     fields |= {"policy": policy, "policy_name": "sft", "shards": shards}
@@ -460,7 +461,7 @@ def test_a_disk_too_full_for_the_last_good_weights_does_not_hide_that_a_run_dive
         raise OSError(28, "No space left on device", str(folder))
 
     monkeypatch.setattr(Targets, "losses", break_in_the_end)
-    monkeypatch.setattr("training.loop.loop.save_policy", full)
+    monkeypatch.setattr("training.loop.train_and_save.save_policy", full)
     workshop.run("sft", exit_code=2, experiment=SFT)
     warning, said = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: the policy could not be written to ")

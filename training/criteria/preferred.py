@@ -4,6 +4,7 @@ Dimensions: r rows of a batch, n negatives, p lines of the table `preference_row
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from torch import Tensor
 
 from contracts.config import Objective
 from training.criteria.win_rate_probe import WinRateProbe
+from training.engine.device import Device
 from training.engine.policy import Policy
 from training.engine.windows import Windows, cut, lay_out
+from training.io.readers import read_reference_logps
+from training.io.rows import PreferenceRows, Rows
 from training.objectives import OBJECTIVES, Preferences
 from training.objectives.diagnostics import diagnose
 
@@ -30,6 +34,21 @@ class PreferenceTable:
     n_rejected: Int[np.ndarray, " p"]
     reference_logps: Float[np.ndarray, "p n+1"]
     """In nats; the value in padding has no meaning."""
+
+    @classmethod
+    def read(cls, preferences: PreferenceRows, rows: Rows, reference_logps: Path) -> "PreferenceTable":
+        """The preferences of train rows, with the log-probabilities that a reference gave them.
+
+        Raises:
+            ValueError: the table of log-probabilities lacks a pair, or holds one twice or without a finite value.
+        """
+        items = preferences.items(padding=-1)
+        items = np.where(items < 0, preferences.chosen[:, None], items)
+        is_asked = preferences.is_asked
+        row_id = np.broadcast_to(rows.row_id[preferences.row, None], items.shape)
+        reference = np.zeros(items.shape, dtype=np.float32)
+        reference[is_asked] = read_reference_logps(reference_logps, row_id[is_asked], items[is_asked])
+        return cls(preferences.line(len(rows)), items.astype(np.int32), preferences.rejected.lengths, reference)
 
 
 class Preferred:
@@ -119,3 +138,8 @@ class PreferenceBatch:
             chosen_tokens=tokens[:, 0],
             rejected_tokens=tokens[:, 1:],
         )
+
+
+def generator_of(objective: Objective, device: Device, seed: int) -> torch.Generator | None:
+    """The generator of an objective's draws, on the device of its log-probabilities; None if it draws nothing."""
+    return torch.Generator(device.device).manual_seed(seed) if objective.needs_generator else None

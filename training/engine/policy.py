@@ -5,7 +5,6 @@ Dimensions: r rows, v vocabulary, c items scored per row, t tokens, d hidden.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,6 @@ from training.engine.logps import item_logits, item_logps, path_logps, prompt_en
 from training.engine.tree import Nodes, grow, lay_out_pass
 from training.engine.windows import Trunks
 from training.io.readers import read_n_items
-from training.io.rows import Rows
 from training.representations import Representation
 
 if TYPE_CHECKING:
@@ -137,6 +135,11 @@ class Policy:
         """What an optimizer may change: everything, or the adapter alone."""
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
 
+    @property
+    def n_trained(self) -> int:
+        """How many numbers an optimizer may change."""
+        return sum(weight.numel() for weight in self.trained_parameters().values())
+
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of the trained parameters, in host memory."""
         return {name: weight.detach().cpu().clone() for name, weight in self.trained_parameters().items()}
@@ -162,12 +165,3 @@ class Policy:
         if self.adapter is None:
             return self.model
         return merged(self.adapter)
-
-
-def fit_context(rows: Rows, vocabulary: Representation, context: int) -> tuple[Rows, int]:
-    """The rows with histories cut to what the context holds (the oldest items go), and how many rows that cut."""
-    history = vocabulary.fit(rows.history, context, rows.candidates)
-    n_cut = int((history.lengths < rows.history.lengths).sum())
-    if n_cut == 0:
-        return rows, 0
-    return replace(rows, history=history), n_cut

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from safetensors.torch import save_file
 
-from contracts.config import Backbone, Frozen, PreferenceExperiment, Representation, SftExperiment
+from contracts.config import Backbone, Frozen, PreferenceExperiment, Representation, SftExperiment, identity
 from training.engine.backbones import load_model
 from training.engine.device import CPU, Device
 from training.engine.policy import Policy
@@ -44,6 +44,28 @@ class PolicyCard(Frozen):
     selection: Selection
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the other files of the folder."""
+
+    @classmethod
+    def of(
+        cls,
+        experiment: SftExperiment | PreferenceExperiment,
+        *,
+        representation: Representation,
+        backbone: Backbone,
+        n_items: int,
+        start: str | None,
+    ) -> "PolicyCard":
+        """The card of a policy whose weights are not selected yet."""
+        return cls(
+            representation=representation,
+            backbone=backbone,
+            n_items=n_items,
+            context=backbone.context,
+            experiment=experiment,
+            identity=identity(experiment),
+            start=start,
+            selection=Selection(metric=experiment.budget.select_by, value=0.0, step=0),
+        )
 
     def selected(self, value: float, step: int) -> "PolicyCard":
         """The card of the weights of one step."""

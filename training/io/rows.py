@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from contracts.draws import random_bits
 from training.io.ragged import Ragged
@@ -42,6 +42,22 @@ class PreferenceRows:
     """Distinct within a row."""
     n_duplicates: int
     """Repeats of a rejected item within its row, which were dropped."""
+
+    @property
+    def is_asked(self) -> Bool[np.ndarray, "p n+1"]:
+        """False marks padding in `items`."""
+        width = 1 + int(self.rejected.lengths.max(initial=0))
+        return np.arange(width) <= self.rejected.lengths[:, None]
+
+    def items(self, *, padding: int) -> Int[np.ndarray, "p n+1"]:
+        """The chosen item of each row, then its rejected ones, then `padding`."""
+        return np.concatenate([self.chosen[:, None].astype(np.int64), self.rejected.padded(padding)], axis=1)
+
+    def line(self, n_rows: int) -> Int[np.ndarray, " n"]:
+        """For each of n train rows its index here; -1 for a row without preferences."""
+        line = np.full(n_rows, -1)
+        line[self.row] = np.arange(len(self.row))
+        return line
 
 
 def sampled_rows(rows: Rows, n: int | None) -> Rows:

@@ -1,44 +1,39 @@
-"""The training loop of SFT and preference optimisation alike: the policy scores items, a criterion makes losses of it.
+"""The training loop: the policy scores items, a criterion makes losses of the scores, an optimizer moves the weights.
 
-One process or several (`workers.py`), from the first step or from a checkpoint (`resume_points.py`).
-Dimensions: r rows.
+One process or several (`workers.py`), from the first step or from a resume point (`resume_points.py`). What is read
+before a training and written after it is not here: see `train_and_save.py`. Dimensions: r rows.
 """
 
 import math
 import sys
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from signal import SIGTERM
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from contracts.config import Budget, ComputeConfig, Descent, TrainingSpec
-from training.command import LAST_GOOD_POLICY, POLICY, Stopped, StopRequest
+from contracts.config import ComputeConfig, PreferenceExperiment, SftExperiment
+from training.command import Stopped, StopRequest
 from training.criteria.criterion import Criterion
 from training.engine.policy import Policy
 from training.engine.windows import Windows, plan_steps
-from training.io.policy_folder import PolicyCard, save_policy
 from training.io.rows import Rows
 from training.loop.accumulation import Scored, Scorer, accumulate
 from training.loop.optimisation import build_optimizer, learning_rate
 from training.loop.peak import Peak
-from training.loop.resume import (
+from training.loop.replies import Replies
+from training.loop.resume_points import BestCard, LoopState, ResumePointFailed, ResumePoints, warn
+from training.loop.states import (
     by_rank,
     generator_states,
-    made_by,
-    made_from,
     optimizer_tensors,
     restore_generators,
     restore_optimizer,
 )
-from training.loop.resume_points import BestCard, CheckpointFailed, Checkpoints, LoopState, warn
 from training.loop.telemetry import Meter, Telemetry
 from training.loop.validation import row_values, validate
-from training.loop.verdicts import Verdicts
 from training.loop.workers import Workers, worker_seed
 
 ROWS_NAMED = 10
@@ -52,13 +47,28 @@ class Diverged(FloatingPointError):
         self.best = best
 
 
-class PolicyNotWritten(OSError):
-    """The policy could not be written; nothing of it is left, and checkpoints are untouched."""
+@dataclass(frozen=True)
+class Run:
+    """What a training is made of."""
+
+    policy: Policy
+    """Trained in place."""
+    train: Windows
+    """The rows to learn from; every step takes whole windows."""
+    validation: Rows
+    """Rows whose targets are ranked, to choose the weights or to watch them: over the full catalogue, or among the
+    candidates that prompts list."""
+    criterion: Criterion
+    experiment: SftExperiment | PreferenceExperiment
+    """Its optimizer, budget and seed. A preference experiment is also measured before its first step."""
+    compute: ComputeConfig
+    """How a step is cut to fit; the loss does not depend on it."""
+    telemetry: Telemetry
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Weights of one step, and what the validation rows say of them."""
+    """The weights of one step, and their metrics on the validation rows."""
 
     value: float
     step: int
@@ -67,159 +77,41 @@ class Kept:
 
 
 def fit(
-    policy: Policy,
-    train: Windows,
-    validation: Rows,
-    criterion: Criterion,
+    run: Run,
     *,
-    optimizer: Descent,
-    budget: Budget,
-    seed: int,
-    compute: ComputeConfig,
-    telemetry: Telemetry,
-    measure_start: bool,
     workers: Workers | None = None,
-    checkpoints: Checkpoints | None = None,
-    verdicts: Verdicts | None = None,
+    resume_points: ResumePoints | None = None,
+    replies: Replies | None = None,
 ) -> Kept:
-    """Trains the policy and leaves in it the weights that the budget keeps: best on the validation rows, or the last.
+    """Trains the policy and leaves in it the weights that the budget keeps, the best ones or the last.
 
     Args:
-        policy: trained in place.
-        train: the rows to learn from; every step takes whole windows.
-        validation: rows whose targets are ranked, to choose the weights or to watch them: over the full catalogue, or
-            among the candidates that prompts list.
-        criterion: losses of rows.
-        optimizer, budget, seed: of the experiment.
-        compute: how a step is cut to fit; its loss does not depend on that.
-        telemetry: receives everything that a curve is drawn from.
-        measure_start: rank the validation rows before the first step too: to be looked at, not to be kept.
-        workers: the processes that share each step; this one alone, when absent.
-        checkpoints: where to go on from and to save to; without them an interrupted training is lost.
-        verdicts: whoever says after each validation whether to go on.
+        run: what is trained, and how.
+        workers: the processes that share each step; only this one, when absent.
+        resume_points: where to resume from and to save to; without them an interrupted training is lost.
+        replies: the parent's answers to validations; without them the training runs to its end.
 
     Raises:
         Diverged: a loss or gradient that is not finite.
         Stopped: a signal asked for it; the step was ended, and saved.
     """
-    training = _Training(
-        policy,
-        train,
-        validation,
-        criterion,
-        optimizer,
-        budget,
-        seed,
-        compute,
-        telemetry,
-        measure_start,
-        workers or Workers(policy.device.device),
-        checkpoints,
-        verdicts,
-    )
-    training.prepare()
+    training = _Training(run, workers or Workers(run.policy.device.device), resume_points, replies)
     training.resume()
     with StopRequest() as stop:
-        kept = training.run(stop)
-    policy.restore(kept.weights)
+        kept = training.to_the_end(stop)
+    run.policy.restore(kept.weights)
     return kept
 
 
-def fit_and_save(
-    policy: Policy,
-    train: Windows,
-    validation: Rows,
-    criterion: Criterion,
-    card: PolicyCard,
-    spec: TrainingSpec,
-    telemetry: Telemetry,
-) -> dict[str, float]:
-    """Trains as the experiment says and writes OUTPUT/policy; or, if it diverged, OUTPUT/last_good_policy.
-
-    Returns:
-        The validation metrics of the weights that were kept.
-
-    Raises:
-        PolicyNotWritten: the disk is full, or refuses for another reason.
-    """
-    experiment, workers = spec.experiment, Workers(policy.device.device)
-    checkpoints = None
-    if spec.checkpoints is not None:
-        computed = made_by(policy.device, spec.compute, workers.size)
-        checkpoints = Checkpoints(spec.checkpoints, made_from=made_from(spec), made_by=computed)
-
-    def save(name: str, kept: Kept) -> None:
-        if workers.is_main:
-            try:
-                save_policy(spec.output / name, policy, card.selected(kept.value, kept.step))
-            except FileExistsError:
-                raise
-            except (OSError, SafetensorError) as error:
-                raise _not_written(spec.output / name, error, checkpoints) from error
-        workers.wait()
-
-    try:
-        kept = fit(
-            policy,
-            train,
-            validation,
-            criterion,
-            optimizer=experiment.optimizer,
-            budget=experiment.budget,
-            seed=experiment.seed,
-            compute=spec.compute,
-            telemetry=telemetry,
-            measure_start=experiment.kind == "preference",
-            workers=workers,
-            checkpoints=checkpoints,
-            verdicts=_verdicts(spec),
-        )
-    except Diverged as error:
-        if error.best is not None:
-            try:
-                save(LAST_GOOD_POLICY, error.best)
-            except OSError as failure:  # why training ended is what is to be raised
-                warn(str(failure))
-        raise
-    save(POLICY, kept)
-    workers.close()
-    return {**kept.metrics, "selected_step": kept.step}
-
-
-@dataclass
 class _Training:
-    """One training: what it is made of, and how far it is."""
+    """A run under way: its plan, its optimizer, and how far it is."""
 
-    policy: Policy
-    train: Windows
-    validation: Rows
-    criterion: Criterion
-    descent: Descent
-    budget: Budget
-    seed: int
-    compute: ComputeConfig
-    telemetry: Telemetry
-    measure_start: bool
-    workers: Workers
-    checkpoints: Checkpoints | None
-    verdicts: Verdicts | None
-
-    done: int = 0
-    """Optimizer steps."""
-    validated: int = -1
-    """The last step after which the validation rows were ranked."""
-    measured: dict[str, float] = field(default_factory=dict[str, float])
-    """Metrics of that validation."""
-    best: Kept | None = None
-    stale: int = 0
-    """Validations since the best one."""
-    is_ended: bool = False
-    """Whether nothing is left to do but to keep the weights."""
-
-    def prepare(self) -> None:
-        """Everything that follows from the experiment alone."""
-        torch.manual_seed(worker_seed(self.seed))  # of dropout
-        plan = plan_steps(self.train, batch_size=self.budget.batch_size, epochs=self.budget.epochs, seed=self.seed)
+    def __init__(self, run: Run, workers: Workers, resume_points: ResumePoints | None, replies: Replies | None) -> None:
+        self.run, self.workers, self.resume_points, self.replies = run, workers, resume_points, replies
+        self.policy, self.criterion, self.telemetry = run.policy, run.criterion, run.telemetry
+        self.budget, self.descent, self.seed = run.experiment.budget, run.experiment.optimizer, run.experiment.seed
+        torch.manual_seed(worker_seed(self.seed))  # dropout draws from it
+        plan = plan_steps(run.train, batch_size=self.budget.batch_size, epochs=self.budget.epochs, seed=self.seed)
         self.steps = [
             (epoch + at / len(steps), windows)
             for epoch, steps in enumerate(plan)
@@ -227,17 +119,28 @@ class _Training:
         ]
         self.total, n = len(self.steps), self.budget.validations
         self.validate_at = {max(1, round(self.total * k / n)) for k in range(1, n + 1)}
-        if self.measure_start:
+        if run.experiment.kind == "preference":  # the start is measured too: to be looked at, never to be kept
             self.validate_at.add(0)
         weights = self.policy.trained_parameters().values()
-        self.scorer, self.stepper = self.workers.accelerator.prepare(
+        self.scorer, self.stepper = workers.accelerator.prepare(
             Scorer(self.policy), build_optimizer(weights, self.descent)
         )
         self.weights = [weight for group in self.stepper.param_groups for weight in group["params"]]
-        self.meter, self.peak = Meter(), Peak(self.validation.user_id)
+        self.meter, self.peak = Meter(), Peak(run.validation.user_id)
+        self.done = 0
+        """Optimizer steps."""
+        self.validated = -1
+        """The last step after which the validation rows were ranked."""
+        self.measured: dict[str, float] = {}
+        """Metrics of that validation."""
+        self.best: Kept | None = None
+        self.stale = 0
+        """Validations since the best one."""
+        self.is_ended = False
+        """Whether only the weights are left to be kept."""
 
-    def run(self, stop: StopRequest) -> Kept:
-        """To the last step, to the end of patience, to a verdict, or to a signal."""
+    def to_the_end(self, stop: StopRequest) -> Kept:
+        """Trains to the last step, to the end of patience, to a reply that ends it, or to a signal."""
         self.telemetry.start_clock(self.done)
         self.meter.start()
         while not self.is_ended:
@@ -253,19 +156,19 @@ class _Training:
                 with self.meter.paused():
                     self.save()
             if is_stopped:
-                kept = "" if self.checkpoints is None else f"; step {self.done} of {self.total} is saved"
+                kept = "" if self.resume_points is None else f"; step {self.done} of {self.total} is saved"
                 raise Stopped(stop.number or SIGTERM, kept)
         return self.best if self.best is not None and self.budget.keep == "best" else self.at_hand()
 
     def step(self, stop: StopRequest) -> tuple[bool, bool]:
-        """One optimizer step; then whether a checkpoint is due, and whether a signal asks to stop."""
+        """One optimizer step; then whether a resume point is due, and whether a signal asks to stop."""
         step, (epoch, windows) = self.done + 1, self.steps[self.done]
         rate = learning_rate(self.descent, step, self.total)
         for group in self.stepper.param_groups:
             group["lr"] = rate
-        batch = self.train.take(windows)
+        batch = self.run.train.take(windows)
         self.criterion.start_step(step)
-        loss, scored = accumulate(self.policy, batch, self.criterion, self.compute, self.workers, self.scorer)
+        loss, scored = accumulate(self.policy, batch, self.criterion, self.run.compute, self.workers, self.scorer)
         norm = self.workers.clip(self.weights, self.descent.clip)
         self.stepper.step()
         self.stepper.zero_grad()
@@ -277,7 +180,7 @@ class _Training:
         self.done = step
         self.telemetry.at(step, epoch)
         self.meter.add(total_loss, len(batch.members.values))
-        if step % self.compute.log_every == 0 or step in (1, self.total):
+        if step % self.run.compute.log_every == 0 or step in (1, self.total):
             self.telemetry.write("train", {**self.meter.read(), "learning_rate": rate, "gradient_norm": norm})
             row, logps = self.of_all_workers(scored)
             if diagnostics := self.criterion.batch(row).diagnostics(logps):
@@ -288,7 +191,7 @@ class _Training:
     def validate(self) -> None:
         """Ranks the validation rows, and keeps the weights if they are the best so far."""
         try:
-            metrics, rank = validate(self.policy, self.validation, self.workers)
+            metrics, rank = validate(self.policy, self.run.validation, self.workers)
         except FloatingPointError as error:
             raise self.diverged(f"{error} At the validation after step {self.done} of {self.total}.") from error
         self.validated, self.measured = self.done, metrics
@@ -312,28 +215,28 @@ class _Training:
         is_out_of_patience = self.budget.patience is not None and self.stale >= self.budget.patience
         if self.done == self.total or is_out_of_patience:
             return True
-        if self.verdicts is None or self.done == 0:
+        if self.replies is None or self.done == 0:
             return False
-        said = self.workers.of_main(self.verdicts.wait(self.done, stop) if self.workers.is_main else "go on")
-        if said == "interrupted":  # a step more would take the training past a verdict that nobody has given
-            raise Stopped(stop.number or SIGTERM, "; no verdict was awaited")
-        if said == "end":
+        reply = self.workers.of_main(self.replies.wait(self.done, stop) if self.workers.is_main else "go on")
+        if reply == "interrupted":  # one more step would take the training past a reply that nobody gave
+            raise Stopped(stop.number or SIGTERM, "; no reply was awaited")
+        if reply == "end":
             self.telemetry.write("checkpoint", {"stopped_on_collapse": 1})
-        return said == "end"
+        return reply == "end"
 
     def at_hand(self) -> Kept:
         """The weights as they are, just measured."""
         return Kept(self.measured[self.budget.select_by], self.done, self.measured, self.policy.snapshot())
 
     def is_due(self) -> bool:
-        """Whether the last checkpoint is old enough for the next."""
-        if self.checkpoints is None or not self.workers.is_main:
+        """Whether the last resume point is old enough for the next."""
+        if self.resume_points is None or not self.workers.is_main:
             return False
-        return time.monotonic() - self.checkpoints.saved_at >= self.compute.checkpoint_every_s
+        return time.monotonic() - self.resume_points.saved_at >= self.run.compute.checkpoint_every_s
 
     def save(self) -> None:
-        """A checkpoint of everything that the next step depends on."""
-        if self.checkpoints is None:
+        """Saves everything that the next step depends on."""
+        if self.resume_points is None:
             return
         random = self.workers.gathered(generator_states(self.criterion.generator, self.policy.device.device))
         if not self.workers.is_main:
@@ -355,28 +258,28 @@ class _Training:
             "best": best.weights if best else {},
             "peak": self.peak.tensors(),
         }
-        self.checkpoints.save(self.done, state, tensors, self.telemetry.kept())
+        self.resume_points.save(self.done, state, tensors, self.telemetry.kept())
         self.telemetry.write("checkpoint", {"saved_step": self.done, "seconds": round(time.monotonic() - started, 3)})
 
     def save_end(self) -> None:
-        """A checkpoint behind the last step, so that a policy that cannot be written is not trained again."""
+        """Saves after the last step, so that a policy that cannot be written is not trained again."""
         try:
             self.save()
-        except CheckpointFailed as error:
-            warn(f"no checkpoint of the last step, {self.done}: {error.__cause__}. The policy is written without it.")
+        except ResumePointFailed as error:
+            warn(f"no resume point of the last step, {self.done}: {error.__cause__}. The policy is written without it.")
 
     def resume(self) -> None:
-        """Goes to where the newest whole checkpoint stands, if there is one, and says so."""
+        """Goes to the newest whole resume point, if there is one, and says so."""
         self.telemetry.mark()
-        if self.checkpoints is None:
+        if self.resume_points is None:
             return
-        folder = self.workers.of_main(self.checkpoints.latest() if self.workers.is_main else None)
-        torn = {"torn_checkpoints": self.checkpoints.n_torn} if self.checkpoints.n_torn else {}
+        folder = self.workers.of_main(self.resume_points.latest() if self.workers.is_main else None)
+        torn = {"torn_checkpoints": self.resume_points.n_torn} if self.resume_points.n_torn else {}
         if folder is None:
             if torn:
                 self.telemetry.write("checkpoint", torn)
             return
-        found = self.checkpoints.load(folder)
+        found = self.resume_points.load(folder)
         state, weights = found.card.state, self.policy.trained_parameters()
         self.policy.restore(found.tensors["weights"])
         restore_optimizer(self.stepper, weights, found.tensors["optimizer"])
@@ -404,7 +307,7 @@ class _Training:
         return np.concatenate([row for row, _ in scored]), torch.cat([logps for _, logps in scored])
 
     def not_finite(self, loss: float, norm: float, batch: Windows, scored: Scored) -> str:
-        """Says which rows it was."""
+        """Names the rows of a loss or gradient that is not finite."""
         if math.isfinite(loss):
             return (
                 f"gradient must be finite, got norm {norm} over rows {_named(batch.rows.row_id[batch.members.values])}"
@@ -422,24 +325,6 @@ class _Training:
             self.policy.restore(self.best.weights)
             kept = f"The weights of step {self.best.step} are kept."
         return Diverged(f"{what}. {kept} Lower the learning rate, or look at these rows.", self.best)
-
-
-def _not_written(folder: Path, error: Exception, checkpoints: Checkpoints | None) -> PolicyNotWritten:
-    step = 0 if checkpoints is None else checkpoints.saved_step
-    again = f"it goes on from step {step}" if step else "there is no checkpoint, it starts from the beginning"
-    return PolicyNotWritten(
-        f"the policy could not be written to {folder}: {error}. Free some space, then run the same command: {again}."
-    )
-
-
-def _verdicts(spec: TrainingSpec) -> Verdicts | None:
-    if not spec.experiment.budget.stop_on_collapse:
-        return None
-    verdicts = Verdicts(spec.output)
-    if spec.awaits_verdicts and verdicts.are_promised:
-        return verdicts
-    print("budget.stop_on_collapse: nobody judges this training, it goes on to its end", file=sys.stderr, flush=True)
-    return None
 
 
 def _named(row_id: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""The best validation so far, row by row: what tells how much of a later fall could be noise.
+"""The best validation so far, row by row, which tells how much of a later fall could be noise.
 
 Dimensions: r validation rows.
 """
@@ -35,9 +35,9 @@ class Peak:
         return math.sqrt(self.n_users / max(self.n_users - 1, 1) * float(of_users @ of_users)) / len(fall)
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a checkpoint."""
+        """For a resume point."""
         return {} if self.values is None else {"values": torch.from_numpy(self.values)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """From a checkpoint."""
+        """From a resume point."""
         self.values = tensors["values"].numpy() if "values" in tensors else None

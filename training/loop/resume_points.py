@@ -1,14 +1,14 @@
-"""Checkpoints of a training under way: all that it needs to go on as if it had never been interrupted.
+"""Resume points of a training under way: all that it needs to continue as if it had never been interrupted.
 
     FOLDER/step-00000120/checkpoint.json     written last: what it was made from, and size and sha256 of the other files
                          <group>.safetensors one file for each group of tensors
                          telemetry.jsonl     every line so far, without progress
     FOLDER/.step-…tmp                        one being written; no reader looks here
 
-Nothing is pickled. Two are kept: one is whole whatever happens while the next is written. One whose files are not those
-it lists is skipped with a warning that names the file, and the one before it is taken; without one, training starts
-from the beginning, and says so. One that was made from other things (experiment, tables, starting policy, base model)
-is refused by name.
+Nothing is pickled. Two are kept, so that one is whole whatever happens while the next is written. A resume point whose
+files differ from its list is skipped with a warning that names the file, and the one before it is taken; without one,
+training starts from the beginning, and says so. A resume point that was made from other inputs (experiment, tables,
+starting policy, base model) is refused by name. How a training fills one and continues from it is in `loop.py`.
 """
 
 import hashlib
@@ -31,6 +31,7 @@ from contracts.config import Frozen
 from training.io.writers import flush
 
 CARD, TELEMETRY = "checkpoint.json", "telemetry.jsonl"
+"""Names on disk, as in the first release: an interrupted training of an older version resumes."""
 GROUPS = ("best", "optimizer", "peak", "random", "weights")
 """Of tensors."""
 NAME = re.compile(r"step-(\d{8,})")
@@ -38,14 +39,14 @@ KEPT = 2
 
 
 class FileEntry(Frozen):
-    """A file of a checkpoint as it was written."""
+    """A file of a resume point as it was written."""
 
     bytes: int
     sha256: str
 
 
 class BestCard(Frozen):
-    """What the validation rows said of the best weights so far."""
+    """The best weights so far on the validation rows."""
 
     value: float
     step: int
@@ -53,7 +54,7 @@ class BestCard(Frozen):
 
 
 class LoopState(Frozen):
-    """Numbers of the loop that are no tensors; each is described where the loop has it."""
+    """Numbers of the loop; each is described where the loop has it."""
 
     validated: int
     measured: dict[str, float]
@@ -64,98 +65,98 @@ class LoopState(Frozen):
     loss_rows: int
 
 
-class CheckpointCard(Frozen):
+class ResumeCard(Frozen):
     """`checkpoint.json`."""
 
     format: Literal["borderline-checkpoint-2"] = "borderline-checkpoint-2"
     step: int
     """Optimizer steps done."""
     made_from: dict[str, str]
-    """What the result depends on: identity of the experiment, sha256 of every table, policy and base model read."""
+    """See `made_from`."""
     made_by: dict[str, str]
-    """What bits depend on beside that: code, libraries, device, number of processes."""
+    """See `made_by`."""
     state: LoopState
     files: dict[str, FileEntry]
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A whole checkpoint, read."""
+class ResumePoint:
+    """A whole resume point, read."""
 
     folder: Path
-    card: CheckpointCard
+    card: ResumeCard
     tensors: dict[str, dict[str, Tensor]]
     """By group, by name; in host memory."""
     telemetry: str
     """Lines."""
 
 
-class CheckpointFailed(OSError):
-    """A checkpoint could not be written. The one before it is untouched."""
+class ResumePointFailed(OSError):
+    """A resume point could not be written. The one before it is untouched."""
 
 
 class Torn(ValueError):
-    """A checkpoint is not what was written; the message names the file."""
+    """A resume point differs from what was written; the message names the file."""
 
 
-class Checkpoints:
-    """The checkpoints of one training, in a folder of their own."""
+class ResumePoints:
+    """The resume points of one training, in a folder of their own."""
 
     def __init__(self, folder: Path, *, made_from: Mapping[str, str], made_by: Mapping[str, str]) -> None:
         self.folder, self.made_from, self.made_by = folder, dict(made_from), dict(made_by)
         self.saved_at = time.monotonic()
         self.saved_step = 0
         self.n_torn = 0
-        """Those that `latest` skipped."""
+        """How many `latest` skipped."""
 
     def latest(self) -> Path | None:
-        """The newest whole one; none, when training starts at its first step.
+        """The newest whole one; None where training starts at its first step.
 
         Raises:
-            ValueError: it was made from other things than this training is.
+            ValueError: it was made from other inputs than those of this training.
         """
         for path in reversed(self._all()):
             try:
                 card = read_card(path)
             except Torn as torn:
-                warn(f"{torn} This checkpoint is skipped.")
+                warn(f"{torn} This resume point is skipped.")
                 self.n_torn += 1
                 continue
             for name in sorted(self.made_from.keys() | card.made_from.keys()):
                 theirs, ours = card.made_from.get(name, "nothing"), self.made_from.get(name, "nothing")
                 if theirs != ours:
                     raise ValueError(
-                        f"checkpoints must hold those of this training, got {path}, made from another {name} "
+                        f"checkpoints must hold resume points of this training, got {path}, made from another {name} "
                         f"({theirs[:16]}, not {ours[:16]}). Delete {self.folder}, or name another folder."
                     )
             return path
         if self.n_torn:
-            what = f"no checkpoint in {self.folder} is whole, {self.n_torn} are torn"
+            what = f"no resume point in {self.folder} is whole, {self.n_torn} are torn"
             warn(f"{what}: training starts from the beginning.")
         return None
 
-    def load(self, path: Path) -> Checkpoint:
-        """The checkpoint in a folder that `latest` gave; warns where it cannot be continued to the bit."""
+    def load(self, path: Path) -> ResumePoint:
+        """The resume point in a folder that `latest` gave; warns where training cannot continue to the bit."""
         card = _parsed(path)
         for name, ours in self.made_by.items():
             theirs = card.made_by.get(name, "none")
             if theirs != ours:
-                warn(f"{path} was made with {name} {theirs}, this is {ours}: training goes on, but not to the bit.")
+                warn(f"{path} was made with {name} {theirs}, this is {ours}: training continues, but not to the bit.")
         tensors = {
             name.removesuffix(".safetensors"): load_file(path / name)
             for name in card.files
             if name.endswith(".safetensors")
         }
         self.saved_at, self.saved_step = time.monotonic(), card.step
-        return Checkpoint(path, card, tensors, (path / TELEMETRY).read_text(encoding="utf-8"))
+        return ResumePoint(path, card, tensors, (path / TELEMETRY).read_text(encoding="utf-8"))
 
     def save(self, step: int, state: LoopState, tensors: Mapping[str, Mapping[str, Tensor]], telemetry: str) -> Path:
-        """Writes a checkpoint beside the others, down to the disk, renames it, and removes all but the last two.
+        """Writes a resume point beside the others, down to the disk, renames it, and removes all but the last two.
 
-        What a process that was killed had begun to write is removed first.
+        It first removes what a killed process had begun to write.
 
         Raises:
-            CheckpointFailed: the disk is full, or refuses for another reason.
+            ResumePointFailed: the disk is full, or refuses for another reason.
         """
         target = self.folder / f"step-{step:08d}"
         staging = self.folder / f".{target.name}.tmp"
@@ -169,7 +170,7 @@ class Checkpoints:
                 )
             (staging / TELEMETRY).write_text(telemetry, encoding="utf-8")
             files = {path.name: _entry(path) for path in sorted(staging.iterdir())}
-            card = CheckpointCard(step=step, made_from=self.made_from, made_by=self.made_by, state=state, files=files)
+            card = ResumeCard(step=step, made_from=self.made_from, made_by=self.made_by, state=state, files=files)
             (staging / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
             for path in [*staging.iterdir(), staging]:
                 flush(path)
@@ -178,10 +179,10 @@ class Checkpoints:
             flush(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(staging, ignore_errors=True)
-            kept = f"that of step {self.saved_step} is kept" if self.saved_step else "there is none before it"
-            raise CheckpointFailed(
-                f"the checkpoint of step {step} could not be written to {self.folder}: {error}. {kept.capitalize()}. "
-                "Free some space, then run the same command: it goes on from there."
+            kept = f"That of step {self.saved_step} is kept" if self.saved_step else "There is none before it"
+            raise ResumePointFailed(
+                f"the resume point of step {step} could not be written to {self.folder}: {error}. {kept}. "
+                "Free some space, then run the same command: it resumes there."
             ) from error
         self.saved_at, self.saved_step = time.monotonic(), step
         for old in self._all()[:-KEPT]:
@@ -194,8 +195,8 @@ class Checkpoints:
         return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def read_card(path: Path) -> CheckpointCard:
-    """`checkpoint.json` of a checkpoint whose files are all there, as they were written.
+def read_card(path: Path) -> ResumeCard:
+    """`checkpoint.json` of a resume point whose files are all there, as they were written.
 
     Raises:
         Torn: a file is missing or was changed.
@@ -216,14 +217,14 @@ def read_card(path: Path) -> CheckpointCard:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file; of the card, which names all other files with their sha256, of a policy's folder."""
+    """The hash of a file, or of a policy folder's card, which holds the hashes of all its other files."""
     with (path / "policy.json" if path.is_dir() else path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parsed(path: Path) -> CheckpointCard:
+def _parsed(path: Path) -> ResumeCard:
     try:
-        return CheckpointCard.model_validate_json((path / CARD).read_text(encoding="utf-8"))
+        return ResumeCard.model_validate_json((path / CARD).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise Torn(f"{path} must hold {CARD}, it is missing.") from error
     except UnicodeDecodeError as error:
@@ -232,7 +233,7 @@ def _parsed(path: Path) -> CheckpointCard:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise Torn(
-            f"{path / CARD} must describe a checkpoint of this version of borderline, got {where}: {first['msg']}."
+            f"{path / CARD} must describe a resume point of this version of borderline, got {where}: {first['msg']}."
         ) from error
 
 
@@ -241,5 +242,5 @@ def _entry(path: Path) -> FileEntry:
 
 
 def warn(message: str) -> None:
-    """Says on stderr what a person should know although work goes on."""
+    """Tells a person on stderr; work continues."""
     print(f"warning: {message}", file=sys.stderr, flush=True)

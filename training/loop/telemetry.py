@@ -1,4 +1,4 @@
-"""What a command says while it works: one JSON object a line, each on disk at once, for whoever follows the file."""
+"""What a command says while it works: one JSON object a line, each on disk at once for those who follow the file."""
 
 import json
 import math
@@ -23,7 +23,7 @@ class Telemetry:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("w", encoding="utf-8", buffering=1)  # of this process: a checkpoint has what came before
+        self._file = path.open("w", encoding="utf-8", buffering=1)  # a resume point has the lines before
         self._mark = 0
         self._started, self._done_before = time.monotonic(), 0
         self._last_progress = -math.inf
@@ -76,7 +76,7 @@ class Telemetry:
         self._mark = self._file.tell()
 
     def kept(self) -> str:
-        """The lines since the mark but those of progress: what a checkpoint takes along."""
+        """The lines since the mark without progress, for a resume point."""
         with self.path.open(encoding="utf-8") as file:
             file.seek(self._mark)
             return "".join(line for line in file if json.loads(line)["kind"] != "progress")
@@ -99,7 +99,7 @@ class Telemetry:
 
 
 class Meter:
-    """Mean loss and speed since the last reading, without the time of validations and checkpoints."""
+    """Mean loss and speed since the last reading, without the time of validations and resume points."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []

@@ -25,7 +25,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 T = TypeVar("T")
 
 WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
-"""Ways to train in which every process has whole weights, as validation, checkpoints and the policy need them."""
+"""Ways to train in which every process has whole weights, as validation, resume points and the policy need them."""
 SEEDS_APART = 2**31
 """Above every seed of an experiment: no worker draws what another one, or another seed, draws."""
 
@@ -55,7 +55,7 @@ class Workers:
 
     @property
     def is_main(self) -> bool:
-        """Whether this one writes telemetry, checkpoints and policies."""
+        """Whether this one writes telemetry, resume points and policies."""
         return self.rank == 0
 
     def share(self, n: int) -> np.ndarray:

@@ -14,11 +14,12 @@ from training.criteria.next_item import NextItem
 from training.engine.attention import ATTENTION
 from training.engine.backbones import scratch_model
 from training.engine.logps import catalogue_logps, item_logps
-from training.engine.policy import Policy, fit_context
+from training.engine.policy import Policy
 from training.engine.windows import Windows, find_windows, lay_out
 from training.io.readers import read_rows
 from training.loop.accumulation import accumulate
 from training.representations.items import ItemVocabulary
+from training.representations.prompted_rows import fit_context
 
 TINY = ScratchBackbone(hidden=16, layers=2, heads=2, context=32, dropout=0.0)
 

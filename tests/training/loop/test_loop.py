@@ -11,7 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.config import AdamW, Budget, ComputeConfig, Lion, ScratchBackbone
+from contracts.config import (
+    AdamW,
+    Budget,
+    ComputeConfig,
+    Dmpo,
+    Lion,
+    PreferenceExperiment,
+    ScratchBackbone,
+    SftExperiment,
+)
 from training.criteria.next_item import NextItem, Targets
 from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
@@ -20,9 +29,9 @@ from training.io.readers import read_rows
 from training.io.rows import Rows
 from training.loop import loop
 from training.loop.accumulation import accumulate
-from training.loop.loop import Diverged, Kept, fit, learning_rate
+from training.loop.loop import Diverged, Kept, Run, fit, learning_rate
+from training.loop.replies import Replies
 from training.loop.telemetry import Telemetry
-from training.loop.verdicts import Verdicts
 from training.representations.items import ItemVocabulary
 
 BUDGET = Budget(epochs=4, batch_size=32, validations=4)
@@ -45,24 +54,26 @@ class Setting:
         criterion: Any = None,
         budget: Budget = BUDGET,
         *,
-        measure_start: bool = False,
+        measures_start: bool = False,
         optimizer: AdamW | Lion = ADAMW,
-        verdicts: Verdicts | None = None,
+        replies: Replies | None = None,
     ) -> Kept:
+        experiment = SftExperiment(kind="sft", optimizer=optimizer, budget=budget)
+        if measures_start:
+            experiment = PreferenceExperiment(
+                kind="preference", start_from="sft", objective=Dmpo(kind="dmpo"), optimizer=optimizer, budget=budget
+            )
         with Telemetry(self.output / "telemetry.jsonl") as telemetry:
-            return fit(
+            run = Run(
                 self.policy,
                 self.windows,
                 self.validation,
                 criterion or NextItem(self.windows.rows),
-                optimizer=optimizer,
-                budget=budget,
-                seed=0,
-                compute=ComputeConfig(log_every=3),
-                telemetry=telemetry,
-                measure_start=measure_start,
-                verdicts=verdicts,
+                experiment,
+                ComputeConfig(log_every=3),
+                telemetry,
             )
+            return fit(run, replies=replies)
 
 
 Measured = tuple[dict[str, float], np.ndarray]
@@ -115,7 +126,7 @@ def test_the_weights_of_the_best_validation_are_kept(setting: Setting, monkeypat
         return measured(next(values))
 
     monkeypatch.setattr(loop, "validate", measure)
-    best = setting.fit(measure_start=True)
+    best = setting.fit(measures_start=True)
     assert best.value == 0.5
     kept = setting.policy.snapshot()
     assert all(torch.equal(kept[name], seen[2][name]) for name in kept)  # of two equal ones the earlier

@@ -21,7 +21,7 @@ from training import preference, reference, sft
 from training.criteria.next_item import Targets
 from training.criteria.preferred import PreferenceBatch
 from training.criteria.sampled_next_item import TargetsAndSample
-from training.loop.verdicts import Verdicts
+from training.loop.replies import Replies
 
 SFT = {
     "kind": "sft",
@@ -204,14 +204,14 @@ def test_a_training_that_is_told_to_end_ends_there_after_an_interruption_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     experiment = {**MCPO, "budget": {**MCPO["budget"], "patience": None, "keep": "last", "stop_on_collapse": True}}
-    inputs = {**inputs, "experiment": experiment, "awaits_verdicts": True}
+    inputs = {**inputs, "experiment": experiment, "awaits_replies": True}
 
     def judged(end: int, **fields: Any) -> Path:
         output = trainings.spec(**inputs, **fields)
-        verdicts = Verdicts(output)
-        verdicts.promise()
+        replies = Replies(output)
+        replies.promise()
         for step in range(1, 16):
-            verdicts.give(step, end=step == end)
+            replies.give(step, end=step == end)
         assert preference.main([str(output / "spec.json")]) == 0
         return output
 
@@ -256,7 +256,7 @@ def test_a_checkpoint_with_a_missing_file_is_skipped_by_name_for_the_one_before(
     resumed = trainings.run(sft)
     said = capsys.readouterr().err
     assert (
-        f"{trainings.checkpoints / 'step-00000005'} must hold {name}, it is missing. This checkpoint is skipped."
+        f"{trainings.checkpoints / 'step-00000005'} must hold {name}, it is missing. This resume point is skipped."
         in said
     )
     assert "resumed from step 4 of 15" in said
@@ -281,7 +281,7 @@ def test_a_training_that_starts_anew_because_all_checkpoints_are_torn_says_so(
     again = trainings.run(sft)
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
-        f"warning: no checkpoint in {trainings.checkpoints} is whole, 2 are torn: training starts from the beginning."
+        f"warning: no resume point in {trainings.checkpoints} is whole, 2 are torn: training starts from the beginning."
     )
     assert weights(again) == weights(whole)
     torn = [line for line in telemetry_lines(again) if "torn_checkpoints" in line["metrics"]]
@@ -294,7 +294,7 @@ def test_a_training_that_starts_anew_because_all_checkpoints_are_torn_says_so(
 @pytest.mark.parametrize(
     ("place", "key", "said"),
     [
-        ("state", "stale", "must describe a checkpoint of this version of borderline, got state.stale: Field"),
+        ("state", "stale", "must describe a resume point of this version of borderline, got state.stale: Field"),
         ("files", "optimizer.safetensors", "must list optimizer.safetensors, it does not."),
     ],
 )
@@ -334,7 +334,7 @@ def test_a_flipped_bit_is_seen(
     path.write_bytes(content)
     trainings.run(sft)
     said = capsys.readouterr().err
-    assert f"{path} must be the file that was written, its content differs. This checkpoint is skipped." in said
+    assert f"{path} must be the file that was written, its content differs. This resume point is skipped." in said
     assert "resumed from step 4 of 15" in said
 
 
@@ -387,7 +387,7 @@ def test_what_changes_the_bits_is_continued_with_a_warning(
     trainings.killed(monkeypatch, 3)
     trainings.run(sft, compute={"checkpoint_every_s": 3600, "threads": 1, **change})
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
-    assert [said in line and line.endswith("training goes on, but not to the bit.") for line in warnings] == [True]
+    assert [said in line and line.endswith("training continues, but not to the bit.") for line in warnings] == [True]
 
 
 @pytest.fixture
@@ -413,7 +413,7 @@ def test_a_full_disk_stops_training_in_one_line_and_leaves_the_checkpoint_before
     assert sft.main([str(output / "spec.json")]) == 2
     small_disk(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith(f"the checkpoint of step 4 could not be written to {trainings.checkpoints}: ")
+    assert said.startswith(f"the resume point of step 4 could not be written to {trainings.checkpoints}: ")
     assert "that of step 3 is kept." in said.lower()
     assert {path: path.read_bytes() for path in trainings.checkpoints.rglob("*") if path.is_file()} == files
     assert weights(trainings.run(sft)) == weights(whole)
@@ -442,7 +442,7 @@ def test_a_policy_that_could_not_be_written_is_not_trained_again(
     whole = trainings.run(sft, **fields, checkpoints=None)
     failed = trainings.spec(**fields)
     with monkeypatch.context() as patch:
-        patch.setattr("training.loop.loop.save_policy", killed)
+        patch.setattr("training.loop.train_and_save.save_policy", killed)
         with pytest.raises(Killed):
             sft.main([str(failed / "spec.json")])
     with monkeypatch.context() as patch:
@@ -495,7 +495,7 @@ def test_a_disk_too_full_for_the_policy_is_one_line_and_leaves_nothing_half(
     said = run_on_a_small_disk(output, 100_000)  # enough for a checkpoint of the adapter
     assert said.startswith(f"the policy could not be written to {output / 'policy'}: ")
     assert said.endswith(
-        "File too large (os error 27). Free some space, then run the same command: it goes on from step 5."
+        "File too large (os error 27). Free some space, then run the same command: it resumes from step 5."
     )
     assert sorted(path.name for path in output.iterdir()) == ["spec.json", "telemetry.jsonl"]
     assert telemetry_lines(output)[-1]["metrics"]["success"] == 0

@@ -21,7 +21,7 @@ from orchestration.resources.launcher import SubprocessLauncher
 from tests.training.loop.test_resume import SFT, Trainings, inputs
 from training import score, sft
 from training.loop import workers
-from training.loop.verdicts import Verdicts
+from training.loop.replies import Replies
 
 __all__ = ["inputs"]  # a fixture
 NO_DROPOUT = {**SFT, "backbone": {**SFT["backbone"], "dropout": 0.0}}
@@ -86,11 +86,11 @@ def test_two_processes_end_together_where_they_are_told_to(
 ) -> None:
     budget = {"epochs": 3, "batch_size": 64, "validations": 5, "keep": "last", "stop_on_collapse": True}
     experiment = {**inputs["experiment"], "budget": budget}
-    output = trainings.spec(**{**inputs, "experiment": experiment, "awaits_verdicts": True, "checkpoints": None})
-    verdicts = Verdicts(output)
-    verdicts.promise()
+    output = trainings.spec(**{**inputs, "experiment": experiment, "awaits_replies": True, "checkpoints": None})
+    replies = Replies(output)
+    replies.promise()
     for step in range(1, 16):
-        verdicts.give(step, end=step == 9)
+        replies.give(step, end=step == 9)
     run(output, ["-m", "training.launch", "2", "training.preference"])
     lines = telemetry_lines(output)
     assert [line["step"] for line in lines if line["kind"] == "validation"] == [0, 3, 6, 9]

@@ -16,7 +16,7 @@ from training.criteria.win_rate_probe import probe_items
 from training.engine.attention import ATTENTION
 from training.engine.backbones import scratch_model
 from training.engine.catalogue_scores import item_scores
-from training.engine.policy import Policy, fit_context
+from training.engine.policy import Policy
 from training.engine.rank_rows import rank_rows, rank_targets
 from training.engine.rankings import joined_rankings
 from training.engine.windows import find_windows, lay_out
@@ -25,6 +25,7 @@ from training.io.readers import read_rows, read_texts
 from training.io.rows import Rows, joined_rows
 from training.representations import candidate_prompts as candidates
 from training.representations.candidate_prompts import refuse_long_lists, with_drawn, with_given
+from training.representations.prompted_rows import fit_context
 from training.representations.titles import candidates_cut_through, title_lists, trained_tokeniser
 from training.representations.token_lists import TokenLists, load_representation, save_representation
 

@@ -18,11 +18,12 @@ from training.engine import trie_scores
 from training.engine.attention import ATTENTION
 from training.engine.backbones import scratch_model
 from training.engine.catalogue_scores import catalogue_scores
-from training.engine.policy import Policy, fit_context
+from training.engine.policy import Policy
 from training.engine.windows import find_windows, lay_out
 from training.io.ragged import Ragged
 from training.io.readers import read_rows, read_texts
 from training.io.rows import Rows
+from training.representations.prompted_rows import fit_context
 from training.representations.semantic_ids import read_codes, semantic_id_lists
 from training.representations.titles import title_lists, titles_cut_through, trained_tokeniser
 from training.representations.token_lists import TokenLists, load_representation, save_representation

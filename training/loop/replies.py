@@ -1,8 +1,8 @@
-"""What whoever started a training says of its validations: go on, or end. One small file for each, in OUTPUT/verdicts.
+"""The parent's reply to each validation of a training, continue or end: one small file each, in OUTPUT/replies.
 
-The training waits for it, so that the same run ends at the same step however slowly the other side reads its telemetry.
-The folder is the promise to answer: it is made before the training starts, and where it is missing nothing is awaited.
-Imports no torch: both sides use it.
+The training waits for it, so that the same run ends at the same step however slowly the parent reads its telemetry.
+The folder is the promise to reply: the parent makes it before the training starts, and without it nothing is awaited.
+Both sides import this module, so it imports no torch.
 """
 
 import json
@@ -12,36 +12,36 @@ from typing import Literal
 
 from training.command import StopRequest
 
-FOLDER = "verdicts"
+FOLDER = "replies"
 POLL_S = 0.05
 
-Verdict = Literal["go on", "end", "interrupted"]
+Reply = Literal["go on", "end", "interrupted"]
 
 
-class Verdicts:
-    """Both sides of one training's verdicts."""
+class Replies:
+    """The replies to one training, for both sides."""
 
     def __init__(self, output: Path) -> None:
         self.folder = output / FOLDER
 
     def promise(self) -> None:
-        """Says that every validation will be answered."""
+        """Promises a reply to every validation."""
         self.folder.mkdir()
 
     @property
     def are_promised(self) -> bool:
-        """Whether anybody will answer."""
+        """Whether a parent will reply."""
         return self.folder.is_dir()
 
     def give(self, step: int, *, end: bool) -> None:
-        """Says how it goes on after the validation at `step`; the file appears whole."""
+        """Replies to the validation at `step`; the file appears whole."""
         path = self._path(step)
         staged = path.with_suffix(".tmp")
         staged.write_text(json.dumps({"end": end}), encoding="utf-8")
         staged.rename(path)
 
-    def wait(self, step: int, stop: StopRequest) -> Verdict:
-        """What was said of the validation at `step`, as soon as it is; a signal ends the waiting."""
+    def wait(self, step: int, stop: StopRequest) -> Reply:
+        """The reply to the validation at `step`, as soon as it exists; a signal ends the waiting."""
         path = self._path(step)
         while not path.exists():
             if stop.number:

@@ -1,4 +1,4 @@
-"""A training waits for what its parent says of a validation, and ends where it is told to."""
+"""A training waits for its parent's reply to a validation, and ends where the reply says so."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from contracts.config import EXPERIMENT, PreferenceExperiment
 from tests.training.loop.test_loop import BUDGET, Setting
 from training.command import Stopped, StopRequest
 from training.loop.loop import Kept
-from training.loop.verdicts import Verdicts
+from training.loop.replies import Replies
 
 PREFERENCE = {
     "kind": "preference",
@@ -32,10 +32,10 @@ def setting(tables: Any, tmp_path: Path) -> Setting:
 
 
 @pytest.fixture
-def verdicts(tmp_path: Path) -> Verdicts:
-    verdicts = Verdicts(tmp_path)
-    verdicts.promise()
-    return verdicts
+def replies(tmp_path: Path) -> Replies:
+    replies = Replies(tmp_path)
+    replies.promise()
+    return replies
 
 
 def validated(setting: Setting, telemetry_lines: Callable[[Path], list[dict[str, Any]]]) -> list[int]:
@@ -44,47 +44,47 @@ def validated(setting: Setting, telemetry_lines: Callable[[Path], list[dict[str,
 
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_a_training_that_is_told_to_ends_there_and_says_so(
-    setting: Setting, verdicts: Verdicts, telemetry_lines: Callable[..., Any], keep: str
+    setting: Setting, replies: Replies, telemetry_lines: Callable[..., Any], keep: str
 ) -> None:
     total = _steps(setting)
     steps = [round(total * k / 4) for k in (1, 2)]
-    verdicts.give(steps[0], end=False)
-    verdicts.give(steps[1], end=True)
-    kept = setting.fit(budget=BUDGET.model_copy(update={"keep": keep}), verdicts=verdicts)
+    replies.give(steps[0], end=False)
+    replies.give(steps[1], end=True)
+    kept = setting.fit(budget=BUDGET.model_copy(update={"keep": keep}), replies=replies)
     assert validated(setting, telemetry_lines) == steps
     said = [line for line in telemetry_lines(setting.output) if "stopped_on_collapse" in line["metrics"]]
     assert [line["step"] for line in said] == [steps[1]]
     assert kept.step == steps[1] if keep == "last" else kept.step in steps
 
 
-def test_it_waits_for_an_answer_that_comes_late(setting: Setting, verdicts: Verdicts) -> None:
+def test_it_waits_for_an_answer_that_comes_late(setting: Setting, replies: Replies) -> None:
     total = _steps(setting)
     first, *others = [round(total * k / 4) for k in (1, 2, 3)]
     for step in others:
-        verdicts.give(step, end=False)
+        replies.give(step, end=False)
     kept: list[Kept] = []
-    training = threading.Thread(target=lambda: kept.append(setting.fit(verdicts=verdicts)))
+    training = threading.Thread(target=lambda: kept.append(setting.fit(replies=replies)))
     training.start()
     time.sleep(0.5)
     training.join(timeout=0.5)
     assert training.is_alive()
-    verdicts.give(first, end=True)
+    replies.give(first, end=True)
     training.join(timeout=60)
     assert [k.step for k in kept] == [first]
 
 
-def test_a_signal_ends_the_waiting_without_a_step_more(setting: Setting, verdicts: Verdicts) -> None:
+def test_a_signal_ends_the_waiting_without_a_step_more(setting: Setting, replies: Replies) -> None:
     stop = StopRequest()
     stop.number = 15
-    assert verdicts.wait(1, stop) == "interrupted"
+    assert replies.wait(1, stop) == "interrupted"
     before = setting.policy.snapshot()
-    with pytest.raises(Stopped, match="SIGTERM; no verdict was awaited"):
-        setting.fit(verdicts=Interrupted(setting.output))
+    with pytest.raises(Stopped, match="SIGTERM; no reply was awaited"):
+        setting.fit(replies=Interrupted(setting.output))
     after = setting.policy.snapshot()
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-class Interrupted(Verdicts):
+class Interrupted(Replies):
     def wait(self, step: int, stop: StopRequest) -> Any:
         return "interrupted"
 
@@ -110,7 +110,7 @@ def test_the_parent_ends_a_training_at_the_first_validation_that_shows_a_collaps
         curves["train/loss"].append((max(step, 1), loss))
         curves["validation/ndcg_at_10_full"].append((step, value))
         judge(step, curves)
-    answers = {path.stem: json.loads(path.read_text())["end"] for path in (tmp_path / "verdicts").iterdir()}
+    answers = {path.stem: json.loads(path.read_text())["end"] for path in (tmp_path / "replies").iterdir()}
     assert answers == {
         "step-00000000": False,
         "step-00000010": False,
@@ -123,7 +123,7 @@ def test_the_parent_ends_a_training_at_the_first_validation_that_shows_a_collaps
 
 
 def test_where_no_answer_is_promised_none_is_awaited(tmp_path: Path) -> None:
-    assert not Verdicts(tmp_path).are_promised
+    assert not Replies(tmp_path).are_promised
 
 
 def test_supervised_training_has_nothing_to_collapse() -> None:

@@ -1,0 +1,45 @@
+"""What the result of a training depends on, as hashes and names: they tell resume points of other trainings apart."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from contracts.config import ComputeConfig, TrainingSpec, identity
+from training.engine.device import Device
+from training.io.base_model import base_sha256
+from training.loop.resume_points import sha256_of
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("contracts", "training")
+"""The rooms whose code a training runs."""
+
+
+def made_from(spec: TrainingSpec) -> dict[str, str]:
+    """Hashes of all that the result depends on: the experiment, and every table, policy and base model that is read."""
+    files = {
+        name: sha256_of(value)
+        for name in type(spec).model_fields
+        if isinstance(value := getattr(spec, name), Path) and name not in ("output", "checkpoints")
+    }
+    base = base_sha256(spec.experiment.backbone) if spec.experiment.kind == "sft" else None
+    of_base = {} if base is None else {"base model": base}
+    return {"experiment": identity(spec.experiment, exclude={"pool"}), **files, **of_base}
+
+
+def made_by(device: Device, compute: ComputeConfig, processes: int) -> dict[str, str]:
+    """What else the bits of the result depend on: code, libraries, device, passes, number of processes."""
+    sources = hashlib.sha256()
+    for path in sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
+        sources.update(path.read_bytes())
+    name = torch.cuda.get_device_name(device.device) if device.device.type == "cuda" else "CPU"
+    return {
+        "code": sources.hexdigest()[:16],
+        "torch": torch.__version__,
+        "device": name,
+        "precision": "bf16" if device.is_bf16 else "float32",
+        "micro_batch_tokens": str(compute.micro_batch_tokens),
+        "gradient_checkpointing": str(compute.gradient_checkpointing).lower(),
+        "threads": str(torch.get_num_threads()),
+        "processes": str(processes),
+    }
