@@ -10,8 +10,9 @@ from dataclasses import asdict
 import polars as pl
 
 from assets.lake.versions import Lake
-from assets.results.leaderboard import SPLITS, stored
+from assets.results.leaderboard import stored
 from contracts.files.load import ConfigurationError
+from contracts.words import REPORTED
 from evaluation.reports import document
 from evaluation.reports.leaderboard import Leaderboard, as_json, of_protocol
 from evaluation.reports.leaderboard_document import as_html, as_markdown, as_text
@@ -56,7 +57,7 @@ def stored_text(lake: Lake, dataset: str, split: str, format: str, protocol: str
     if board is None and format == "json":
         return json.dumps({"dataset": dataset, "split": split, "rows": []})
     if board is None:  # a benchmark whose source keeps the test part apart
-        other = next(other for other in SPLITS if other != split)
+        other = next(other for other in REPORTED if other != split)
         note = f"{dataset}, {split}: no rows; the publisher's {split} part is not in the raw folder. On {other}:\n\n"
         board = stored_board(lake, dataset, other)
         assert board is not None  # a leaderboard without any row is not published

@@ -7,9 +7,8 @@ from assets.lake.ports import RegisteredVersion, Tracker
 from assets.lake.versions import Lake, NotMaterialised, Version, partition_text
 from borderline.versions import named_version
 from contracts.files.load import ConfigurationError
+from contracts.words import POLICY_ASSETS
 from orchestration.resources.mlflow_runs import MlflowTracker
-
-POLICIES = ("preference_policies", "sft_policies")
 
 
 def described(lake: Lake, tracker: MlflowTracker, dataset: str, of: str) -> str:
@@ -57,7 +56,7 @@ def _of_version(lake: Lake, tracker: Tracker, dataset: str, of: str) -> str:
 
 
 def _policy(lake: Lake, dataset: str, version: RegisteredVersion) -> Version | None:
-    for asset in POLICIES:
+    for asset in reversed(POLICY_ASSETS.values()):
         try:
             policy = lake.require(asset, (dataset, version.tags.get("experiment", "")))
         except (NotMaterialised, ValueError):

@@ -17,10 +17,10 @@ from typing import Self, TypeVar
 from pydantic import ValidationError
 
 from contracts.config import Spec
+from contracts.words import TELEMETRY
 from training.loop.memory import keep_freed_memory, peak_memory
 from training.loop.telemetry import Telemetry, TelemetryFailed
 
-TELEMETRY = "telemetry.jsonl"
 POLICY, LAST_GOOD_POLICY = "policy", "last_good_policy"
 """What a training leaves when it ends, and when it diverges."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contracts.config import MineSpec
+from contracts.durable import commit, sha256_of, staging_path
 from training.command import run_command
 from training.loop.telemetry import Telemetry
 
@@ -103,7 +104,6 @@ def _join(shards: Sequence[Path], spec: MineSpec, n_items: int) -> list[int]:
     import numpy as np
     import pyarrow.parquet as pq
 
-    from training.io.writers import commit, staging_path
     from training.negatives.mining import SCHEMA
 
     counts = np.zeros(4, dtype=np.int64)
@@ -139,7 +139,7 @@ def _fingerprint(spec: MineSpec) -> str:
     """A hash of everything that a shard depends on: shards of another mining are not taken for those of this one."""
     digest = hashlib.sha256()
     for path in (spec.policy / "policy.json", spec.histories, spec.interactions, spec.items):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(bytes.fromhex(sha256_of(path)))
     fields = {"pool", "round", "seed", "policy_name", "compute"}
     digest.update(json.dumps(spec.model_dump(mode="json", include=fields), sort_keys=True).encode())
     return digest.hexdigest()[:16]

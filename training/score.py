@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from contracts.config import ScoreSpec
+from contracts.words import FULL, HELD_OUT
+from contracts.words import of_candidates as protocol_of_candidates
 from training.command import run_command
 from training.loop.telemetry import Telemetry
 
@@ -32,7 +34,7 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
     n_items = policy.catalogue_of(spec.items)
-    held_out = joined_rows([read_rows(spec.histories, split, n_items) for split in ("validation", "test")])
+    held_out = joined_rows([read_rows(spec.histories, split, n_items) for split in HELD_OUT])
     candidates = read_candidate_sets(spec.candidate_sets, held_out, n_items)
     listed = with_given(held_out, policy.vocabulary, spec.candidate_sets)
     prompts, n_cut = fit_context(listed, policy.vocabulary, policy.context)
@@ -53,9 +55,9 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
 
     in_row_order = np.argsort(np.concatenate([np.zeros(0, dtype=np.int64), *order]), kind="stable")
     tables = []
-    ranked = [([f"of_{n}" for n in candidates.lengths], of_candidates)]
+    ranked = [([protocol_of_candidates(n) for n in candidates.lengths], of_candidates)]
     if not policy.vocabulary.n_candidates:
-        ranked.append((["full"] * len(held_out), of_catalogue))
+        ranked.append(([FULL] * len(held_out), of_catalogue))
     for protocols, rankings in ranked:
         ranking = joined_rankings(rankings).take(in_row_order)
         columns = {

@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass
 import dagster as dg
 
 from assets.lake.versions import Version
+from contracts.words import ACCEPT_LEAKS_TAG
 
-ACCEPT_TAG = "borderline/accept-leaks"
-"""The run tag that accepts leaks, with the value `true`."""
 REMEDY = (
     "Mend the data; or run it anyway, with every number from it marked: borderline run --accept-leaks, in the Dagster "
-    f"UI the tag {ACCEPT_TAG} = true on the run or backfill"
+    f"UI the tag {ACCEPT_LEAKS_TAG} = true on the run or backfill"
 )
 
 
@@ -56,7 +55,7 @@ def recorded(*groups: Sequence[AcceptedLeak]) -> list[dict[str, str]]:
 
 def is_accepting(tags: Mapping[str, str]) -> bool:
     """Whether the tags of a run accept leaks."""
-    return tags.get(ACCEPT_TAG) == "true"
+    return tags.get(ACCEPT_LEAKS_TAG) == "true"
 
 
 def refuse_accepted(leaks: Sequence[AcceptedLeak], made_from: str) -> None:

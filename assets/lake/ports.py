@@ -57,9 +57,6 @@ class Launcher(Protocol):
         ...
 
 
-PARENT_RUN_TAG = "mlflow/parent_run_id"
-"""Run tag: the tracked run under which the runs of this one stand."""
-
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 

@@ -22,10 +22,9 @@ from assets.lake.parquet import write_table
 from assets.lake.shown import LINEAGE, PREVIEW_ROWS, column_lineage, column_schema, preview
 from assets.lake.validate import SCHEMAS, validate
 from assets.lake.versions import Lake, Partition, Version, partition_text
+from contracts.words import FORCE_TAG
 
 Results = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]
-FORCE_TAG = "borderline/force"
-"""The run tag that makes everything anew, with the value `true`."""
 
 
 def is_forced(tags: Mapping[str, str]) -> bool:

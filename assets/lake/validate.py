@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from contracts.words import MINERS, SPLITS
+
 UTC = pl.Datetime("us", "UTC")
-SPLITS = ("train", "validation", "test")
-MINERS = ("hardest", "in_batch", "popularity", "uniform")
 INT32_MAX = 2**31 - 1
 CHUNK_ROWS = 1_000_000
 """Rows of a table that are validated together."""

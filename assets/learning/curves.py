@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-TELEMETRY = "telemetry.jsonl"
 DRAWN = ("train", "validation", "diagnostic")
 """Kinds of telemetry lines that are points of curves."""
 Curves = Mapping[str, Sequence[tuple[int, float]]]

@@ -13,14 +13,11 @@ import yaml
 
 from assets.lake.asset import Request
 from assets.lake.partitions import Keys
-from assets.lake.ports import PARENT_RUN_TAG
 from assets.lake.reads import Read, same_dataset
 from assets.lake.versions import partition_text
 from contracts.config import Experiment
 from contracts.files.load import listed_candidates, load_dataset, load_experiment, source_of, study_of
-
-POLICY_ASSETS = {"sft": "sft_policies", "preference": "preference_policies"}
-"""The asset that holds the policy of an experiment, by its kind; a baseline has none."""
+from contracts.words import PARENT_RUN_TAG, POLICY_ASSETS
 
 
 @dataclass(frozen=True)

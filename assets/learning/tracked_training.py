@@ -23,6 +23,7 @@ from assets.learning.experiments import as_yaml, flatten, study_tags
 from assets.learning.follower import Follower
 from assets.learning.stop_on_collapse import StopOnCollapse, collapse_check, judge_training
 from contracts.config import PreferenceExperiment, SftExperiment, TrainingSpec
+from contracts.durable import write_json
 from contracts.files.load import written_as
 
 RUN = "run.json"
@@ -77,10 +78,9 @@ def training_run(policy: Version) -> dict[str, Any]:
 def _begin(checkpoints: Path, run_id: str) -> str | None:
     """Remembers beside the checkpoints which tracked run this attempt is; the run of an interrupted one, or None."""
     checkpoints.mkdir(parents=True, exist_ok=True)
-    path, staging = checkpoints / RUN, checkpoints / f".{RUN}.tmp"
+    path = checkpoints / RUN
     interrupted = json.loads(path.read_text(encoding="utf-8"))["run_id"] if path.exists() else None
-    staging.write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
-    staging.replace(path)
+    write_json(path, {"run_id": run_id})
     return interrupted
 
 

@@ -11,9 +11,10 @@ from assets.lake.versions import Version
 from assets.learning.follower import Follower
 from assets.results.measurement import TOP_K, train_catalogue
 from contracts.config import ScoreSpec
+from contracts.words import MAIN_METRIC
 from evaluation.metrics.beyond_accuracy import beyond_accuracy
 from evaluation.metrics.ranking import METRICS_SCHEMA, metrics_of
-from evaluation.statistics.gates import METRIC, Contender
+from evaluation.statistics.gates import Contender
 
 SPLIT = "validation"
 
@@ -45,12 +46,12 @@ def reevaluated(
         catalogue = pl.read_parquet(files / "catalogue.parquet")
         known = translated(rows, catalogue_today, catalogue)
         say(f"version {version}: {known.height:,} of {rows.height:,} validation rows are in its catalogue")
-        frame = rows.select("row_id", "user_id", "split", protocol=pl.lit("full"), metric=pl.lit(METRIC))
+        frame = rows.select("row_id", "user_id", "split", protocol=pl.lit("full"), metric=pl.lit(MAIN_METRIC))
         if known.is_empty():
             return Contender(frame.with_columns(value=pl.lit(0.0)).cast(METRICS_SCHEMA), {})
         predictions = _scored(say, launcher, files / "policy", catalogue, known, folder)
     table = metrics_of(predictions, known.select("row_id", "user_id", "split"))
-    values = table.filter(pl.col("metric") == METRIC).select("row_id", "value")
+    values = table.filter(pl.col("metric") == MAIN_METRIC).select("row_id", "value")
     whole = frame.join(values, on="row_id", how="left", maintain_order="left").with_columns(
         pl.col("value").fill_null(0.0)
     )

@@ -18,12 +18,11 @@ from assets.registry.champion import reevaluated
 from assets.registry.history import Decision, Line, champion_of, read_history, served_before, write_history
 from assets.registry.registration import registration_of
 from assets.results.measurement import beyond_accuracy_of
+from contracts.words import CHAMPION_TAG, MAIN_METRIC, REASON_TAG, ROLLBACK_TAG
 from evaluation.reports.document import Table, as_markdown
-from evaluation.statistics.gates import METRIC, Contender, Verdict, judge
+from evaluation.statistics.gates import Contender, Verdict, judge
 from evaluation.statistics.significance import STANDARD
 
-OVERRIDE, REASON, ROLLBACK = "borderline/champion", "borderline/reason", "borderline/rollback"
-"""Run tags by which a person decides: the version to serve, why, and whether it is the one before."""
 METRICS = Read(
     "metrics",
     (dg.AssetDep("metrics"),),
@@ -42,7 +41,7 @@ REGISTERED = Read(
     by=DATASETS,
     plan=lambda request: _candidates(request),
     reads=[METRICS, REGISTERED, same_dataset("histories"), same_dataset("items"), same_dataset("interactions")],
-    config=lambda of: {"metric": METRIC, "resamples": STANDARD.times, "seed": STANDARD.seed},
+    config=lambda of: {"metric": MAIN_METRIC, "resamples": STANDARD.times, "seed": STANDARD.seed},
     group="registry",
     kinds={"mlflow"},
     owner="serving",
@@ -126,7 +125,7 @@ def _candidates(request: Request) -> Candidates:
         )
         if found is not None and request.tracker.version_exists(dataset, version := registration_of(found)["version"]):
             contenders[name] = version
-    return Candidates(now, contenders, OVERRIDE in request.tags or ROLLBACK in request.tags)
+    return Candidates(now, contenders, CHAMPION_TAG in request.tags or ROLLBACK_TAG in request.tags)
 
 
 def _still_serves(version: Version, tracker: Tracker) -> bool:
@@ -168,12 +167,12 @@ def _of_verdict(verdict: Verdict, contenders: Mapping[str, str], before: str | N
 def _of_person(
     tags: Mapping[str, str], tracker: Tracker, dataset: str, before: str | None, history: Sequence[Line]
 ) -> Decision:
-    reason = tags.get(REASON, "").strip()
+    reason = tags.get(REASON_TAG, "").strip()
     if not reason:
         raise dg.Failure(
-            f"a person's decision must give its reason, got none. Set the run tag {REASON}.", allow_retries=False
+            f"a person's decision must give its reason, got none. Set the run tag {REASON_TAG}.", allow_retries=False
         )
-    if ROLLBACK in tags:
+    if ROLLBACK_TAG in tags:
         version = served_before(before, history)
         if version is None:
             now = "no champion" if before is None else f"no champion before version {before}"
@@ -183,7 +182,7 @@ def _of_person(
                 allow_retries=False,
             )
     else:
-        version = tags[OVERRIDE]
+        version = tags[CHAMPION_TAG]
     if not tracker.version_exists(dataset, version):
         stays = "There still is no champion" if before is None else f"The champion stays version {before}"
         raise dg.Failure(
@@ -191,7 +190,7 @@ def _of_person(
             f"Name one that is: borderline promote --dataset {dataset} --version N --reason …",
             allow_retries=False,
         )
-    outcome = "rolled back" if ROLLBACK in tags else "overridden"
+    outcome = "rolled back" if ROLLBACK_TAG in tags else "overridden"
     return Decision(outcome, version, before, None, reason, {})
 
 

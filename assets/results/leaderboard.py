@@ -21,13 +21,13 @@ from assets.lake.versions import NotMaterialised, Version
 from assets.results.comparison import compared
 from assets.results.costs import COSTS_FILE
 from assets.results.measurement import MLFLOW_RUN_ID, run_is_kept
+from contracts.words import REPORTED
 from evaluation.reports import leaderboard as report
 from evaluation.reports.leaderboard import as_json, from_json
 from evaluation.reports.leaderboard_document import as_html, as_markdown
 from evaluation.reports.leaderboard_figures import cost_png, intervals_png
 from evaluation.statistics.significance import STANDARD
 
-SPLITS = ("test", "validation")
 CURRENT_METRICS = Read(
     "metrics", (dg.AssetDep("metrics"),), lambda partition, of: of.inputs(partition[0]), is_many=True
 )
@@ -60,7 +60,9 @@ def leaderboard(step: Step, of: Standing, metrics: list[Version], candidate_sets
     metadata: dict[str, Any] = {"experiments": len(of.current)}
     measured = {version.partition[1]: version for version in metrics}
     measured_on = {split for version in metrics for split in version.table(["split"])["split"].unique()}
-    boards = {split: compared(dataset, split, of, measured, candidate_sets) for split in SPLITS if split in measured_on}
+    boards = {
+        split: compared(dataset, split, of, measured, candidate_sets) for split in REPORTED if split in measured_on
+    }
     for split, board in boards.items():
         _write_down(board, step.folder)
         metadata[split] = dg.MetadataValue.md(as_markdown(board))
@@ -98,7 +100,7 @@ def stored(version: Version, split: str) -> report.Leaderboard | None:
 
 def _is_readable(version: Version) -> bool:
     try:
-        for split in SPLITS:
+        for split in REPORTED:
             stored(version, split)
     except NotMaterialised:
         return False

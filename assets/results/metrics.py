@@ -18,14 +18,13 @@ from assets.learning.tracked_training import training_run
 from assets.results.costs import cost_of, write_cost
 from assets.results.measurement import BEYOND_FILE, MLFLOW_RUN_ID, run_is_kept, train_catalogue
 from contracts.files.load import definition
+from contracts.words import HELD_OUT
 from evaluation.metrics.beyond_accuracy import Catalogue, beyond_accuracy
 from evaluation.metrics.groups import group_metrics, row_groups
 from evaluation.metrics.ranking import metrics_of
 from evaluation.reports.document import Block, Heading, Paragraph, Table, as_markdown
 from evaluation.statistics.significance import STANDARD, Interval, bootstrap_intervals, panel_of
 
-HELD_OUT = ("validation", "test")
-"""A benchmark whose test part is not here has no test rows; then only validation is measured."""
 REPORT_FILE = "report.md"
 """Beside the table of `metrics`, and with the tracked run: all of them as a page to read."""
 GROUPS_FILE = "groups.parquet"

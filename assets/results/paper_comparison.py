@@ -17,10 +17,10 @@ from assets.lake.versions import Version
 from assets.results.study_runs import StudyPage, track_study
 from contracts.config.paper_study import Benchmark, PublishedStudy
 from contracts.files.load import load_published
+from contracts.words import REPORTED
 from evaluation.reports.papers import Claim, PaperTable, as_html, as_json, as_markdown, paper_table
 from evaluation.statistics.significance import STANDARD
 
-SPLITS = ("test", "validation")
 METRICS = Read(
     "metrics",
     (dg.AssetDep("metrics", partition_mapping=dg.AllPartitionMapping()),),
@@ -129,7 +129,7 @@ def _parts(
         Claim(each.model, each.source, {str(metric): value for metric, value in each.metrics.items()})
         for each in benchmark.published
     ]
-    for split in SPLITS:
+    for split in REPORTED:
         if split in next(iter(tables.values()))["split"]:
             yield paper_table(
                 tables,

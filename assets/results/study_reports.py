@@ -20,8 +20,7 @@ from assets.lake.ports import Tracker
 from assets.lake.publish import Content
 from assets.lake.reads import Read
 from assets.lake.versions import Version, partition_text
-from assets.learning.curves import TELEMETRY, read_curves
-from assets.learning.experiments import POLICY_ASSETS
+from assets.learning.curves import read_curves
 from assets.learning.tracked_training import training_run
 from assets.results.measurement import MLFLOW_RUN_ID, run_is_kept
 from assets.results.study_progress import SELECTED_ON, Progress, progress
@@ -29,7 +28,7 @@ from assets.results.study_runs import StudyPage, track_study
 from contracts.config import PreferenceExperiment
 from contracts.config.study import Grid
 from contracts.files.load import load_experiment, load_study
-from evaluation.reports.leaderboard import FLOORS
+from contracts.words import FLOORS, POLICY_ASSETS, TELEMETRY
 from evaluation.reports.study import MeasuredRuns, Shared, StudyReport, StudyRun, Topic, study_report
 from evaluation.statistics.significance import STANDARD
 

@@ -1,9 +1,13 @@
-"""Where raw data comes from: one file per format, behind one function."""
+"""Raw data of every publisher, behind five functions.
+
+Each kind of source has a module with `card`, `locate` and `read`. Archives, digests and the readers of text and Parquet
+are here too, because the sources share them. Cleaning belongs to `assets/transforms`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
-from assets.lake.validate import SCHEMAS
 from assets.sources import amazon, demo, lastfm, movielens, online_retail, presplit, steam, tabular
 from assets.sources.contract import (
     MissingRawFile,
@@ -17,17 +21,8 @@ from assets.sources.contract import (
 from assets.sources.digests import DIFFERS
 from assets.sources.digests import verdicts as digest_verdicts
 from assets.sources.files import RawFile, hashed
-from contracts.config.dataset import (
-    AmazonSource,
-    DemoSource,
-    LastfmSource,
-    MovieLensSource,
-    OnlineRetailSource,
-    PresplitSource,
-    Source,
-    SteamSource,
-    TabularSource,
-)
+from contracts.config import dataset
+from contracts.config.dataset import Source
 
 __all__ = [
     "DIFFERS",
@@ -45,59 +40,31 @@ __all__ = [
     "source_files",
 ]
 
-_DEMO_CARD = SourceCard(
-    title="Demo (simulated film-rental shop)",
-    files=(),
-    page=None,
-    terms="Simulated by this project; nobody in it exists.",
-)
+_MODULES: dict[type, ModuleType] = {
+    dataset.DemoSource: demo,
+    dataset.MovieLensSource: movielens,
+    dataset.LastfmSource: lastfm,
+    dataset.SteamSource: steam,
+    dataset.OnlineRetailSource: online_retail,
+    dataset.AmazonSource: amazon,
+    dataset.TabularSource: tabular,
+    dataset.PresplitSource: presplit,
+}
 
 
 def source_card(config: Source) -> SourceCard:
     """Where this source comes from and what belongs into its folder."""
-    match config:
-        case DemoSource():
-            return _DEMO_CARD
-        case MovieLensSource():
-            return movielens.card(config)
-        case LastfmSource():
-            return lastfm.card(config)
-        case SteamSource():
-            return steam.card(config)
-        case OnlineRetailSource():
-            return online_retail.card(config)
-        case AmazonSource():
-            return amazon.card(config)
-        case TabularSource():
-            return tabular.card(config)
-        case PresplitSource():
-            return presplit.card(config)
+    return _MODULES[type(config)].card(config)
 
 
 def located(config: Source, folder: Path) -> list[RawFile]:
-    """The raw files of a source, found by name: nothing of them is read but the list of an archive's members.
+    """Finds the raw files of a source by name; opens archives only to list their members.
 
     Raises:
         MissingRawFile: an expected file is not in `folder`.
         UnusableSource: an archive is broken, unsafe, or lacks a file.
     """
-    match config:
-        case DemoSource():
-            return []
-        case MovieLensSource():
-            return movielens.locate(config, folder)
-        case LastfmSource():
-            return lastfm.locate(config, folder)
-        case SteamSource():
-            return steam.locate(config, folder)
-        case OnlineRetailSource():
-            return online_retail.locate(config, folder)
-        case AmazonSource():
-            return amazon.locate(config, folder)
-        case TabularSource():
-            return tabular.locate(config, folder)
-        case PresplitSource():
-            return presplit.locate(config, folder)
+    return _MODULES[type(config)].locate(config, folder)
 
 
 def source_files(config: Source, folder: Path) -> tuple[tuple[str, str], ...]:
@@ -116,7 +83,7 @@ def file_verdicts(config: Source, folder: Path, digests: Mapping[str, str]) -> d
 
 
 def read_source(config: Source, folder: Path, scratch: Path) -> RawTables:
-    """The raw tables of a source, the same for the same files.
+    """Reads the raw tables of a source; the same files give the same tables.
 
     Args:
         config: which source, and what it needs to know.
@@ -125,23 +92,6 @@ def read_source(config: Source, folder: Path, scratch: Path) -> RawTables:
 
     Raises:
         MissingRawFile: an expected file is not in `folder`.
-        UnusableSource: a file is there but is not what it should be, or too many of its lines are unusable.
+        UnusableSource: a file is there but is not what it should be, or too many of its rows are unusable.
     """
-    match config:
-        case DemoSource():
-            interactions, items = demo.simulate(config.users, config.items, config.seed)
-            return RawTables(interactions.lazy(), items, SCHEMAS["quarantine"].empty(), ())
-        case MovieLensSource():
-            return movielens.read(config, folder, scratch)
-        case LastfmSource():
-            return lastfm.read(config, folder, scratch)
-        case SteamSource():
-            return steam.read(config, folder, scratch)
-        case OnlineRetailSource():
-            return online_retail.read(config, folder, scratch)
-        case AmazonSource():
-            return amazon.read(config, folder, scratch)
-        case TabularSource():
-            return tabular.read(config, folder, scratch)
-        case PresplitSource():
-            return presplit.read(config, folder, scratch)
+    return _MODULES[type(config)].read(config, folder, scratch)

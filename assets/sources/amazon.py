@@ -15,7 +15,7 @@ import polars as pl
 
 from assets.sources.catalogue import WHOLE_LINE, interactions, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
-from assets.sources.files import RawFile, find, hashed, numbered_lines
+from assets.sources.files import RawFile, find, numbered_lines
 from assets.sources.lines import JsonObjects, is_no_id, is_no_number, is_no_time
 from assets.sources.text import Layout, read_lines
 from contracts.config.dataset import AmazonSource
@@ -143,7 +143,6 @@ def read(config: AmazonSource, folder: Path, scratch: Path) -> RawTables:
         interactions=interactions(lines, per_second=1000),
         items=items,
         quarantine=bad.sort("file", "line"),
-        provenance=hashed(folder, found),
     )
 
 

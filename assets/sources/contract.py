@@ -18,8 +18,6 @@ class RawTables:
     items: pl.DataFrame
     """Table `raw_items`."""
     quarantine: pl.DataFrame
-    provenance: tuple[tuple[str, str], ...]
-    """Each file that was read, relative to the data set's folder, and its sha256."""
     paper_rows: pl.DataFrame = field(default_factory=SCHEMAS["paper_rows"].empty)
     """Of a benchmark that publishes rows; empty for a log."""
 

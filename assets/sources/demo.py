@@ -22,17 +22,21 @@ popularity.
 
 **Size.** Two policies ranked on the same rows differ on a share d of them in whether the target comes first (hit ratio
 at 1). A paired test of level 5 % and power 80 % then detects a difference in hit ratio of (1.96 + 0.84) · √(d / rows).
-With 8,000 users, some 7,800 test rows, and d = 0.10, that is 0.010 (0.007 at d = 0.05, 0.012 at d = 0.15); see
-`detectable_difference`.
+With 8,000 users, some 7,800 test rows, and d = 0.10, that is 0.010 (0.007 at d = 0.05, 0.012 at d = 0.15).
 """
 
 import itertools
-import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from assets.lake.validate import SCHEMAS
+from assets.sources.contract import RawTables, SourceCard
+from assets.sources.files import RawFile
+from contracts.config.dataset import DemoSource
 
 Ints = NDArray[np.int64]
 
@@ -92,6 +96,27 @@ _START = 1_672_531_200  # 2023-01-01, in seconds
 _DAY = 86_400
 
 
+def card(config: DemoSource) -> SourceCard:
+    """Whose data these are: nobody's."""
+    return SourceCard(
+        title="Demo (simulated film-rental shop)",
+        files=(),
+        page=None,
+        terms="Simulated by this project; nobody in it exists.",
+    )
+
+
+def locate(config: DemoSource, folder: Path) -> list[RawFile]:
+    """The shop needs no file."""
+    return []
+
+
+def read(config: DemoSource, folder: Path, scratch: Path) -> RawTables:
+    """The simulated log and catalogue; nothing in them is unusable."""
+    interactions, items = simulate(config.users, config.items, config.seed)
+    return RawTables(interactions.lazy(), items, SCHEMAS["quarantine"].empty())
+
+
 def simulate(n_users: int, n_items: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The tables `raw_interactions`, in order of time as a shop logs them, and `raw_items`; a seed gives one shop."""
     rng = np.random.default_rng(seed)
@@ -112,19 +137,6 @@ def simulate(n_users: int, n_items: int, seed: int) -> tuple[pl.DataFrame, pl.Da
         line=pl.int_range(1, pl.len() + 1),
     )
     return interactions, shop.items.sort("item").with_columns(text=pl.lit(None, pl.String))
-
-
-def detectable_difference(n_rows: int, discordant: float) -> float:
-    """The smallest difference in hit ratio that a paired test (level 5 %, power 80 %) of `n_rows` rows detects.
-
-    Args:
-        n_rows: rows ranked by both policies.
-        discordant: share of the rows that one policy hits and the other misses.
-
-    >>> round(detectable_difference(7800, 0.10), 4)
-    0.01
-    """
-    return (1.959964 + 0.841621) * math.sqrt(discordant / n_rows)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ file of the sources that speaks arrow: lines go to DuckDB in batches, so that no
 
 import codecs
 import gzip
-import hashlib
 import io
 import zipfile
 import zlib
@@ -21,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from assets.sources.contract import UnusableSource
+from contracts.durable import sha256_of
 
 MAX_LINE = 1 << 20
 """Bytes of a line; a longer one cannot be used."""
@@ -113,15 +113,9 @@ def unpacked(source: RawFile, to: Path, max_bytes: int) -> Path:
     return to
 
 
-def sha256(path: Path) -> str:
-    """Sixty-four hexadecimal digits of the file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def hashed(folder: Path, files: list[RawFile]) -> tuple[tuple[str, str], ...]:
     """Each file on disk that these are read from, relative to `folder`, and its sha256; an archive once."""
-    return tuple((path.relative_to(folder).as_posix(), sha256(path)) for path in sorted({f.path for f in files}))
+    return tuple((path.relative_to(folder).as_posix(), sha256_of(path)) for path in sorted({f.path for f in files}))
 
 
 def numbered_lines(source: RawFile, encoding: str, max_bytes: int) -> Iterator[pa.RecordBatch]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from assets.sources.catalogue import WHOLE_LINE, interactions, is_not_listed, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
-from assets.sources.files import RawFile, find, hashed
+from assets.sources.files import RawFile, find
 from assets.sources.lines import Delimited, is_no_id, is_no_number, is_no_time
 from assets.sources.text import Layout, read_lines
 from contracts.config.dataset import LastfmSource
@@ -130,5 +130,4 @@ def read(config: LastfmSource, folder: Path, scratch: Path) -> RawTables:
         interactions=interactions(lines, per_second=1000 if config.interactions == "tags" else None),
         items=items,
         quarantine=pl.concat([bad_artists, bad]).sort("file", "line"),
-        provenance=hashed(folder, found),
     )

@@ -11,7 +11,7 @@ import polars as pl
 
 from assets.sources.catalogue import WHOLE_LINE, interactions, is_not_listed, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
-from assets.sources.files import RawFile, find, hashed
+from assets.sources.files import RawFile, find
 from assets.sources.lines import Delimited, Lines, QuotedCsv, is_no_id, is_no_number, is_no_time, sql_text
 from assets.sources.text import Layout, read_lines
 from contracts.config.dataset import MovieLensSource
@@ -302,5 +302,4 @@ def read(config: MovieLensSource, folder: Path, scratch: Path) -> RawTables:
         interactions=interactions(ratings),
         items=items,
         quarantine=pl.concat([bad_films, bad_ratings]).sort("file", "line"),
-        provenance=hashed(folder, found),
     )

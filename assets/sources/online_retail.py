@@ -28,7 +28,7 @@ from assets.sources.contract import (
     SourceCard,
     UnusableSource,
 )
-from assets.sources.files import RawFile, find, hashed, unpacked
+from assets.sources.files import RawFile, find, unpacked
 from assets.sources.text import refuse_bad_share
 from contracts.config.dataset import OnlineRetailSource
 
@@ -106,7 +106,6 @@ def read(config: OnlineRetailSource, folder: Path, scratch: Path) -> RawTables:
         ),
         items=_items(lines),
         quarantine=pl.concat(bad).sort("file", "line"),
-        provenance=hashed(folder, found),
     )
 
 

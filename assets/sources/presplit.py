@@ -15,8 +15,9 @@ import polars as pl
 from assets.lake.validate import SCHEMAS
 from assets.sources.chunks import SHOWN, utf8_blocks
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard, UnusableSource
-from assets.sources.files import RawFile, hashed
+from assets.sources.files import RawFile
 from contracts.config.dataset import InnerPath, InputRows, PresplitSource, PromptRows, SequenceRows
+from contracts.words import HELD_OUT, SPLITS
 
 _SHORTEST = 3  # items of a sequence that has a validation and a test target
 
@@ -102,7 +103,6 @@ def read(config: PresplitSource, folder: Path, scratch: Path) -> RawTables:
         interactions=pl.scan_parquet(path, glob=False),
         items=_items(found, log),
         quarantine=pl.DataFrame(found.bad, schema=SCHEMAS["quarantine"].dtypes, orient="row").sort("file", "line"),
-        provenance=hashed(folder, list(files.values())),
         paper_rows=_paper_rows(found.rows),
     )
 
@@ -138,12 +138,12 @@ def _parts(config: PresplitSource) -> dict[str, tuple[str, ...]]:
     """Part → its files; a part is named after its field."""
     match config.rows:
         case PromptRows() as rows:
-            return {name: (getattr(rows, name),) for name in ("train", "validation", "test", "items")}
+            return {name: (getattr(rows, name),) for name in (*SPLITS, "items")}
         case SequenceRows() as rows:
             named = {"path": rows.path, "ids": rows.ids, "titles": rows.titles}
             return {name: (path,) for name, path in named.items() if path is not None}
         case InputRows() as rows:
-            held_out = {name: getattr(rows, name) for name in ("validation", "test")}
+            held_out = {name: getattr(rows, name) for name in HELD_OUT}
             pairs = {name: (f"{path}/input.txt", f"{path}/output.txt") for name, path in held_out.items()}
             return {"train": (f"{rows.train}/input.txt",), **pairs}
 

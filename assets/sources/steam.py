@@ -12,7 +12,7 @@ import polars as pl
 
 from assets.sources.catalogue import WHOLE_LINE, interactions, is_not_listed, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
-from assets.sources.files import RawFile, find, hashed
+from assets.sources.files import RawFile, find
 from assets.sources.lines import Delimited, QuotedCsv, is_no_id, is_no_number
 from assets.sources.text import Layout, read_lines
 from contracts.config.dataset import SteamSource
@@ -123,5 +123,4 @@ def read(config: SteamSource, folder: Path, scratch: Path) -> RawTables:
         interactions=interactions(lines, per_second=None),
         items=items,
         quarantine=bad.sort("file", "line"),
-        provenance=hashed(folder, found),
     )

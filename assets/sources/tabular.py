@@ -13,7 +13,7 @@ import polars as pl
 
 from assets.lake.validate import SCHEMAS
 from assets.sources.contract import RawTables, SourceCard, UnusableSource
-from assets.sources.files import RawFile, hashed
+from assets.sources.files import RawFile
 from assets.sources.tabular_files import Part, files_of, inspected
 from assets.sources.tabular_rows import BadRows, mapped_items, mapped_log
 from assets.sources.times import misread
@@ -57,7 +57,6 @@ def read(config: TabularSource, folder: Path, scratch: Path) -> RawTables:
         interactions=pl.scan_parquet(sorted(scratch.glob("log-*.parquet")), glob=False),
         items=_titled(items, touched),
         quarantine=pl.concat([bad_items, bad]).sort("file", "line", maintain_order=True),
-        provenance=hashed(folder, locate(config, folder)),
     )
 
 

@@ -24,14 +24,6 @@ ROWS = 100_000
 _NEVER = np.iinfo(np.int64).max
 
 
-def draw_candidates(
-    histories: Table, interactions: Table, n_items: int, candidates: Candidates, seed: int
-) -> pl.DataFrame:
-    """All parts of `candidate_parts` as one table."""
-    nothing = pl.DataFrame(schema={"row_id": pl.Int32, "candidates": pl.List(pl.Int32)})
-    return pl.concat([nothing, *candidate_parts(histories, interactions, n_items, candidates, seed)])
-
-
 def candidate_parts(
     histories: Table, interactions: Table, n_items: int, candidates: Candidates, seed: int, *, rows: int = ROWS
 ) -> Iterator[pl.DataFrame]:

@@ -14,31 +14,14 @@ from numpy.typing import NDArray
 
 from assets.transforms.chunks import Table
 from assets.transforms.lists import slices
-from assets.transforms.splits import SPLITS, TRAIN
-from contracts.config.dataset import Histories, LeaveOneOut, Split
+from assets.transforms.splits import TRAIN
+from contracts.config.dataset import Histories, Split
+from contracts.words import SPLITS
 
 Ints = NDArray[np.int64]
 
 ELEMENTS = 2_000_000
 """Most history items of a part: some 30 MB with what it takes to gather them."""
-
-
-def build_histories(interactions: Table, histories: Histories, split: Split | None = None) -> pl.DataFrame:
-    """All parts of `history_parts` as one table; without `split`, every held-out interaction is a target.
-
-    >>> from contracts.config.dataset import Histories
-    >>> splits = ["train"] * 4 + ["validation", "test"]
-    >>> log = pl.DataFrame({"user_id": [0] * 6, "item_id": [10, 11, 12, 13, 14, 15], "split": splits})
-    >>> for row in build_histories(log, Histories(max_length=2)).rows():
-    ...     print(*row)
-    0 0 train [10] 11
-    1 0 train [10, 11] 12
-    2 0 train [11, 12] 13
-    3 0 validation [12, 13] 14
-    4 0 test [13, 14] 15
-    """
-    parts = list(history_parts(interactions, histories, split or LeaveOneOut()))
-    return pl.concat(parts) if parts else _part(_load(interactions), SPLITS[0], np.arange(0), np.arange(0), 0)
 
 
 def history_parts(
@@ -52,6 +35,17 @@ def history_parts(
     out whole only the last, after at most L items; for test, these include the validation items before it.
 
     Nine bytes for each interaction are held in memory, and one part.
+
+    >>> from contracts.config.dataset import Histories, LeaveOneOut
+    >>> splits = ["train"] * 4 + ["validation", "test"]
+    >>> log = pl.DataFrame({"user_id": [0] * 6, "item_id": [10, 11, 12, 13, 14, 15], "split": splits})
+    >>> for part in history_parts(log, Histories(max_length=2), LeaveOneOut()):
+    ...     print(*part.rows(), sep="\\n")
+    (0, 0, 'train', [10], 11)
+    (1, 0, 'train', [10, 11], 12)
+    (2, 0, 'train', [11, 12], 13)
+    (3, 0, 'validation', [12, 13], 14)
+    (4, 0, 'test', [13, 14], 15)
 
     Args:
         interactions: user_id, item_id, split; by user, then in chronological order.

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from assets.transforms.chunks import Table
+from assets.transforms.cleaning.dense_ids import dense_ids
 from assets.transforms.histories import history_parts
 from contracts.config.dataset import Histories, PublishedSplit
+from contracts.words import HELD_OUT, SPLITS
 
-SPLITS = pl.Enum(["train", "validation", "test"])
-HELD_OUT = ("validation", "test")
+SPLIT = pl.Enum(SPLITS)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def as_published(raw_interactions: pl.DataFrame, raw_items: pl.DataFrame, paper_
             f"Every interaction of a published split must be shown by one of its rows, got user {lost['user']!r}, "
             f"position {lost['position']} without ({lost['file']}, line {lost['line']}). Read the rows again."
         )
-    users, items = _dense(log["user"], "user"), _dense(raw_items["item"], "item")
+    users, items = dense_ids(log["user"], "user"), dense_ids(raw_items["item"], "item")
     interactions = (
         log.join(users, on="user", how="left", maintain_order="left")
         .join(items, on="item", how="left", maintain_order="left")
@@ -117,7 +118,7 @@ def _first_split(paper_rows: pl.DataFrame) -> pl.DataFrame:
     """user, position, split: the first split that shows what stands at that position of the user's sequence."""
     places = paper_rows.select(
         "user",
-        pl.col("split").cast(SPLITS),
+        pl.col("split").cast(SPLIT),
         position=pl.int_ranges(pl.col("position") - pl.col("history").list.len(), pl.col("position") + 1),
     ).explode("position")
     first = places.group_by("user", "position").agg(pl.col("split").min())
@@ -139,17 +140,8 @@ def _with_ids(paper_rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame
     with_users = paper_rows.join(users, on="user", how="left", maintain_order="left")
     targets = paper_rows.select(item="target").join(codes, on="item", how="left", maintain_order="left")
     return with_users.with_columns(
-        pl.col("split").cast(SPLITS),
+        pl.col("split").cast(SPLIT),
         ids("history").alias("history"),
         ids("candidates").alias("candidates"),
         targets["item_id"].alias("target"),
     ).sort("split", "user_id", "position")
-
-
-def _dense(raw: pl.Series, name: str) -> pl.DataFrame:
-    """`<name>_id`, `<name>`: 0, 1, 2, … in the order of the raw ids, which sort as numbers if all are integers."""
-    distinct = raw.rename(name).unique().to_frame()
-    # Only canonical integers sort as numbers: 01, 1 and 001 are three ids.
-    are_integers = bool(distinct[name].str.contains(r"^(0|[1-9][0-9]{0,17})$").all())
-    ordered = distinct.sort(pl.col(name).cast(pl.Int64) if are_integers else pl.col(name))
-    return ordered.with_row_index(f"{name}_id").cast({f"{name}_id": pl.Int32})

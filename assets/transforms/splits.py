@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from assets.transforms.chunks import ROWS, Table, parts_of_whole_users
 from assets.transforms.randomness import Keys, hashes, text_keys, uniforms
 from contracts.config.dataset import GlobalTimeSplit, RandomHoldout, Split, UserSplit
+from contracts.words import SPLITS
 
-SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
 """Codes of the splits: their places in SPLITS."""
 
@@ -85,27 +85,6 @@ def order_of(raw_interactions: Table) -> Order:
     return "position" if positions else "none"
 
 
-def assign_split(
-    interactions: Table,
-    split: Split,
-    *,
-    order: Order = "time",
-    users: pl.DataFrame | None = None,
-    items: pl.DataFrame | None = None,
-    seed: int = 0,
-) -> pl.DataFrame:
-    """All parts of `split_parts` as one table.
-
-    >>> from datetime import UTC, datetime
-    >>> from contracts.config.dataset import LeaveOneOut
-    >>> at = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4, 1, 2)]
-    >>> log = pl.DataFrame({"user_id": [0, 0, 0, 0, 1, 1], "item_id": [7, 3, 5, 1, 7, 3], "at": at})
-    >>> assign_split(log, LeaveOneOut()).select("user_id", "item_id", "split").rows()
-    [(0, 7, 'train'), (0, 3, 'train'), (0, 5, 'validation'), (0, 1, 'test'), (1, 7, 'train'), (1, 3, 'train')]
-    """
-    return pl.concat(split_parts(interactions, split, order=order, users=users, items=items, seed=seed))
-
-
 def split_parts(
     interactions: Table,
     split: Split,
@@ -124,6 +103,14 @@ def split_parts(
 
     Rows and their order are unchanged, but for a log without any order: there a user's rows are put into the order of a
     hash of (seed, raw user id, raw item id), because the order they stand in may be a hidden clock, or a sort by item.
+
+    >>> from datetime import UTC, datetime
+    >>> from contracts.config.dataset import LeaveOneOut
+    >>> at = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4, 1, 2)]
+    >>> log = pl.DataFrame({"user_id": [0, 0, 0, 0, 1, 1], "item_id": [7, 3, 5, 1, 7, 3], "at": at})
+    >>> parts = split_parts(log, LeaveOneOut(), order="time", users=None, items=None, seed=0)
+    >>> pl.concat(parts).select("user_id", "item_id", "split").rows()
+    [(0, 7, 'train'), (0, 3, 'train'), (0, 5, 'validation'), (0, 1, 'test'), (1, 7, 'train'), (1, 3, 'train')]
 
     Args:
         interactions: user_id, item_id, at, weight; by user, in the order that `order` names.

@@ -20,16 +20,16 @@ def promote(
     force: Force = False,
 ) -> None:
     """Make a registered version the champion, whatever the gates say. The history says who and why."""
-    from assets.registry.promotion import OVERRIDE, REASON
+    from contracts.words import CHAMPION_TAG, REASON_TAG
 
-    _decide(dataset, {OVERRIDE: str(version), REASON: _given(reason)}, force=force)
+    _decide(dataset, {CHAMPION_TAG: str(version), REASON_TAG: _given(reason)}, force=force)
 
 
 def rollback(dataset: Dataset, reason: Reason, force: Force = False) -> None:
     """Make the champion before this one the champion again."""
-    from assets.registry.promotion import REASON, ROLLBACK
+    from contracts.words import REASON_TAG, ROLLBACK_TAG
 
-    _decide(dataset, {ROLLBACK: "true", REASON: _given(reason)}, force=force)
+    _decide(dataset, {ROLLBACK_TAG: "true", REASON_TAG: _given(reason)}, force=force)
 
 
 def _given(reason: str) -> str:

@@ -1,12 +1,12 @@
 """How a policy learns: optimizer, budget, loss, and the negatives that are mined for it."""
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from contracts.config.identity import Frozen
 from contracts.config.policy import ItemTokens, SemanticIds, Titles, candidates_in_prompt
+from contracts.words import FULL_METRICS, MAIN_METRIC, OF_CANDIDATES, validation_metrics
 
 
 class Descent(Frozen):
@@ -38,9 +38,6 @@ class Lion(Descent):
 
 Optimizer = Annotated[AdamW | Lion, Field(discriminator="kind")]
 
-FULL_METRICS = ("ndcg_at_10_full", "recall_at_10_full", "mrr_full")
-OF_CANDIDATES = re.compile(r"(hit_ratio_at_1|mrr)_of_[1-9][0-9]*")
-
 
 def _known_metric(name: str) -> str:
     if name in FULL_METRICS or OF_CANDIDATES.fullmatch(name):
@@ -64,7 +61,7 @@ class Budget(Frozen):
     """How often the validation rows are ranked during training, evenly spaced; the last one is at the last step."""
     validation_rows: int | None = Field(default=None, ge=1)
     """Validation rows that are ranked during training, drawn once; all, when absent. Predictions are of all rows."""
-    select_by: SelectionMetric = "ndcg_at_10_full"
+    select_by: SelectionMetric = MAIN_METRIC
     """The validation metric whose best value decides which weights are kept."""
     keep: Literal["best", "last"] = "best"
     """Weights of the best validation, or of the last step: for a study of whether training makes a policy worse."""
@@ -80,7 +77,7 @@ class Budget(Frozen):
             ValueError: naming the metrics that it does give.
         """
         listed = candidates_in_prompt(representation)
-        wanted = FULL_METRICS if listed is None else (f"hit_ratio_at_1_of_{listed.n}", f"mrr_of_{listed.n}")
+        wanted = validation_metrics(0 if listed is None else listed.n)
         if self.select_by not in wanted:
             holds = "no candidates, so that the catalogue is ranked" if listed is None else f"{listed.n} candidates"
             raise ValueError(

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts.config import Frozen
-
-Metric = Literal["hit_ratio_at_1_of_20", "mrr_of_20", "recall_at_10_full", "ndcg_at_10_full"]
+from contracts.words import StudyMetric
 
 
 class PublishedNumbers(Frozen):
@@ -15,7 +14,7 @@ class PublishedNumbers(Frozen):
     model: Annotated[str, Field(min_length=1)]
     source: str
     """One of the study's sources."""
-    metrics: Annotated[dict[Metric, float], Field(min_length=1)]
+    metrics: Annotated[dict[StudyMetric, float], Field(min_length=1)]
 
 
 class Benchmark(Frozen):

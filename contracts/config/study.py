@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from contracts.config import Frozen
+from contracts.words import MAIN_METRIC, StudyMetric
 
 Settings = dict[str, Any]
 """Keys of an experiment file."""
@@ -37,7 +38,7 @@ class Selection(Frozen):
     """Axes with a choice of their own for each label; all others share it."""
     at: dict[str, str]
     """Axis → label, for all other axes: where the candidates are trained, with the first seed."""
-    by: Literal["ndcg_at_10_full", "recall_at_10_full", "hit_ratio_at_1_of_20", "mrr_of_20"] = "ndcg_at_10_full"
+    by: StudyMetric = MAIN_METRIC
     """The metric on validation rows whose best mean decides."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from contracts.words import FULL, of_candidates
 from evaluation.arrays import Ids
 from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
 from evaluation.metrics.ranking import PREDICTIONS_SCHEMA
@@ -72,7 +73,7 @@ def ranked_predictions(
         seen = rows[part].with_row_index("place").explode("history")
         seen = seen.filter(pl.col("history") != pl.col("target"))
         keys[_ids(seen["place"]), _ids(seen["history"])] = _EXCLUDED
-        tables.append(_table(keys, row_id[part], target[part], "full", n_items, top_k))
+        tables.append(_table(keys, row_id[part], target[part], FULL, n_items, top_k))
     return pl.concat(tables).sort("row_id", "protocol")
 
 
@@ -80,7 +81,7 @@ def ranked_lists(scores: Scores, lists: CandidateLists, *, n_items: int) -> pl.D
     """The predictions table of scored candidate sets, scores [r n], in the order of `lists`."""
     keys = _keys(scores, lists.items, lists.target, n_items)
     n_candidates = int(lists.items.shape[1])
-    return _table(keys, lists.row_id, lists.target, f"of_{n_candidates}", n_items, n_candidates)
+    return _table(keys, lists.row_id, lists.target, of_candidates(n_candidates), n_items, n_candidates)
 
 
 def row_predictions(

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from contracts.words import HELD_OUT
 from evaluation.arrays import Floats, Ids
 from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
 from evaluation.baselines.list_rules import shared_hits
@@ -159,7 +160,7 @@ def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame
     learned = _learned(train, collected(sampled.select("user_id", "item_id")), n_items)
     scores: list[Shortcut] = []
     n_candidates = 0
-    for split in ("validation", "test"):
+    for split in HELD_OUT:
         of_split = rows.filter(pl.col("split") == split)
         if of_split.height:
             part = candidate_lists(of_split, held_out.join(of_split.select("row_id"), on="row_id", how="semi"))

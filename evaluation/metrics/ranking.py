@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from contracts.words import PROTOCOL
 from evaluation.arrays import Floats
 
 Ranks = NDArray[np.int64]
@@ -37,7 +38,6 @@ METRICS_SCHEMA = pl.Schema(
         "value": pl.Float64(),
     }
 )
-PROTOCOL = r"full|of_[1-9]\d*"
 
 Defect = Literal[
     "columns",

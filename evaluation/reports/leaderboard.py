@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import polars as pl
 from pydantic import Field, TypeAdapter, computed_field
 
+from contracts.words import protocol_of
 from evaluation.reports.costs import COSTS, Cost, pareto_front
 from evaluation.statistics.seeds import SeedGroup, seed_groups
 from evaluation.statistics.significance import (
@@ -27,9 +28,6 @@ from evaluation.statistics.significance import (
     panel_of,
     smallest_detectable_difference,
 )
-
-FLOORS = ("popularity", "random")
-"""Experiments that ignore the user: what lies within their reach is not recommendation."""
 
 COVERAGE = "coverage_at_10_full"
 """The number beside accuracy that the front of quality against cost looks at."""
@@ -181,15 +179,6 @@ def from_json(plain: Mapping[str, Any]) -> Leaderboard:
         pydantic.ValidationError: it is not a leaderboard.
     """
     return _LEADERBOARD.validate_python(plain)
-
-
-def protocol_of(metric: str) -> str:
-    """The protocol that a metric's name carries.
-
-    >>> protocol_of("hit_ratio_at_1_of_20"), protocol_of("ndcg_at_10_full")
-    ('of_20', 'full')
-    """
-    return "full" if metric.endswith("_full") else "of_" + metric.rpartition("_of_")[2]
 
 
 def leaderboard(

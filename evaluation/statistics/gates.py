@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import polars as pl
 
+from contracts.words import MAIN_METRIC
 from evaluation.statistics.significance import STANDARD, Difference, Resampling, bootstrap, holm, panel_of
 
-METRIC = "ndcg_at_10_full"
 NOT_COLLAPSED = "did not collapse"
 CHAMPION = "the champion"
 
@@ -123,13 +123,13 @@ def judge(
     if not contenders:
         raise ValueError("promotion must have at least one contender, got none. Train and register a policy first.")
     names = sorted(contenders)
-    reserved = {f"floor {name}": table for name, table in floors.items() if METRIC in table["metric"]}
+    reserved = {f"floor {name}": table for name, table in floors.items() if MAIN_METRIC in table["metric"]}
     tables = {name: contender.metrics for name, contender in contenders.items()} | reserved
     panel = panel_of(tables | ({} if champion is None else {CHAMPION: champion.metrics}), split="validation")
     values = {
         name: mean
         for (name, metric), mean in zip(panel.columns, panel.means().tolist(), strict=True)
-        if metric == METRIC
+        if metric == MAIN_METRIC
     }
     collapse = {name: contenders[name].collapse for name in names if contenders[name].can_collapse}
     sound = {name: _not_collapsed(found) for name, found in collapse.items()}
@@ -137,7 +137,9 @@ def judge(
     challenger = max(fit or names, key=lambda name: values[name])
     against = names if champion is not None else []
     pairs = [(name, CHAMPION) for name in against] + [(challenger, name) for name in reserved]
-    found = bootstrap(panel, [((first, METRIC), (second, METRIC)) for first, second in pairs], how).differences
+    found = bootstrap(
+        panel, [((first, MAIN_METRIC), (second, MAIN_METRIC)) for first, second in pairs], how
+    ).differences
     adjusted = [*holm([d.p_value for d in found[: len(against)]]), *holm([d.p_value for d in found[len(against) :]])]
     of_pair = {pair: (d, p) for pair, d, p in zip(pairs, found, adjusted, strict=True)}
     gates: list[Gate] = []
@@ -158,7 +160,7 @@ def judge(
 
 def _better(name: str, difference: Difference, adjusted_p: float, *, n: int, alpha: float) -> Gate:
     detail = (
-        f"{METRIC} {difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
+        f"{MAIN_METRIC} {difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
         f"p {adjusted_p:.4f} (Holm over {n})"
     )
     return Gate(name, difference.value > 0 and adjusted_p < alpha, detail)

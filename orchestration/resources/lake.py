@@ -23,9 +23,11 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from assets.lake.versions import NotMaterialised, Partition, Version, partition_text
+from contracts.durable import commit, flush, sha256_of
+from contracts.words import TELEMETRY
 from orchestration.resources.warehouse import write_warehouse
 
-VOLATILE = {"telemetry.jsonl", "train.log", "spec.json", "run.json"}
+VOLATILE = {TELEMETRY, "train.log", "spec.json", "run.json"}
 """Files that say how a version was made, not what it is: clocks and paths keep them out of its data version."""
 MEASURED = {"costs.json", "test.html", "validation.html"}
 """Files with what something cost, beside what it is: no two runs cost the same, so they are out of the version too."""
@@ -131,7 +133,7 @@ class LakeStorage(dg.ConfigurableResource):
     ) -> Version:
         """See `assets.lake.versions.Lake`."""
         files = {
-            path.relative_to(staged).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            path.relative_to(staged).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
             for path in sorted(staged.rglob("*"))
             if path.is_file()
         }
@@ -148,18 +150,15 @@ class LakeStorage(dg.ConfigurableResource):
             "files": files,
         }
         (staged / "manifest.json").write_text(json.dumps(whole, indent=1), encoding="utf-8")
-        for path in [*staged.rglob("*"), staged]:
-            _fsync(path)
         folder = self._folder(asset, partition)
         versions = folder / ".versions"
         versions.mkdir(exist_ok=True)
         name = f"{_after_all(versions, now):{STAMP}}-{data_version}"
-        staged.rename(versions / name)
+        commit(staged, versions / name)
         link = folder / f".current-{secrets.token_hex(8)}"
         link.symlink_to(Path(".versions") / name)
         os.replace(link, folder / "current")
-        _fsync(versions)
-        _fsync(folder)
+        flush(folder)
         for old in sorted(versions.iterdir())[:-KEPT_VERSIONS]:
             shutil.rmtree(old)
         self.refresh_warehouse()
@@ -190,7 +189,7 @@ class LakeStorage(dg.ConfigurableResource):
             path = folder / name
             if not path.exists():
                 raise CorruptVersion(f"{path} is missing. {again}")
-            if path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+            if path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
                 raise CorruptVersion(f"{path} is not what was published (its sha256 differs). {again}")
         self._verified.add(folder)
 
@@ -212,16 +211,3 @@ def _manifest(folder: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CorruptVersion(f"{path} cannot be read ({error}). Materialise it again with --force.") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -19,12 +19,12 @@ import dagster as dg
 
 from assets.lake.ports import Telemetry, TrainingFailed
 from contracts.config import ComputeConfig, Spec, TrainingSpec
+from contracts.words import TELEMETRY
 from orchestration import settings
 from orchestration.compute import compute_from_environment, has_cuda_driver
 from orchestration.resources.device_lock import device_lock
 from orchestration.resources.interrupts import DeferredInterrupts
 from orchestration.resources.usage import Usage
-from training.command import TELEMETRY
 from training.forked import run_module
 
 POLL_S = 0.2

@@ -1,13 +1,12 @@
 """The SQL face of the lake: `warehouse.duckdb` holds a view for each table, over all current versions."""
 
-import os
-import secrets
 import warnings
 from pathlib import Path
 
 import duckdb
 
 from assets.lake.versions import Version
+from contracts.durable import commit, staging_path
 
 PARTITION_COLUMNS = ("dataset", "experiment")
 
@@ -22,14 +21,14 @@ def write_warehouse(path: Path, versions: list[Version]) -> None:
     by_asset: dict[str, list[Version]] = {}
     for version in versions:
         by_asset.setdefault(version.asset, []).append(version)
-    staged = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    staged = staging_path(path)
     with duckdb.connect(str(staged)) as connection:
         for asset, partitions in sorted(by_asset.items()):
             selects = [_select(version) for version in partitions if _is_readable(connection, version)]
             if not selects:
                 continue
             connection.execute(f'CREATE VIEW "{asset}" AS {" UNION ALL BY NAME ".join(selects)}')
-    os.replace(staged, path)
+    commit(staged, path)
 
 
 def _is_readable(connection: duckdb.DuckDBPyConnection, version: Version) -> bool:

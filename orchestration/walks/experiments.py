@@ -12,7 +12,7 @@ from contracts.files.load import (
     previous_round,
     rounds_to,
 )
-from evaluation.reports.leaderboard import FLOORS
+from contracts.words import FLOORS
 from orchestration.walks.home_lock import only_walk
 from orchestration.walks.runner import LayerRunner
 

@@ -15,7 +15,7 @@ from typing import IO, Protocol
 
 import dagster as dg
 
-from assets.lake.ports import PARENT_RUN_TAG
+from contracts.words import PARENT_RUN_TAG
 from orchestration import settings
 from orchestration.partitions import add_new_partitions
 from orchestration.walks.runner import LayerRunner

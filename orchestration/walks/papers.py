@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from assets.lake.leaks import ACCEPT_TAG
 from assets.sources import MissingRawFile, located
 from contracts.config.paper_study import Benchmark
 from contracts.files.load import ConfigurationError, load_dataset, load_published, raw_folder
+from contracts.words import ACCEPT_LEAKS_TAG, STUDY_TAG
 from orchestration.walks.experiments import in_order, jobs_of, mining_for
 from orchestration.walks.home_lock import only_walk
 from orchestration.walks.runner import LayerRunner
-from orchestration.walks.study import STUDY_TAG
 
 
 def walk_papers(
@@ -40,7 +39,7 @@ def walk_benchmarks(runner: LayerRunner, name: str, benchmarks: dict[str, Benchm
     Raises:
         LayerFailed: an experiment failed; what was measured before stays.
     """
-    accepting = runner.tagged({ACCEPT_TAG: "true"})
+    accepting = runner.tagged({ACCEPT_LEAKS_TAG: "true"})
     for place, (dataset, benchmark) in enumerate(benchmarks.items(), start=1):
         why = _cannot_run(dataset, benchmark, accept_leaks)
         where = f"{name}: data set {place} of {len(benchmarks)} ({dataset})"

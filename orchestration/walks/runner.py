@@ -18,17 +18,15 @@ from dagster._core.execution.api import execute_run
 from dagster._core.execution.execute_in_process import merge_run_tags
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
-from assets.lake.leaks import ACCEPT_TAG
 from assets.lake.versions import NotMaterialised
 from assets.sources import MissingRawFile, UnusableSource
 from contracts.files.load import ConfigurationError
+from contracts.words import ACCEPT_LEAKS_TAG, DATASET_TAG, FORCE_TAG
 from orchestration import settings
 from orchestration.resources.lake import LakeStorage
 from orchestration.resources.mlflow_runs import MlflowTracker
 from orchestration.resources.mlflow_store import MovedHome
 
-FORCE_TAG = "borderline/force"
-"""The run tag, with the value `true`, under which assets compute again what is unchanged."""
 PARENT_TAG = "borderline/parent_run_id"
 """The run of `train`, `retrain` or `study` that started a layer's. Dagster's own tag would call it a re-execution."""
 REFUSALS: tuple[type[Exception], ...] = (
@@ -73,7 +71,7 @@ def tags_of(*, force: bool = False, accept_leaks: bool = False, parent_run_id: s
     """The run tags for what a person asked of a whole walk."""
     tags = {FORCE_TAG: "true"} if force else {}
     if accept_leaks:
-        tags[ACCEPT_TAG] = "true"
+        tags[ACCEPT_LEAKS_TAG] = "true"
     if parent_run_id is not None:
         tags[PARENT_TAG] = parent_run_id
     return tags
@@ -118,7 +116,7 @@ class LayerRunner:
         key = dg.MultiPartitionKey({"dataset": dataset, **further}) if further else dataset
         # execute_in_process would do all this, but its runs belong to no code location: the Timeline and the pages of
         # the jobs leave them out, and Re-execute fails on them.
-        definition, tags = self.job_of(job), {**self.tags, "borderline/dataset": dataset}
+        definition, tags = self.job_of(job), {**self.tags, DATASET_TAG: dataset}
         assets = [] if mines or job != "train_sft" else [dg.AssetKey("sft_policies")]
         here = definition.as_ephemeral_job(resource_defs={}, input_values={}, asset_selection=assets)
         run = self.instance.create_run_for_job(

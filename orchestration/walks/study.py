@@ -5,18 +5,16 @@ from collections.abc import Callable, Iterable
 
 from assets.lake.freshness import Published
 from assets.lake.partitions import EXPERIMENTS
-from assets.lake.ports import PARENT_RUN_TAG
 from assets.results.study_progress import choice, is_measured
 from contracts.config import PreferenceExperiment
 from contracts.config.study import Grid, Point
 from contracts.files.load import experiment_keys, load_dataset, load_experiment, load_study, rounds_to
-from evaluation.reports.leaderboard import FLOORS
+from contracts.words import FLOORS, PARENT_RUN_TAG, STUDY_TAG
 from orchestration.walks.experiments import jobs_of
 from orchestration.walks.home_lock import only_walk
 from orchestration.walks.runner import LayerFailed, LayerInterrupted, LayerRefused, LayerRunner
 from orchestration.walks.study_parts import Only, refuse_unmeasured, wanted
 
-STUDY_TAG = "borderline/study"
 """The run tag that names the study for which a layer runs."""
 
 

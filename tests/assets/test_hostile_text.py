@@ -9,7 +9,7 @@ from assets.sources import UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.lines import Lines, QuotedCsv, is_no_id
 from assets.sources.text import Layout, read_lines
-from assets.transforms.interactions import clean_interactions
+from assets.transforms.cleaning.interactions import clean_interactions
 from contracts.config.dataset import Cleaning
 from contracts.files.load import ConfigurationError, load_dataset, load_experiment
 from orchestration.resources.lake import LakeStorage

@@ -46,7 +46,7 @@ def test_files_that_are_here_are_named_with_their_size_and_never_read(
     def refuse(path: Path) -> str:
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr(files, "sha256", refuse)
+    monkeypatch.setattr(files, "sha256_of", refuse)
     assert line_of("ml-1m").endswith("ready: movies.dat (171 bytes), ratings.dat (24.6 MB)")
     assert "ready: movies.dat (171 bytes), ratings.dat (24.6 MB)" in shown("ml-1m")
 

@@ -8,8 +8,6 @@ import polars as pl
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from assets.transforms.candidates import draw_candidates
-from assets.transforms.histories import build_histories
 from contracts.config.dataset import Candidates, Histories
 from evaluation.leakage import (
     candidate_leakage,
@@ -18,6 +16,7 @@ from evaluation.leakage import (
     overlap_leakage,
     shortcut_report,
 )
+from tests.assets.transforms.whole import build_histories, draw_candidates
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -12,18 +12,21 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from assets.lake.validate import SCHEMAS, SchemaError, validate
-from assets.transforms.candidates import draw_candidates
-from assets.transforms.cores import k_core, largest_core
+from assets.transforms.cleaning.cores import k_core, largest_core
+from assets.transforms.cleaning.interactions import Cleaned, clean_interactions
 from assets.transforms.guarantees.candidates import candidates_are_untouched, one_target_per_candidate_set
 from assets.transforms.guarantees.finding import interactions_are_chronological, require
-from assets.transforms.guarantees.histories import histories_precede_targets, training_touches_no_held_out_item
 from assets.transforms.guarantees.splits import split_is_leave_one_out
-from assets.transforms.histories import build_histories
-from assets.transforms.interactions import Cleaned, clean_interactions
 from assets.transforms.preferences import choose_negatives
-from assets.transforms.splits import assign_split
 from contracts.config import Negatives
 from contracts.config.dataset import Candidates, Cleaning, Histories, LeaveOneOut
+from tests.assets.transforms.whole import (
+    assign_split,
+    build_histories,
+    draw_candidates,
+    histories_precede_targets,
+    training_touches_no_held_out_item,
+)
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ITEMS = pl.DataFrame(

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from contracts.config import Backbone, CheckpointBackbone
+from contracts.durable import sha256_of
 
 READ = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "merges.txt", "vocab.txt")
 """Files of a folder that architecture, weights and tokeniser are read from; what stands beside them is not."""
@@ -71,5 +72,4 @@ def _sha256(path: Path) -> str:
 
 @cache  # gigabytes that are asked for several times; whoever writes a file changes one of these numbers
 def _content_sha256(path: Path, *_: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)

@@ -1,7 +1,5 @@
 """Policies on disk: model.safetensors, config.json and policy.json in one folder that appears whole or not at all."""
 
-import hashlib
-import os
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -10,10 +8,10 @@ from pydantic import Field, ValidationError
 from safetensors.torch import save_file
 
 from contracts.config import Backbone, Frozen, PreferenceExperiment, Representation, SftExperiment, identity
+from contracts.durable import commit, sha256_of, staging_path
 from training.engine.backbones import load_model
 from training.engine.device import CPU, Device
 from training.engine.policy import Policy
-from training.io.writers import flush
 from training.representations.token_lists import TOKENS, load_representation, save_representation
 
 WEIGHTS, ARCHITECTURE, CARD = "model.safetensors", "config.json", "policy.json"
@@ -88,21 +86,17 @@ def save_policy(folder: Path, policy: Policy, card: PolicyCard) -> None:
         del weights[
             "lm_head.weight"
         ]  # the same memory as the input embedding, which safetensors refuses to store twice
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    staging = staging_path(folder)
     staging.mkdir(parents=True)
     model.config.architectures = [type(model).__name__]  # by which transformers finds the class, without this project
     try:
         save_file(weights, staging / WEIGHTS, metadata={"format": "pt"})
         model.config.to_json_file(staging / ARCHITECTURE, use_diff=True)
         names = [WEIGHTS, ARCHITECTURE, *save_representation(policy.vocabulary, staging)]
-        files = {name: _sha256(staging / name) for name in names}
+        files = {name: sha256_of(staging / name) for name in names}
         text = card.model_copy(update={"files": files}).model_dump_json(indent=1)
         (staging / CARD).write_text(text + "\n", encoding="utf-8")
-        for name in (*names, CARD):
-            flush(staging / name)
-        flush(staging)
-        staging.rename(folder)
-        flush(folder.parent)
+        commit(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)  # nothing is left of it after the rename
 
@@ -126,7 +120,7 @@ def read_card(folder: Path) -> PolicyCard:
     for name, sha256 in card.files.items():
         if not (folder / name).is_file():
             raise ValueError(f"{folder} must hold {name}, it is missing. {advice}")
-        if _sha256(folder / name) != sha256:
+        if sha256_of(folder / name) != sha256:
             raise ValueError(f"{folder / name} must be the file that {CARD} names, its content differs. {advice}")
     return card
 
@@ -162,8 +156,3 @@ def load_policy(folder: Path, device: Device = CPU, *, adapter_seed: int | None 
         trains_ends=trains_ends,
         device=device,
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from contracts.config import ComputeConfig, TrainingSpec, identity
+from contracts.durable import sha256_of
 from training.engine.device import Device
 from training.io.base_model import base_sha256
-from training.loop.resume_points import sha256_of
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("contracts", "training")
@@ -18,7 +18,7 @@ ROOMS = ("contracts", "training")
 def made_from(spec: TrainingSpec) -> dict[str, str]:
     """Hashes of all that the result depends on: the experiment, and every table, policy and base model that is read."""
     files = {
-        name: sha256_of(value)
+        name: sha256_of(value / "policy.json" if value.is_dir() else value)  # a policy's card names its other files
         for name in type(spec).model_fields
         if isinstance(value := getattr(spec, name), Path) and name not in ("output", "checkpoints")
     }

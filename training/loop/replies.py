@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from contracts.durable import write_json
 from training.command import StopRequest
 
 FOLDER = "replies"
@@ -35,10 +36,7 @@ class Replies:
 
     def give(self, step: int, *, end: bool) -> None:
         """Replies to the validation at `step`; the file appears whole."""
-        path = self._path(step)
-        staged = path.with_suffix(".tmp")
-        staged.write_text(json.dumps({"end": end}), encoding="utf-8")
-        staged.rename(path)
+        write_json(self._path(step), {"end": end})
 
     def wait(self, step: int, stop: StopRequest) -> Reply:
         """The reply to the validation at `step`, as soon as it exists; a signal ends the waiting."""

@@ -11,7 +11,6 @@ training starts from the beginning, and says so. A resume point that was made fr
 starting policy, base model) is refused by name. How a training fills one and continues from it is in `loop.py`.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -28,10 +27,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from contracts.config import Frozen
-from training.io.writers import flush
+from contracts.durable import commit, sha256_of
+from contracts.words import TELEMETRY
 
-CARD, TELEMETRY = "checkpoint.json", "telemetry.jsonl"
-"""Names on disk, as in the first release: an interrupted training of an older version resumes."""
+CARD = "checkpoint.json"
+"""Its name on disk, as in the first release: an interrupted training of an older version resumes."""
 GROUPS = ("best", "optimizer", "peak", "random", "weights")
 """Of tensors."""
 NAME = re.compile(r"step-(\d{8,})")
@@ -172,11 +172,8 @@ class ResumePoints:
             files = {path.name: _entry(path) for path in sorted(staging.iterdir())}
             card = ResumeCard(step=step, made_from=self.made_from, made_by=self.made_by, state=state, files=files)
             (staging / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            for path in [*staging.iterdir(), staging]:
-                flush(path)
             shutil.rmtree(target, ignore_errors=True)  # a torn one of the same step
-            staging.rename(target)
-            flush(self.folder)
+            commit(staging, target)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(staging, ignore_errors=True)
             kept = f"That of step {self.saved_step} is kept" if self.saved_step else "There is none before it"
@@ -214,12 +211,6 @@ def read_card(path: Path) -> ResumeCard:
         if found.sha256 != entry.sha256:
             raise Torn(f"{path / name} must be the file that was written, its content differs.")
     return card
-
-
-def sha256_of(path: Path) -> str:
-    """The hash of a file, or of a policy folder's card, which holds the hashes of all its other files."""
-    with (path / "policy.json" if path.is_dir() else path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parsed(path: Path) -> ResumeCard:

@@ -10,11 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from contracts.config import Pool
+from contracts.words import MINERS
 from training.engine.rankings import EXCLUDED, ranking_keys
 from training.negatives.drawn import ABSENT, draw_uniform
-
-MINERS = ("hardest", "in_batch", "popularity", "uniform")
-"""In the order in which their negatives stand in a pool."""
 
 
 @dataclass(frozen=True)

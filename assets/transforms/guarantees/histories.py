@@ -62,7 +62,20 @@ class HistoryStatistics:
 def histories_keep_their_guarantees(
     histories: Table, interactions: Table, *, train_until: datetime | None = None
 ) -> tuple[Finding, Finding, HistoryStatistics]:
-    """The findings of `histories_precede_targets` and of `training_touches_no_held_out_item`, in one pass."""
+    """Two findings and the statistics of finished histories, in one pass.
+
+    The first: every history is the run of the user's interactions that ends right before an interaction with the
+    target, which is in the row's split. Where a user has several with the target, any of them will do.
+
+    The second: no train row shows, in history or target, an item that its user has only in validation or test.
+
+    Args:
+        histories: row_id, user_id, split, history, target.
+        interactions: user_id, item_id, split, and at for `train_until`; by user, in the chronological order that
+            another check proves.
+        train_until: the start of validation of a split at one global time; then a train row must also show no item
+            that its user has only from then on, whatever `interactions` says of its split.
+    """
     log = _load(interactions, train_until)
     precede, held_out, statistics = _Precede(log), _HeldOut(log), HistoryStatistics(len(log.starts) - 1)
     for rows in _parts(histories):
@@ -70,38 +83,6 @@ def histories_keep_their_guarantees(
         held_out.look_at(rows)
         statistics.look_at(rows)
     return precede.finding(), held_out.finding(), statistics
-
-
-def histories_precede_targets(histories: Table, interactions: Table) -> Finding:
-    """Every history is the run of the user's interactions that ends right before an interaction with the target.
-
-    That interaction must be in the row's split. Where a user has several with the target, any of them will do.
-
-    Args:
-        histories: row_id, user_id, split, history, target.
-        interactions: user_id, item_id, split; by user, in the chronological order that another check proves.
-    """
-    judge = _Precede(_load(interactions, None))
-    for rows in _parts(histories):
-        judge.look_at(rows)
-    return judge.finding()
-
-
-def training_touches_no_held_out_item(
-    histories: Table, interactions: Table, *, train_until: datetime | None = None
-) -> Finding:
-    """No train row shows, in history or target, an item that its user has in validation or test alone.
-
-    Args:
-        histories: row_id, user_id, split, history, target.
-        interactions: user_id, item_id, split, and at for `train_until`.
-        train_until: of a split at one global time, its start of validation: then a train row must also show no item
-            that its user has at or after it alone, whatever `interactions` says of its split.
-    """
-    judge = _HeldOut(_load(interactions, train_until))
-    for rows in _parts(histories):
-        judge.look_at(rows)
-    return judge.finding()
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 
 from assets.lake.checks import Check, check_specs, leak_check
-from assets.lake.leaks import ACCEPT_TAG, accepted_leaks, leak_tags
+from assets.lake.leaks import accepted_leaks, leak_tags
 from assets.lake.parquet import write_table
 from assets.lake.publish import Content, Work, publish
 from assets.lake.validate import SCHEMAS, SchemaError
 from assets.lake.versions import Lake
+from contracts.words import ACCEPT_LEAKS_TAG
 from evaluation.leakage import OverlapLeakage
 from orchestration.resources.lake import LakeStorage
 
@@ -104,7 +105,7 @@ class Graph:
         return [leak.name for leak in accepted_leaks(self.lake.require(asset, PARTITION))]
 
 
-ACCEPT = {ACCEPT_TAG: "true"}
+ACCEPT = {ACCEPT_LEAKS_TAG: "true"}
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
@@ -120,7 +121,7 @@ def test_a_leak_stops_the_publication_and_says_how_to_accept_it(tmp_path: Path) 
     assert graph.lake.current("source", PARTITION) is None
     assert "100 of 100 held-out rows" in failure(result)
     assert "--accept-leaks" in failure(result)
-    assert ACCEPT_TAG in failure(result)
+    assert ACCEPT_LEAKS_TAG in failure(result)
 
 
 def test_an_accepted_leak_is_a_failed_warning_and_is_recorded_in_everything_made_from_it(tmp_path: Path) -> None:

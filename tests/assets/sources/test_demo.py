@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from assets.lake.validate import SCHEMAS, validate
-from assets.sources.demo import GENRE_WORDS, GENRES, detectable_difference, simulate
-from assets.transforms.histories import build_histories
-from assets.transforms.interactions import Cleaned, clean_interactions
-from assets.transforms.splits import assign_split
+from assets.sources.demo import GENRE_WORDS, GENRES, simulate
+from assets.transforms.cleaning.interactions import Cleaned, clean_interactions
 from contracts.config.dataset import Cleaning, DemoSource, Histories, LeaveOneOut
+from evaluation.statistics.significance import smallest_detectable_difference
+from tests.assets.transforms.whole import assign_split, build_histories
 
 USERS, ITEMS = 2_000, 300
 
@@ -116,5 +116,5 @@ def test_a_sequence_tells_what_popularity_cannot(clean: Cleaned) -> None:
 
 
 def test_the_default_size_detects_a_hundredth() -> None:
-    assert detectable_difference(7_800, 0.10) == pytest.approx(2.8016 * np.sqrt(0.10 / 7_800), rel=1e-4)
-    assert detectable_difference(7_800, 0.10) < 0.0101
+    discordant, n_rows = 0.10, 7_800
+    assert smallest_detectable_difference(np.sqrt(discordant / n_rows)) == pytest.approx(0.0100, abs=1e-4)

@@ -96,7 +96,8 @@ def test_prompts_become_rows_and_the_sequences_that_they_are_cut_from(tmp_path: 
     assert log_of(raw) == {"train-1": "abcde", "train-2": "gfed", "validation-1": "cbaf"}
     assert raw.items.select("item", "title").rows() == list(TITLES.items())
     assert raw.paper_rows["line"].to_list() == [2, 11, 20, 2]
-    assert [name for name, _ in raw.provenance] == ["names.txt", "train.json", "val.json.gz"]
+    located = presplit.locate(source(PROMPTS), tmp_path / "raw")
+    assert [file.name for file in located] == ["names.txt", "train.json", "val.json.gz"]
 
 
 def test_a_test_part_is_read_when_it_is_there(tmp_path: Path) -> None:

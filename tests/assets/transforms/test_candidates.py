@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 
 from assets.lake.validate import SCHEMAS, validate
-from assets.transforms.candidates import candidate_parts, draw_candidates
+from assets.transforms.candidates import candidate_parts
 from assets.transforms.guarantees.candidates import candidates_were_available
 from contracts.config.dataset import Candidates
+from tests.assets.transforms.whole import draw_candidates
 
 
 def tables(touched: list[list[int]], targets: list[int] | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:

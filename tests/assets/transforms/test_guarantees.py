@@ -7,17 +7,21 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from assets.transforms.candidates import draw_candidates
 from assets.transforms.guarantees import candidates as candidate_guarantees
 from assets.transforms.guarantees import finding as guarantees
 from assets.transforms.guarantees import histories as history_guarantees
 from assets.transforms.guarantees import splits as split_guarantees
 from assets.transforms.guarantees.finding import Finding, GuaranteeBroken, require
-from assets.transforms.histories import build_histories
 from assets.transforms.preferences import choose_negatives
-from assets.transforms.splits import assign_split
 from contracts.config import Negatives
 from contracts.config.dataset import Candidates, Histories, LeaveOneOut
+from tests.assets.transforms.whole import (
+    assign_split,
+    build_histories,
+    draw_candidates,
+    histories_precede_targets,
+    training_touches_no_held_out_item,
+)
 
 N_ITEMS = 40
 
@@ -66,8 +70,8 @@ def lake() -> Lake:
 CHECKS: dict[str, Callable[[Lake], Finding]] = {
     "chronological": lambda lake: guarantees.interactions_are_chronological(lake.interactions),
     "leave_one_out": lambda lake: split_guarantees.split_is_leave_one_out(lake.interactions),
-    "precede": lambda lake: history_guarantees.histories_precede_targets(lake.histories, lake.interactions),
-    "held_out": lambda lake: history_guarantees.training_touches_no_held_out_item(lake.histories, lake.interactions),
+    "precede": lambda lake: histories_precede_targets(lake.histories, lake.interactions),
+    "held_out": lambda lake: training_touches_no_held_out_item(lake.histories, lake.interactions),
     "one_target": lambda lake: candidate_guarantees.one_target_per_candidate_set(lake.histories, lake.candidate_sets),
     "untouched": lambda lake: candidate_guarantees.candidates_are_untouched(
         lake.histories, lake.candidate_sets, lake.interactions
@@ -270,8 +274,8 @@ def test_an_item_touched_again_after_its_target_does_not_make_a_history_wrong() 
         {"user_id": pl.Int32, "item_id": pl.Int32}
     )
     histories = build_histories(interactions, Histories())
-    assert history_guarantees.histories_precede_targets(histories, interactions).passed
-    assert history_guarantees.training_touches_no_held_out_item(histories, interactions).passed
+    assert histories_precede_targets(histories, interactions).passed
+    assert training_touches_no_held_out_item(histories, interactions).passed
 
 
 def test_a_gap_in_a_history_is_found(lake: Lake) -> None:
@@ -326,7 +330,7 @@ def test_a_train_row_that_shows_what_came_after_the_split_time_is_found(
     # `interactions` calls item 3 train, as a split that forgot the time would: its time alone gives it away.
     until = lake.interactions["at"][3]
     train = replace(lake, histories=lake.histories.filter((pl.col("user_id") == 0) & (pl.col("row_id") < 2)))
-    look = history_guarantees.training_touches_no_held_out_item
+    look = training_touches_no_held_out_item
     assert look(train.histories, train.interactions, train_until=until).passed
     finding = look(at_row(train.histories, row, **planted), train.interactions, train_until=until)
     assert finding.violations == 1

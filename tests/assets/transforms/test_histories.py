@@ -4,8 +4,9 @@ import polars as pl
 import pytest
 
 from assets.lake.validate import SCHEMAS, validate
-from assets.transforms.histories import build_histories, history_parts
+from assets.transforms.histories import history_parts
 from contracts.config.dataset import Histories, LeaveOneOut, UserSplit
+from tests.assets.transforms.whole import build_histories
 
 
 def split_log(*trains: list[int], held_out: tuple[int, int] | None = (90, 91)) -> pl.DataFrame:

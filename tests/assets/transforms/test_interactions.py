@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from assets.lake.validate import SCHEMAS
-from assets.transforms.interactions import Cleaned, clean_interactions
-from assets.transforms.log import NO_EVENT
+from assets.transforms.cleaning.interactions import Cleaned, clean_interactions
+from assets.transforms.cleaning.log import NO_EVENT
 from contracts.config.dataset import Cleaning
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

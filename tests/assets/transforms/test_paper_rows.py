@@ -7,10 +7,10 @@ import pytest
 
 from assets.lake.validate import SCHEMAS, validate
 from assets.transforms.guarantees.candidates import one_target_per_candidate_set
-from assets.transforms.guarantees.histories import histories_precede_targets
 from assets.transforms.guarantees.splits import splits_follow_each_other
 from assets.transforms.paper_rows import as_published, published_candidates, published_history_parts, published_lists
 from contracts.config.dataset import Histories, PublishedSplit
+from tests.assets.transforms.whole import histories_precede_targets
 
 SEQUENCES = {"u": "abcbd", "v": "cda", "w": "eac"}
 ROWS = [

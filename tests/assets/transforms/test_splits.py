@@ -9,16 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from assets.lake.validate import SCHEMAS, validate
 from assets.transforms.guarantees.splits import split_keeps_its_guarantee
-from assets.transforms.splits import (
-    GUARANTEES,
-    Order,
-    assign_split,
-    order_of,
-    split_parts,
-    summarise_splits,
-    time_boundaries,
-)
+from assets.transforms.splits import GUARANTEES, Order, order_of, split_parts, summarise_splits, time_boundaries
 from contracts.config.dataset import GlobalTimeSplit, LeaveOneOut, RandomHoldout, Split, UserSplit
+from tests.assets.transforms.whole import assign_split
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 COLUMNS = ("user_id", "item_id", "at", "weight")

@@ -4,11 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assets.transforms.candidates import draw_candidates
-from assets.transforms.histories import build_histories
 from contracts.config.dataset import Candidates, Histories
 from evaluation.leakage import ShortcutReport, shortcut_report
 from evaluation.leakage.shortcuts import item_order, limit
+from tests.assets.transforms.whole import build_histories, draw_candidates
 
 N_ITEMS, N = 60, 5
 

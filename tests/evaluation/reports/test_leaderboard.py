@@ -5,9 +5,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from contracts.words import FLOORS
 from evaluation.metrics.ranking import METRICS_SCHEMA
 from evaluation.reports.costs import Cost
-from evaluation.reports.leaderboard import FLOORS, Entry, Leaderboard, as_json, from_json, leaderboard, of_protocol
+from evaluation.reports.leaderboard import Entry, Leaderboard, as_json, from_json, leaderboard, of_protocol
 from evaluation.reports.leaderboard_document import as_html, as_markdown, as_text
 from evaluation.reports.leaderboard_figures import intervals_png
 from evaluation.statistics.significance import Resampling

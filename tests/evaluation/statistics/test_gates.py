@@ -5,8 +5,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from contracts.words import MAIN_METRIC
 from evaluation.metrics.ranking import METRICS_SCHEMA
-from evaluation.statistics.gates import METRIC, Contender, Gate, Guard, Verdict
+from evaluation.statistics.gates import Contender, Gate, Guard, Verdict
 from evaluation.statistics.gates import judge as judge_contenders
 from evaluation.statistics.significance import Resampling
 
@@ -22,7 +23,7 @@ def table(mean: float, *, noise: int = 0, users: int = 400, test: float | None =
                 "user_id": np.arange(users),
                 "split": split,
                 "protocol": "full",
-                "metric": METRIC,
+                "metric": MAIN_METRIC,
                 "value": value + shared + own,
             },
             schema=METRICS_SCHEMA,
@@ -65,7 +66,7 @@ def test_a_clearly_better_contender_wins_and_every_number_is_in_the_verdict() ->
     assert (verdict.challenger, verdict.wins, verdict.reasons) == ("dmpo", True, ())
     assert [gate.name for gate in verdict.gates] == ["better than the champion", "better than floor popularity"]
     assert set(verdict.values) == {"dmpo", "sft", "the champion", "floor popularity"}
-    assert verdict.as_json()["gates"][0]["detail"].startswith(f"{METRIC} +0.0600 [")
+    assert verdict.as_json()["gates"][0]["detail"].startswith(f"{MAIN_METRIC} +0.0600 [")
 
 
 def test_a_better_looking_one_within_noise_does_not_win() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.lake.ports import PARENT_RUN_TAG
+from contracts.words import PARENT_RUN_TAG
 from orchestration.walks.home_lock import LOCK_TAG, end_dead_runs, only_decision, only_walk
 from orchestration.walks.runner import LayerRunner
 

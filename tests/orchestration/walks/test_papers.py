@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from assets.lake.leaks import ACCEPT_TAG
 from contracts.files.load import ConfigurationError, load_published
+from contracts.words import ACCEPT_LEAKS_TAG
 from orchestration.walks.papers import walk_benchmarks, walk_papers
 
 STUDY = """\
@@ -44,7 +44,7 @@ class Runner:
         return replace(self, tags={**self.tags, **tags})
 
     def layer(self, job: str, dataset: str, experiment: str | None = None, *, mines: bool = True) -> None:
-        self.asked.append((job, dataset, self.tags.get(ACCEPT_TAG) == "true"))
+        self.asked.append((job, dataset, self.tags.get(ACCEPT_LEAKS_TAG) == "true"))
 
 
 @pytest.fixture

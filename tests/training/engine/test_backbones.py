@@ -238,7 +238,7 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
     def disk_full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.io.policy_folder.flush", disk_full)
+    monkeypatch.setattr("contracts.durable.flush", disk_full)
     with pytest.raises(OSError, match="No space left"):
         saved(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.transforms.cores import Core, Pairs, k_core, largest_core
+from assets.transforms.cleaning.cores import Core, Pairs, k_core, largest_core
+from assets.transforms.cleaning.log import Log
 from assets.transforms.database import database
-from assets.transforms.log import Log
 from contracts.config.dataset import Cleaning
 
 

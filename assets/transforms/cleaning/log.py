@@ -14,7 +14,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from assets.transforms.cores import Ints
+from assets.transforms.cleaning.cores import Ints
+from assets.transforms.cleaning.dense_ids import dense_ids
 from assets.transforms.database import sql_text
 from assets.transforms.randomness import hashes, text_keys
 from contracts.config.dataset import Cleaning
@@ -160,7 +161,7 @@ class Log:
     def number(self, name: str, is_in: NDArray[np.bool_]) -> pl.DataFrame:
         """`<name>_id`, `<name>` of those in the core; `<name>_ids`: what their codes become."""
         raw = _raw_ids(self.connection, name).filter(pl.Series(is_in))
-        ids = _dense(raw[name], name)
+        ids = dense_ids(raw[name], name)
         coded = raw.join(ids, on=name).select(name[0], f"{name}_id")
         self.connection.register("coded_ids", coded.to_arrow())
         self.connection.execute(f"CREATE TABLE {name}_ids AS SELECT * FROM coded_ids")
@@ -204,11 +205,3 @@ def _hashed(connection: duckdb.DuckDBPyConnection, seed: int) -> pa.RecordBatchR
             yield batch.set_column(place, schema.field(place), pa.array(ties))
 
     return pa.RecordBatchReader.from_batches(schema, batches())
-
-
-def _dense(raw: pl.Series, name: str) -> pl.DataFrame:
-    """`<name>_id`, `<name>`: 0, 1, 2, … in the order of the raw ids, which are distinct."""
-    # Only canonical integers sort as numbers: 01, 1 and 001 are three ids.
-    are_integers = bool(raw.str.contains(r"^(0|[1-9][0-9]{0,17})$").all())
-    ordered = raw.to_frame().sort(pl.col(name).cast(pl.Int64) if are_integers else pl.col(name))
-    return ordered.with_row_index(f"{name}_id").cast({f"{name}_id": pl.Int32})
