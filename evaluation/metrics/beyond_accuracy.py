@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from contracts.words import FULL
 from evaluation.arrays import Ids
 from evaluation.metrics.cold_start import cold_start_recall
 from evaluation.metrics.coverage import catalogue_coverage, entropy, gini
@@ -72,10 +73,10 @@ def beyond_accuracy(
         Each name with its protocol; what is undefined (diversity without categories, say) is absent.
     """
     found = mean_metrics(predictions)
-    if "full" not in predictions["protocol"]:
+    if FULL not in predictions["protocol"]:
         return found
     rows = rows.sort("row_id")
-    _, items = top_items(predictions, "full", BEYOND_K)
+    _, items = top_items(predictions, FULL, BEYOND_K)
     n_items = catalogue.item_counts.size
     histories = padded(rows["history"], int(rows["history"].list.len().max() or 1))  # pyright: ignore[reportArgumentType]: the length of a list is a number
     diversity = category_diversity(items, category_features(catalogue.category))

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from contracts.words import PROTOCOL
+from contracts.words import FULL, PROTOCOL
 from evaluation.arrays import Floats
 
 Ranks = NDArray[np.int64]
@@ -186,7 +186,7 @@ def metrics_of(
     tables: list[pl.DataFrame] = []
     for (protocol,), of_protocol in ranked.partition_by("protocol", as_dict=True, maintain_order=True).items():
         rank = of_protocol["target_rank"].to_numpy().astype(np.int64)
-        for measure in FULL_MEASURES if protocol == "full" else CANDIDATE_MEASURES:
+        for measure in FULL_MEASURES if protocol == FULL else CANDIDATE_MEASURES:
             value = pl.Series("value", measure.values(rank))
             metric = pl.lit(measure.metric(str(protocol))).alias("metric")
             tables.append(of_protocol.select("row_id", "user_id", "split", "protocol", metric, value))
@@ -206,8 +206,8 @@ def mean_metrics(predictions: pl.DataFrame) -> dict[str, float]:
         protocol = str(name)
         rank = of_protocol["target_rank"].to_numpy().astype(np.int64)
         rank.sort()  # fixes the order of summation, hence the last digit
-        kinds = _OF_CATALOGUE if protocol == "full" else _OF_CANDIDATES
-        longest = np.inf if protocol == "full" else int(protocol.removeprefix("of_"))
+        kinds = _OF_CATALOGUE if protocol == FULL else _OF_CANDIDATES
+        longest = np.inf if protocol == FULL else int(protocol.removeprefix("of_"))
         measures = [Measure(kind, k) for kind in kinds for k in CUT_OFFS if k < longest]
         for measure in (*measures, Measure("mrr")):
             means[measure.metric(protocol)] = float(measure.values(rank).mean())

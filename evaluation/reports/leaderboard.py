@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import polars as pl
 from pydantic import Field, TypeAdapter, computed_field
 
-from contracts.words import protocol_of
+from contracts.words import FULL, protocol_of
 from evaluation.reports.costs import COSTS, Cost, pareto_front
 from evaluation.statistics.seeds import SeedGroup, seed_groups
 from evaluation.statistics.significance import (
@@ -359,4 +359,4 @@ def metric_order(metric: str) -> tuple[bool, str, int, str]:
     """Candidate sets before the full catalogue; measures in the order of the papers."""
     measure = next((i for i, name in enumerate(_MEASURE_ORDER) if metric.startswith(name)), len(_MEASURE_ORDER))
     protocol = protocol_of(metric)
-    return (protocol == "full", protocol, measure, metric)
+    return (protocol == FULL, protocol, measure, metric)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from contracts.words import FULL
 from evaluation.reports import costs, document
 from evaluation.reports.document import (
     FRONT,
@@ -132,7 +133,7 @@ def _leak_statements(board: Leaderboard) -> list[str]:
 
 
 def _described(protocol: str) -> str:
-    if protocol == "full":
+    if protocol == FULL:
         return "full = the whole catalogue without the history"
     return f"{protocol} = the target and {int(protocol.removeprefix('of_')) - 1} items never touched"
 

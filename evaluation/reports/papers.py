@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from contracts.words import FULL
 from evaluation.reports import document
 from evaluation.reports.document import LEAK, Block, Bullets, Heading, Paragraph, Table
 from evaluation.reports.leaderboard import metric_order
@@ -106,7 +107,7 @@ def _drops(
     """Differences of metrics on candidate lists: the full catalogue has no lists, so there the two are equal."""
     found: dict[str, dict[str, Difference]] = {}
     for experiment in here.keys() & elsewhere.keys():
-        lists = pl.col("protocol") != "full"
+        lists = pl.col("protocol") != FULL
         panel = panel_of(
             {"here": here[experiment].filter(lists), "elsewhere": elsewhere[experiment].filter(lists)}, split=split
         )

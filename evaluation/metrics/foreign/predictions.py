@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from contracts.words import FULL
 from evaluation.metrics.foreign.columns import given_column
 from evaluation.metrics.ranking import PREDICTIONS_SCHEMA, Defect, InvalidPredictions, check_predictions
 
@@ -107,12 +108,12 @@ def _by_place() -> pl.Expr:
 def _refuse_seen_items(placed: pl.DataFrame) -> None:
     """A target that the history holds as well is still asked for, and may be listed."""
     seen = pl.col("items").list.set_intersection(pl.col("history"))
-    is_broken = (pl.col("protocol") == "full") & seen.list.set_difference(pl.concat_list("target")).list.len().gt(0)
+    is_broken = (pl.col("protocol") == FULL) & seen.list.set_difference(pl.concat_list("target")).list.len().gt(0)
     _refuse(placed, is_broken, "history_item", "a list of the full catalogue must hold no item of the row's history")
 
 
 def _refuse_other_candidates(placed: pl.DataFrame) -> None:
-    of_candidates = placed.filter(pl.col("protocol") != "full")
+    of_candidates = placed.filter(pl.col("protocol") != FULL)
     size = pl.format("of_{}", pl.col("candidates").list.len())
     rule = "the protocol must be named after the size of the row's candidate set"
     _refuse(of_candidates, (pl.col("protocol") != size).fill_null(True), "protocol", rule)
@@ -132,7 +133,7 @@ def _ranked(placed: pl.DataFrame, n_items: int) -> pl.DataFrame:
         pl.col("is_target").any().alias("is_listed"),
     )
     history = pl.col("history").list.set_difference(pl.concat_list("target")).list.len().cast(pl.Int64)
-    longest = pl.when(pl.col("protocol") == "full").then(n_items - history).otherwise(pl.col("candidates").list.len())
+    longest = pl.when(pl.col("protocol") == FULL).then(n_items - history).otherwise(pl.col("candidates").list.len())
     joined = pl.concat([placed.drop("items", "scores"), lists], how="horizontal").with_columns(
         longest.cast(pl.Int64).alias("longest")
     )
@@ -154,7 +155,7 @@ def _notes(ranked: pl.DataFrame) -> list[str]:
     missed = ranked.filter(unknown).height
     length = pl.col("items").list.len()
     # Full lists that end early because nothing else is left are as long as they can be.
-    short = ranked.filter(unknown & (pl.col("protocol") == "full") & (length < pl.min_horizontal(LISTED, "longest")))
+    short = ranked.filter(unknown & (pl.col("protocol") == FULL) & (length < pl.min_horizontal(LISTED, "longest")))
     notes: list[str] = []
     if differs:
         notes.append(f"target_rank of {differs:,} rows was not the target's place in its list; the place counts")
