@@ -18,9 +18,9 @@ from assets.lake.shown import preview
 from assets.lake.validate import SCHEMAS
 from assets.lake.versions import Version
 from assets.transforms.chunks import from_parts
+from assets.transforms.cleaning.interactions import clean_interactions
 from assets.transforms.guarantees.finding import interactions_are_chronological
 from assets.transforms.guarantees.splits import split_keeps_its_guarantee
-from assets.transforms.cleaning.interactions import clean_interactions
 from assets.transforms.paper_rows import as_published, published_lists
 from assets.transforms.splits import describe_log, order_of, split_parts
 from contracts.config.dataset import DatasetConfig, PublishedSplit, Split

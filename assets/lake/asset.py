@@ -23,7 +23,7 @@ import dagster as dg
 
 from assets.lake.checks import check_specs
 from assets.lake.freshness import Published
-from assets.lake.partitions import partition_of
+from assets.lake.partitions import BY_EXPERIMENT, DATASET_FILE, EXPERIMENT_FILE, partition_of
 from assets.lake.ports import Launcher, Tracker
 from assets.lake.publish import Content, Inputs, Results, Work, is_forced, publish
 from assets.lake.reads import Read
@@ -91,6 +91,10 @@ def _dataset_of(request: Request) -> Any:
     return load_dataset(request.partition[0])
 
 
+def _file_of(by: dg.PartitionsDefinition[Any]) -> dg.AssetDep:
+    return EXPERIMENT_FILE if by is BY_EXPERIMENT else DATASET_FILE
+
+
 def asset(
     *,
     by: dg.PartitionsDefinition[Any],
@@ -101,6 +105,7 @@ def asset(
     code_version: str,
     reads: Sequence[Read] = (),
     plan: Callable[[Request], Any] = _dataset_of,
+    file: dg.AssetDep | None = None,
     checks: Sequence[str] = (),
     shared: bool = False,
     still_valid: Callable[[Version, Any, Tracker], bool] | None = None,
@@ -119,6 +124,8 @@ def asset(
         reads: what the body may read; each is one of its parameters.
         plan: what the configuration says about the partition; by default the file of its data set. It is made before
             anything is read, and refuses what cannot be made.
+        file: the node of the file that the plan reads, where it is another than that of the partition's data set or
+            experiment.
         checks: names of the checks that the content comes with, besides `schema`.
         shared: the content does not depend on the partition's last part; see `publish`.
         still_valid: of a version made from the same things, the plan and the tracker, whether it may be reused.
@@ -137,7 +144,7 @@ def asset(
             body,
             {name: inspect.getdoc(body) or ""},
             {name: checks},
-            _Declaration(by, config, reads, plan, shared, still_valid, resumes_in, keeps_history),
+            _Declaration(by, config, reads, plan, file or _file_of(by), shared, still_valid, resumes_in, keeps_history),
             {"group_name": group, "kinds": kinds, "owners": [f"team:{owner}"], "code_version": code_version},
         )
 
@@ -168,7 +175,7 @@ def assets(
             body,
             outputs,
             checks or {},
-            _Declaration(by, config, reads, plan),
+            _Declaration(by, config, reads, plan, _file_of(by)),
             {"group_name": group, "kinds": kinds, "owners": [f"team:{owner}"], "code_version": code_version},
         )
 
@@ -181,6 +188,7 @@ class _Declaration:
     config: Callable[[Any], Mapping[str, Any]]
     reads: Sequence[Read]
     plan: Callable[[Request], Any]
+    file: dg.AssetDep
     shared: bool = False
     still_valid: Callable[[Version, Any, Tracker], bool] | None = None
     resumes_in: str | None = None
@@ -200,7 +208,7 @@ def _defined(
     _refuse_other_parameters(name, wanted, declared.reads)
     ports = [port for port in PORTS if port in wanted]
     may_read = frozenset().union(*(read.assets for read in declared.reads))
-    edges = {dep.asset_key: dep for read in declared.reads for dep in read.drawn}
+    edges = {dep.asset_key: dep for dep in (declared.file, *(dep for read in declared.reads for dep in read.drawn))}
 
     @dg.multi_asset(
         name=name,

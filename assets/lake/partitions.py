@@ -30,6 +30,11 @@ def partition_of(context: dg.AssetExecutionContext) -> tuple[str, ...]:
     return keys["dataset"], keys["study"]
 
 
+DATASET_FILE = dg.AssetDep("dataset_files")
+EXPERIMENT_FILE = dg.AssetDep("experiment_files")
+ANY_EXPERIMENT_FILE = dg.AssetDep("experiment_files", partition_mapping=dg.AllPartitionMapping())
+
+
 def of_any_experiment(asset: str, of: str = "experiment") -> dg.AssetDep:
     """An edge to the partitions of other experiments on the same data set, whose names stand in YAML files.
 

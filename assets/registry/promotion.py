@@ -9,7 +9,7 @@ import dagster as dg
 from assets.lake.asset import Request, Step, asset
 from assets.lake.freshness import Standing
 from assets.lake.leaks import accepted_in, leak_tags
-from assets.lake.partitions import DATASETS
+from assets.lake.partitions import ANY_EXPERIMENT_FILE, DATASETS
 from assets.lake.ports import Launcher, Tracker
 from assets.lake.publish import Content
 from assets.lake.reads import Read, same_dataset
@@ -40,6 +40,7 @@ REGISTERED = Read(
 @asset(
     by=DATASETS,
     plan=lambda request: _candidates(request),
+    file=ANY_EXPERIMENT_FILE,
     reads=[METRICS, REGISTERED, same_dataset("histories"), same_dataset("items"), same_dataset("interactions")],
     config=lambda of: {"metric": MAIN_METRIC, "resamples": STANDARD.times, "seed": STANDARD.seed},
     group="registry",

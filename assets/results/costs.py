@@ -1,6 +1,5 @@
 """What an experiment cost: read from what its policy and its predictions recorded, and kept beside its metrics."""
 
-import json
 from pathlib import Path
 
 from assets.lake.manifest import ancestry, plain_metadata, seconds_of
@@ -40,10 +39,14 @@ def write_cost(folder: Path, experiment: str, cost: Cost) -> None:
     (folder / COSTS_FILE).write_bytes(written)
 
 
+def has_cost(metrics: Version) -> bool:
+    """Whether a cost is beside the metrics; none is where release 0.1 measured them."""
+    return (metrics.folder / COSTS_FILE).exists()
+
+
 def cost_beside(metrics: Version) -> Cost:
-    """The cost beside a table of metrics; one without numbers where an earlier release measured them."""
-    path = metrics.folder / COSTS_FILE
-    if not path.exists():
+    """The cost beside a table of metrics; one without numbers where release 0.1 measured them."""
+    if not has_cost(metrics):
         return Cost()
-    (cost,) = COSTS.validate_python(json.loads(path.read_text(encoding="utf-8"))).values()
+    (cost,) = COSTS.validate_json(metrics.path(COSTS_FILE).read_bytes()).values()
     return cost

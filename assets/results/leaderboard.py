@@ -12,7 +12,7 @@ from assets.lake.asset import Step, asset
 from assets.lake.checks import Check
 from assets.lake.freshness import Standing
 from assets.lake.leaks import accepted_in, leak_tags
-from assets.lake.partitions import DATASETS
+from assets.lake.partitions import ANY_EXPERIMENT_FILE, DATASETS
 from assets.lake.plots import image
 from assets.lake.ports import Tracker
 from assets.lake.publish import Content
@@ -36,6 +36,7 @@ CURRENT_METRICS = Read(
 @asset(
     by=DATASETS,
     plan=lambda request: request.published.standing(request.partition[0]),
+    file=ANY_EXPERIMENT_FILE,
     reads=[CURRENT_METRICS, same_dataset("candidate_sets")],
     config=lambda of: {
         "resamples": STANDARD.times,

@@ -15,7 +15,7 @@ from assets.lake.reads import same_dataset, same_experiment
 from assets.lake.versions import Version, partition_text
 from assets.learning.experiments import OWN_POLICY, Planned, as_yaml, flatten, plan_experiment, study_tags
 from assets.learning.tracked_training import training_run
-from assets.results.costs import cost_of, write_cost
+from assets.results.costs import cost_of, has_cost, write_cost
 from assets.results.measurement import BEYOND_FILE, MLFLOW_RUN_ID, run_is_kept, train_catalogue
 from contracts.files.load import definition
 from contracts.words import HELD_OUT
@@ -50,7 +50,7 @@ GROUPS_FILE = "groups.parquet"
     kinds={"polars", "mlflow"},
     owner="evaluation",
     code_version="2",
-    still_valid=run_is_kept,
+    still_valid=lambda version, of, tracker: run_is_kept(version, of, tracker) and has_cost(version),
 )
 def metrics(
     step: Step,

@@ -9,7 +9,7 @@ import dagster as dg
 from assets.lake.asset import Request, Step, asset
 from assets.lake.checks import Check
 from assets.lake.leaks import accepted_leaks, is_accepting
-from assets.lake.partitions import STUDIES
+from assets.lake.partitions import ANY_EXPERIMENT_FILE, STUDIES
 from assets.lake.ports import Tracker
 from assets.lake.publish import Content
 from assets.lake.reads import Read
@@ -32,6 +32,7 @@ METRICS = Read(
 @asset(
     by=STUDIES,
     plan=lambda request: _measured(request),
+    file=ANY_EXPERIMENT_FILE,
     reads=[METRICS],
     config=lambda of: {
         "study": of.study.model_dump(mode="json"),

@@ -14,7 +14,7 @@ from assets.lake.asset import Request, Step, asset
 from assets.lake.checks import Check
 from assets.lake.leaks import accepted_in
 from assets.lake.manifest import ancestry
-from assets.lake.partitions import BY_STUDY, Keys, of_any_experiment
+from assets.lake.partitions import ANY_EXPERIMENT_FILE, BY_STUDY, Keys, of_any_experiment
 from assets.lake.plots import image
 from assets.lake.ports import Tracker
 from assets.lake.publish import Content
@@ -53,6 +53,7 @@ POLICIES = Read(
 @asset(
     by=BY_STUDY,
     plan=lambda request: _subject(request),
+    file=ANY_EXPERIMENT_FILE,
     reads=[METRICS, POLICIES],
     config=lambda of: {
         "study": of.grid.study.model_dump(mode="json"),

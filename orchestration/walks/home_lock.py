@@ -17,6 +17,7 @@ import dagster as dg
 
 from contracts.words import PARENT_RUN_TAG
 from orchestration import settings
+from orchestration.file_versions import record_files
 from orchestration.partitions import add_new_partitions
 from orchestration.walks.runner import LayerRunner
 
@@ -48,6 +49,7 @@ def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
         _tidy(runner, token)
         runner.lake.refresh_warehouse()
         add_new_partitions(runner.instance)
+        record_files(runner.instance)
         yield runner.tagged({LOCK_TAG: token})
 
 

@@ -10,6 +10,7 @@ from contracts.config import PreferenceExperiment
 from contracts.config.study import Grid, Point
 from contracts.files.load import experiment_keys, load_dataset, load_experiment, load_study, rounds_to
 from contracts.words import FLOORS, PARENT_RUN_TAG, STUDY_TAG
+from orchestration.file_versions import record_files
 from orchestration.walks.experiments import jobs_of
 from orchestration.walks.home_lock import only_walk
 from orchestration.walks.runner import LayerFailed, LayerInterrupted, LayerRefused, LayerRunner
@@ -138,6 +139,7 @@ class StudyWalk:
     def _experiment(self, point: Point) -> None:
         rounds, before, started = rounds_to(point.key), self._version(point), time.monotonic()
         self.runner.instance.add_dynamic_partitions(str(EXPERIMENTS.name), rounds)
+        record_files(self.runner.instance, experiments=rounds)
         for key in rounds:
             for job in jobs_of(key):
                 self.runner.layer(job, self.dataset, key)

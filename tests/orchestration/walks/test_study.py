@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from assets.results.study_progress import Choice
@@ -36,11 +37,6 @@ select:
 """
 
 
-class Instance:
-    def add_dynamic_partitions(self, name: str, keys: list[str]) -> None:
-        assert name == "experiment"
-
-
 class Lake:
     def current(self, asset: str, partition: tuple[str, ...]) -> None:
         return None
@@ -52,7 +48,7 @@ class Jobs:
     def __init__(self, fails: dict[str, Exception], say: Callable[[str], None]) -> None:
         self.say = say
         self.fails, self.asked = fails, list[tuple[str, str | None]]()
-        self.instance, self.lake, self.mined = Instance(), Lake(), list[str]()
+        self.instance, self.lake, self.mined = dg.DagsterInstance.ephemeral(), Lake(), list[str]()
 
     def layer(
         self, job: str, dataset: str, experiment: str | None = None, *, study: str | None = None, mines: bool = False
