@@ -134,7 +134,7 @@ def test_holm_multiplies_the_smallest_by_all_and_never_falls() -> None:
     assert holm([]) == []
 
 
-def test_a_verdict_needs_significance_and_a_direction() -> None:
+def test_an_outcome_needs_significance_and_a_direction() -> None:
     assert outcome(0.1, 0.01) == "better"
     assert outcome(-0.1, 0.01) == "worse"
     assert outcome(0.1, 0.05) == "cannot tell"
