@@ -10,7 +10,7 @@ from dataclasses import asdict
 import polars as pl
 
 from assets.lake.versions import Lake
-from assets.results.leaderboard import stored
+from assets.results.stored_leaderboard import stored
 from contracts.files.load import ConfigurationError
 from contracts.words import REPORTED
 from evaluation.reports import document

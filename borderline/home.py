@@ -52,6 +52,6 @@ def runner(*, force: bool = False, accept_leaks: bool = False) -> Iterator["Laye
 
 def lake() -> "LakeStorage":
     """The lake of the home."""
-    from orchestration import machine
+    from orchestration.resources.lake import LakeStorage
 
-    return machine.lake()
+    return LakeStorage.of(settings.home())

@@ -7,7 +7,7 @@ from orchestration.resources.mlflow_runs import MlflowTracker
 
 def lake() -> LakeStorage:
     """The lake of this home."""
-    return LakeStorage(root=str(settings.home() / "lake"), warehouse=str(settings.home() / "warehouse.duckdb"))
+    return LakeStorage.of(settings.home())
 
 
 def tracker() -> MlflowTracker:

@@ -1,12 +1,8 @@
 """The leaderboard of a data set: every experiment on identical rows, with intervals, above the blind floors."""
 
-import json
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import ValidationError
 
 from assets.lake.asset import Step, asset
 from assets.lake.checks import Check
@@ -17,14 +13,12 @@ from assets.lake.plots import image
 from assets.lake.ports import Tracker
 from assets.lake.publish import Content
 from assets.lake.reads import Read, same_dataset
-from assets.lake.versions import NotMaterialised, Version
+from assets.lake.versions import Version
 from assets.results.comparison import compared
-from assets.results.costs import COSTS_FILE
 from assets.results.measurement import MLFLOW_RUN_ID, run_is_kept
+from assets.results.stored_leaderboard import is_readable, page_of, write_down
 from contracts.words import REPORTED
-from evaluation.reports import leaderboard as report
-from evaluation.reports.leaderboard import as_json, from_json
-from evaluation.reports.leaderboard_document import as_html, as_markdown
+from evaluation.reports.leaderboard_document import as_markdown
 from evaluation.reports.leaderboard_figures import cost_png, intervals_png
 from evaluation.statistics.significance import STANDARD
 
@@ -50,7 +44,7 @@ CURRENT_METRICS = Read(
     owner="evaluation",
     code_version="6",
     checks=["every_entry_is_current"],
-    still_valid=lambda version, of, tracker: run_is_kept(version, of, tracker) and _is_readable(version),
+    still_valid=lambda version, of, tracker: run_is_kept(version, of, tracker) and is_readable(version),
 )
 def leaderboard(step: Step, of: Standing, metrics: list[Version], candidate_sets: Version, tracker: Tracker) -> Content:
     """Every measured experiment that is still what its file says, on the current tables; the others are named.
@@ -65,7 +59,7 @@ def leaderboard(step: Step, of: Standing, metrics: list[Version], candidate_sets
         split: compared(dataset, split, of, measured, candidate_sets) for split in REPORTED if split in measured_on
     }
     for split, board in boards.items():
-        _write_down(board, step.folder)
+        write_down(board, step.folder)
         metadata[split] = dg.MetadataValue.md(as_markdown(board))
     first = next(iter(boards.values()))
     metadata["plot"] = dg.MetadataValue.md(image(intervals_png(first)))
@@ -77,49 +71,3 @@ def leaderboard(step: Step, of: Standing, metrics: list[Version], candidate_sets
     left_out = "; ".join(f"{name}: {why}" for name, why in of.left_out.items()) or "none"
     check = Check("every_entry_is_current", not of.left_out, {"left_out": left_out}, blocks=False)
     return Content(metadata=metadata, checks=[check])
-
-
-def stored(version: Version, split: str) -> report.Leaderboard | None:
-    """The leaderboard of a published version, with the costs of its experiments; None where the split has no rows.
-
-    Raises:
-        NotMaterialised: another version of this project wrote it, and this one cannot read it.
-    """
-    if not (version.folder / _results_of(split)).exists():
-        return None
-    plain = json.loads(version.path(_results_of(split)).read_text(encoding="utf-8"))
-    costs = json.loads(version.path(COSTS_FILE).read_text(encoding="utf-8"))
-    try:
-        return from_json({**plain, "costs": costs})
-    except ValidationError as error:
-        dataset = version.partition[0]
-        raise NotMaterialised(
-            f"the leaderboard of {dataset} was written by another version, which this one cannot read. Rebuild it: "
-            f"borderline run --dataset {dataset}"
-        ) from error
-
-
-def _is_readable(version: Version) -> bool:
-    try:
-        for split in REPORTED:
-            stored(version, split)
-    except NotMaterialised:
-        return False
-    return True
-
-
-def page_of(split: str) -> str:
-    """The name of the HTML page of a split."""
-    return f"{split}.html"
-
-
-def _results_of(split: str) -> str:
-    return f"{split}.json"
-
-
-def _write_down(board: report.Leaderboard, folder: Path) -> None:
-    results = as_json(replace(board, costs={}))
-    costs = as_json(board).get("costs", {})
-    (folder / _results_of(board.split)).write_text(json.dumps(results, indent=1), encoding="utf-8")
-    (folder / COSTS_FILE).write_text(json.dumps(costs, indent=1), encoding="utf-8")
-    (folder / page_of(board.split)).write_text(as_html(board), encoding="utf-8")

@@ -15,12 +15,10 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-import dagster as dg
-from pydantic import PrivateAttr
 
 from assets.lake.versions import NotMaterialised, Partition, Version, partition_text
 from contracts.durable import commit, flush, sha256_of
@@ -42,14 +40,20 @@ class CorruptVersion(RuntimeError):
     """A published file is not what was published; the message names it."""
 
 
-class LakeStorage(dg.ConfigurableResource):
-    """A lake in a local folder."""
+@dataclass
+class LakeStorage:
+    """A lake in a local folder. Knows nothing of Dagster, so that a command which only reads answers at once."""
 
     root: str
     warehouse: str
     """The DuckDB file whose views show the current versions."""
 
-    _verified: set[Path] = PrivateAttr(default_factory=set)
+    _verified: set[Path] = field(default_factory=set, repr=False)
+
+    @classmethod
+    def of(cls, home: Path) -> "LakeStorage":
+        """The lake of a home."""
+        return cls(root=str(home / "lake"), warehouse=str(home / "warehouse.duckdb"))
 
     def current(self, asset: str, partition: Partition) -> Version | None:
         """See `assets.lake.versions.Lake`."""

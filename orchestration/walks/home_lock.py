@@ -55,17 +55,8 @@ def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
 
 @contextmanager
 def only_decision(runner: LayerRunner) -> Iterator[LayerRunner]:
-    """Hold the home for a decision, which may be taken beside a walk of hours, between its steps.
-
-    Dead walks are ended first, as a walk would do.
-    """
-    home = settings.home()
-    with _locked(home / "decision.lock", lambda: runner.say("another decision is under way; waiting for it")) as token:
-        with (home / "run.lock").open("a+", encoding="utf-8") as walk:
-            if _is_free(walk):
-                _tidy(runner, _token(walk))
-            else:
-                runner.say(f"another run is working in {home}; the decision comes after the step it is at")
+    """Hold the decisions of a home, beside a walk of hours: a decision waits for the device at most."""
+    with _locked(settings.home() / "decision.lock", lambda: runner.say("waiting for another decision to end")) as token:
         _tidy(runner, token)
         yield runner.tagged({LOCK_TAG: token})
 
@@ -109,19 +100,12 @@ def _is_copied(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 @contextmanager
 def _locked(path: Path, on_wait: Callable[[], None]) -> Iterator[str]:
     with path.open("a+", encoding="utf-8") as lock:
-        if not _is_free(lock):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             on_wait()
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield _token(lock)
-
-
-def _is_free(lock: IO[str]) -> bool:
-    """Whether nobody holds a lock; then the caller does."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _token(lock: IO[str]) -> str:

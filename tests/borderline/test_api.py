@@ -40,6 +40,15 @@ def test_a_command_that_computes_nothing_loads_no_orchestrator(arguments: list[s
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_stored_leaderboard_is_read_without_an_orchestrator() -> None:
+    code = (
+        "import sys, borderline.boards, borderline.home; borderline.home.lake(); "
+        "print(sorted({'torch', 'dagster', 'mlflow', 'transformers', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_the_module_is_the_command_and_knows_its_version() -> None:
     done = subprocess.run([sys.executable, "-m", "borderline", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"borderline {borderline.__version__}\n"

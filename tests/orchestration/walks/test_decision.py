@@ -64,10 +64,9 @@ def test_a_decision_does_not_wait_for_a_walk(runner: LayerRunner, tmp_path: Path
     assert run.tags["borderline/rollback"] == "true"
     assert run.tags["borderline/dataset"] == "shop"
     assert LOCK_TAG in run.tags
-    assert any(f"another run is working in {tmp_path}" in line for line in said_by(runner))
 
 
-def test_where_nobody_walks_it_says_nothing_and_leaves_the_home_free(runner: LayerRunner, tmp_path: Path) -> None:
+def test_it_says_nothing_and_leaves_the_home_free(runner: LayerRunner, tmp_path: Path) -> None:
     decide(runner, "shop", {})
     assert said_by(runner) == []
     for name in ("run.lock", "decision.lock"):

@@ -1,6 +1,5 @@
 """A home belongs to one walk and one decision at a time; runs of dead processes are ended, others are left alone."""
 
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -141,9 +140,8 @@ def test_a_decision_leaves_the_runs_of_a_live_walk_alone(runner: LayerRunner) ->
             assert status_of(runner.instance, at_work) is dg.DagsterRunStatus.STARTED
 
 
-def test_a_decision_ends_dead_walks_and_leaves_the_home_free(runner: LayerRunner, tmp_path: Path) -> None:
-    with only_walk(runner) as walking:
-        left = started(runner.instance, walking.tags[LOCK_TAG])
-    with only_decision(runner), (tmp_path / "run.lock").open("a") as lock:
+def test_a_decision_ends_the_dead_decisions_before_it(runner: LayerRunner) -> None:
+    with only_decision(runner) as first:
+        left = started(runner.instance, first.tags[LOCK_TAG])
+    with only_decision(runner):
         assert status_of(runner.instance, left) is dg.DagsterRunStatus.FAILURE
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
