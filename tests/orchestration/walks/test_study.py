@@ -204,12 +204,12 @@ def test_a_study_is_one_tracked_run_however_often_it_goes_on(tmp_path: Path) -> 
     for error in (None, ValueError("it failed"), KeyboardInterrupt(), None):
         try:
             with tracker.study("shop", "mine", "Which?") as run:
-                assert tracker._client().get_run(run.run_id).info.status == "RUNNING"
+                assert tracker.client().get_run(run.run_id).info.status == "RUNNING"
                 if error is not None:
                     raise error
         except (ValueError, KeyboardInterrupt):
             pass
-        ended.append((run.run_id, tracker._client().get_run(run.run_id).info.status))
+        ended.append((run.run_id, tracker.client().get_run(run.run_id).info.status))
     assert [status for _, status in ended] == ["FINISHED", "FAILED", "KILLED", "FINISHED"]
     assert len({run_id for run_id, _ in ended}) == 1
     with tracker.study("shop", "other", "Which?") as other:
