@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from assets.lake.versions import NotMaterialised, Version
-from assets.results.leaderboard import _is_readable, _write_down, stored
+from assets.results.stored_leaderboard import is_readable, stored, write_down
 from evaluation.metrics.ranking import METRICS_SCHEMA
 from evaluation.reports.costs import Cost
 from evaluation.reports.leaderboard import Entry, leaderboard
@@ -28,7 +28,7 @@ def version(tmp_path: Path) -> Version:
         schema=METRICS_SCHEMA,
     )
     entries = {"sft": Entry(metrics=table, kind="sft", cost=Cost(train_seconds=2.0, total_seconds=3.0))}
-    _write_down(leaderboard(entries, dataset="shop", split="test", how=Resampling(50)), tmp_path)
+    write_down(leaderboard(entries, dataset="shop", split="test", how=Resampling(50)), tmp_path)
     return Version("leaderboard", ("shop",), tmp_path, "", "", {})
 
 
@@ -39,7 +39,7 @@ def test_it_reads_back_with_its_costs_and_a_split_without_rows_is_none(version: 
     assert board.costs["sft"] == Cost(train_seconds=2.0, total_seconds=3.0)
     assert "costs" not in json.loads((version.folder / "test.json").read_text()), "they differ from run to run"
     assert stored(version, "validation") is None
-    assert _is_readable(version)
+    assert is_readable(version)
 
 
 @pytest.mark.parametrize("change", [{"rows": [{"experiment": "sft"}]}, {"resamples": "many"}])
@@ -52,4 +52,4 @@ def test_one_that_cannot_be_read_is_refused_in_one_line_and_rebuilt(
         stored(version, "test")
     assert "\n" not in str(refusal.value)
     assert "borderline run --dataset shop" in str(refusal.value)
-    assert not _is_readable(version), "so the asset is made again though its inputs are the same"
+    assert not is_readable(version), "so the asset is made again though its inputs are the same"
