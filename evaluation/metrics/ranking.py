@@ -231,7 +231,7 @@ def check_predictions(
     """
     _check_columns(predictions)
     named = pl.col("protocol").str.contains(f"^(?:{PROTOCOL})$")
-    _refuse(predictions, ~named, "protocol", "protocol must be 'full' or 'of_<n>'")
+    refuse(predictions, ~named, "protocol", "protocol must be 'full' or 'of_<n>'")
     found = sorted(set(predictions["protocol"].to_list()))
     absent = sorted(set(protocols or ()) - set(found))
     if absent or not found:
@@ -268,27 +268,27 @@ def _check_rows(predictions: pl.DataFrame, rows: pl.DataFrame, protocols: list[s
         raise ValueError("rows must hold each row_id once: it lists the rows to evaluate, not their predictions.")
     key = ["row_id", "protocol"]
     duplicated = pl.struct(key).is_duplicated()
-    _refuse(predictions, duplicated, "duplicate_row", "a row must be predicted once per protocol")
+    refuse(predictions, duplicated, "duplicate_row", "a row must be predicted once per protocol")
     known = pl.col("row_id").is_in(rows["row_id"].to_list())
-    _refuse(predictions, ~known, "unknown_row", "predictions must be of the rows to evaluate")
+    refuse(predictions, ~known, "unknown_row", "predictions must be of the rows to evaluate")
     wanted = rows.select("row_id").join(pl.DataFrame({"protocol": protocols}), how="cross")
     missing = wanted.join(predictions, on=key, how="anti")
-    _refuse(missing, pl.lit(True), "missing_row", "every row must be predicted under every protocol")
+    refuse(missing, pl.lit(True), "missing_row", "every row must be predicted under every protocol")
 
 
 def _check_lists(predictions: pl.DataFrame, n_items: int | None) -> None:
     items, scores = pl.col("items"), pl.col("scores")
     length = items.list.len()
     uneven = (length == 0) | (length != scores.list.len())
-    _refuse(predictions, uneven, "items", "items and scores must be of one length, 1 or more")
-    _refuse(predictions, items.list.n_unique() != length, "items", "an item must occur once in a list")
+    refuse(predictions, uneven, "items", "items and scores must be of one length, 1 or more")
+    refuse(predictions, items.list.n_unique() != length, "items", "an item must occur once in a list")
     finite = scores.list.eval(pl.element().is_finite()).list.all()
-    _refuse(predictions, ~finite, "scores", "scores must be finite numbers")
+    refuse(predictions, ~finite, "scores", "scores must be finite numbers")
     rising = scores.list.eval(pl.element().diff() > 0).list.any()
-    _refuse(predictions, rising, "scores", "a list must be best first")
+    refuse(predictions, rising, "scores", "a list must be best first")
     if n_items is not None:
         unknown = (items.list.min() < 0) | (items.list.max() >= n_items)
-        _refuse(predictions, unknown, "unknown_item", f"item ids must be 0 to {n_items - 1}")
+        refuse(predictions, unknown, "unknown_item", f"item ids must be 0 to {n_items - 1}")
 
 
 def _check_ranks(predictions: pl.DataFrame, n_items: int | None) -> None:
@@ -296,9 +296,9 @@ def _check_ranks(predictions: pl.DataFrame, n_items: int | None) -> None:
     longest = of_n if n_items is None else of_n.fill_null(n_items)  # null where nothing bounds a full rank
     rank = pl.col("target_rank")
     outside = (rank < 1) | (rank > longest).fill_null(False)
-    _refuse(predictions, outside, "target_rank", "target_rank must be 1 or more and within its protocol")
+    refuse(predictions, outside, "target_rank", "target_rank must be 1 or more and within its protocol")
     too_long = (pl.col("items").list.len() > longest).fill_null(False)
-    _refuse(predictions, too_long, "items", "a list must be no longer than its protocol")
+    refuse(predictions, too_long, "items", "a list must be no longer than its protocol")
 
 
 def _check_targets(predictions: pl.DataFrame, rows: pl.DataFrame) -> None:
@@ -306,11 +306,21 @@ def _check_targets(predictions: pl.DataFrame, rows: pl.DataFrame) -> None:
     items, rank, target = pl.col("items"), pl.col("target_rank"), pl.col("target")
     is_there = items.list.get(rank - 1, null_on_oob=True) == target
     agrees = pl.when(rank <= items.list.len()).then(is_there).otherwise(~items.list.contains(target))
-    _refuse(placed, ~agrees, "target_rank", "a list must hold its target at target_rank and nowhere else")
+    refuse(placed, ~agrees, "target_rank", "a list must hold its target at target_rank and nowhere else")
 
 
-def _refuse(predictions: pl.DataFrame, broken: pl.Expr, defect: Defect, rule: str) -> None:
-    """Raises when any row is broken, naming how many are and the first by row_id."""
+def refuse(predictions: pl.DataFrame, broken: pl.Expr, defect: Defect, rule: str) -> None:
+    """Raises where any row is broken: with the defect's name, how many rows have it and the first of them by row_id.
+
+    Args:
+        predictions: row_id, protocol, and what `broken` reads.
+        broken: whether a row is; null is no.
+        defect: its name.
+        rule: what every row must be.
+
+    Raises:
+        InvalidPredictions: a row is broken.
+    """
     offending = predictions.filter(broken)
     if offending.is_empty():
         return

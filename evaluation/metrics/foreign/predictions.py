@@ -10,7 +10,7 @@ import polars as pl
 
 from contracts.words import FULL
 from evaluation.metrics.foreign.columns import given_column
-from evaluation.metrics.ranking import PREDICTIONS_SCHEMA, Defect, InvalidPredictions, check_predictions
+from evaluation.metrics.ranking import PREDICTIONS_SCHEMA, InvalidPredictions, check_predictions, refuse
 
 LISTED = 10
 """Items that a full-catalogue list should have: as many as the compared metrics look at."""
@@ -92,12 +92,12 @@ def _typed(table: pl.DataFrame) -> pl.DataFrame:
 
 def _refuse_other_dataset(table: pl.DataFrame, held_out: pl.DataFrame) -> None:
     strange = table.join(held_out, on="row_id", how="anti")
-    _refuse(strange, pl.lit(True), "unknown_row", "row_id must be of a validation or test row of this data set")
+    refuse(strange, pl.lit(True), "unknown_row", "row_id must be of a validation or test row of this data set")
     for column in ("user_id", "target"):
         if column in table.columns:
             joined = table.join(held_out.select("row_id", pl.col(column).alias("own")), on="row_id", how="inner")
             rule = f"{column} must be that of the row in histories; these rows are of another data set"
-            _refuse(joined, pl.col(column) != pl.col("own"), "other_dataset", rule)
+            refuse(joined, pl.col(column) != pl.col("own"), "other_dataset", rule)
 
 
 def _by_place() -> pl.Expr:
@@ -109,16 +109,16 @@ def _refuse_seen_items(placed: pl.DataFrame) -> None:
     """A target that the history holds as well is still asked for, and may be listed."""
     seen = pl.col("items").list.set_intersection(pl.col("history"))
     is_broken = (pl.col("protocol") == FULL) & seen.list.set_difference(pl.concat_list("target")).list.len().gt(0)
-    _refuse(placed, is_broken, "history_item", "a list of the full catalogue must hold no item of the row's history")
+    refuse(placed, is_broken, "history_item", "a list of the full catalogue must hold no item of the row's history")
 
 
 def _refuse_other_candidates(placed: pl.DataFrame) -> None:
     of_candidates = placed.filter(pl.col("protocol") != FULL)
     size = pl.format("of_{}", pl.col("candidates").list.len())
     rule = "the protocol must be named after the size of the row's candidate set"
-    _refuse(of_candidates, (pl.col("protocol") != size).fill_null(True), "protocol", rule)
+    refuse(of_candidates, (pl.col("protocol") != size).fill_null(True), "protocol", rule)
     strangers = pl.col("items").list.set_difference(pl.col("candidates")).list.len() > 0
-    _refuse(of_candidates, strangers, "no_candidate", "a list must hold items of the row's candidate set alone")
+    refuse(of_candidates, strangers, "no_candidate", "a list must hold items of the row's candidate set alone")
 
 
 def _ranked(placed: pl.DataFrame, n_items: int) -> pl.DataFrame:
@@ -146,7 +146,7 @@ def _refuse_impossible_ranks(ranked: pl.DataFrame) -> None:
     rank = pl.col("target_rank")
     is_broken = ~pl.col("is_listed") & ((rank <= pl.col("items").list.len()) | (rank > pl.col("longest")))
     rule = "target_rank of a target that is not listed must be behind the list and within the protocol"
-    _refuse(ranked, is_broken, "target_rank", rule)
+    refuse(ranked, is_broken, "target_rank", rule)
 
 
 def _notes(ranked: pl.DataFrame) -> list[str]:
@@ -166,14 +166,3 @@ def _notes(ranked: pl.DataFrame) -> list[str]:
             f"{short.height:,} of these full lists have fewer than {LISTED} items: what they leave out is lost"
         )
     return notes
-
-
-def _refuse(table: pl.DataFrame, broken: pl.Expr, defect: Defect, rule: str) -> None:
-    offending = table.filter(broken).sort("row_id", "protocol")
-    if offending.height:
-        first = offending.row(0, named=True)
-        raise InvalidPredictions(
-            defect,
-            f"{rule}, got {offending.height} rows that break this, the first row_id {first['row_id']} under "
-            f"{first['protocol']!r}. Predict these rows again.",
-        )
