@@ -9,15 +9,18 @@ An item without metadata, or whose metadata have no title, is called by its id.
 
 import ast
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from assets.sources.catalogue import WHOLE_LINE, interactions, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
-from assets.sources.files import RawFile, find, numbered_lines
-from assets.sources.lines import JsonObjects, is_no_id, is_no_number, is_no_time
-from assets.sources.text import Layout, read_lines
+from assets.sources.files import RawFile, find
+from assets.sources.reader import json_lines
+from assets.sources.reader.columns import Mapped, Row, identifier, item_row, log_row, number, unix_time, words
+from assets.sources.reader.tables import Part, read_items, read_log, with_unlisted
+from assets.sources.reader.text import TextForm, whole_lines
 from contracts.config.dataset import AmazonSource
 
 _PAGES = {
@@ -32,69 +35,10 @@ _PAPERS = {
 }
 _MAX_BYTES = 100_000_000_000
 
-_MILLISECONDS = is_no_time("milliseconds", per_second=1000, earliest="1995-01-01")
-_SECONDS = is_no_time("seconds", earliest="1995-01-01")
-_REVIEWS = Layout(
-    lines=JsonObjects(
-        (
-            ("user_id", "reviewerID"),
-            ("parent_asin", "asin"),
-            ("rating", "overall"),
-            ("timestamp",),
-            ("unixReviewTime",),
-        )
-    ),
-    fields=("user_field", "item_field", "rating_field", "milliseconds", "seconds"),
-    encoding="utf-8-sig",
-    rules={
-        "user id must be 1 to 200 characters": is_no_id("user_field"),
-        "item id must be 1 to 200 characters": is_no_id("item_field"),
-        "rating must be a number from 1 to 5": is_no_number("rating_field", 1, 5),
-        "time must be whole seconds or milliseconds since 1970, from 1995, not in the future": (
-            f"CASE WHEN milliseconds <> '' THEN {_MILLISECONDS} ELSE {_SECONDS} END"
-        ),
-    },
-    select={
-        "user": "trim(user_field)",
-        "item": "trim(item_field)",
-        "epoch": "coalesce(try_cast(nullif(milliseconds, '') AS BIGINT), 1000 * try_cast(seconds AS BIGINT))",
-        "weight": "try_cast(rating_field AS FLOAT)",
-    },
-    max_bytes=_MAX_BYTES,
-)
-
-
-def _joined(field: str, separator: str) -> str:
-    """The text of a field that is a text, or a list of texts written as JSON."""
-    is_list = f"json_type(CASE WHEN starts_with({field}, '[') AND json_valid({field}) THEN {field} END) = 'ARRAY'"
-    texts = f"list_filter(json_extract_string({field}, '$[*]'), lambda t: trim(coalesce(t, '')) <> '')"
-    return f"nullif(trim(CASE WHEN {is_list} THEN array_to_string({texts}, '{separator}') ELSE {field} END), '')"
-
-
-_METADATA = Layout(
-    lines=JsonObjects(
-        (
-            ("parent_asin", "asin"),
-            ("title",),
-            ("categories[0][0]",),
-            ("categories[0]",),
-            ("categories", "category", "main_category"),
-            ("description",),
-        )
-    ),
-    fields=("item_field", "title_field", "nested", "first_category", "all_categories", "description"),
-    encoding="utf-8-sig",
-    rules={"item id must be 1 to 200 characters": is_no_id("item_field")},
-    select={
-        "item": "trim(item_field)",
-        "title": "coalesce(nullif(trim(title_field), ''), trim(item_field))",
-        # In 2014 a product has several paths of categories, of which the first is taken.
-        "category": _joined("CASE WHEN nested <> '' THEN first_category ELSE all_categories END", "|"),
-        "text": _joined("description", " "),
-        "whole_line": WHOLE_LINE,
-    },
-    max_bytes=_MAX_BYTES,
-)
+_FORM = TextForm("utf-8", _MAX_BYTES)
+_FIRST_DAY = "1995-01-01"  # Amazon opened in July
+_REVIEWS = ("user_id", "reviewerID", "parent_asin", "asin", "rating", "overall", "timestamp", "unixReviewTime")
+_METADATA = ("parent_asin", "asin", "title", "categories", "category", "main_category", "description")
 
 
 def card(config: AmazonSource) -> SourceCard:
@@ -130,31 +74,76 @@ def read(config: AmazonSource, folder: Path, scratch: Path) -> RawTables:
     """
     share = config.max_quarantined_share
     found = locate(config, folder)
-    lines, bad = read_lines(found[0], _REVIEWS, scratch, share)
-    reviewed = lines.select(item=pl.col("item").unique()).collect(engine="streaming")
-    none = pl.lit(None, pl.String)
-    items = reviewed.sort("item").with_columns(title=pl.col("item"), category=none, text=none)
-    if config.metadata is not None:
-        metadata = _as_json(found[1], scratch) if config.year == 2014 else found[1]
-        listed, bad_metadata = read_items(metadata, _METADATA, scratch, share, may_repeat=True)
-        items = pl.concat([listed, items.join(listed, on="item", how="anti")]).sort("item")
-        bad = pl.concat([bad, bad_metadata])
+    log = read_log([_part(found[0], _REVIEWS, _review)], share, scratch)
+    if config.metadata is None:
+        return RawTables(log.interactions, with_unlisted(None, log.items), log.quarantine.sort("file", "line"))
+    metadata = _as_json(found[1], scratch) if config.year == 2014 else found[1]
+    listed, bad = read_items([_part(metadata, _METADATA, _product)], share, may_repeat=True)
     return RawTables(
-        interactions=interactions(lines, per_second=1000),
-        items=items,
-        quarantine=bad.sort("file", "line"),
+        log.interactions,
+        with_unlisted(listed, log.items).sort("item"),
+        pl.concat([log.quarantine, bad]).sort("file", "line"),
     )
+
+
+def _part(file: RawFile, keys: tuple[str, ...], row: Callable[[pl.DataFrame], Row]) -> Part:
+    return Part(file.name, lambda: json_lines.chunks(file, _FORM, keys, nested=True), row)
+
+
+def _review(records: pl.DataFrame) -> Row:
+    in_milliseconds = unix_time(records["timestamp"], per_second=1000, earliest=_FIRST_DAY)
+    in_seconds = unix_time(records["unixReviewTime"], earliest=_FIRST_DAY)
+    counts_milliseconds = records["timestamp"].is_not_null()
+    given = {
+        "user": identifier(_first(records, "user_id", "reviewerID"), "user id"),
+        "item": identifier(_first(records, "parent_asin", "asin"), "item id"),
+        "weight": number(_first(records, "rating", "overall"), "rating", 1, 5),
+        "at": Mapped(
+            in_milliseconds.values.zip_with(counts_milliseconds, in_seconds.values),
+            in_milliseconds.is_broken.zip_with(counts_milliseconds, in_seconds.is_broken),
+            "time must be whole seconds or milliseconds since 1970, from 1995, not in the future",
+        ),
+    }
+    return log_row(records.height, given)
+
+
+def _product(records: pl.DataFrame) -> Row:
+    item = identifier(_first(records, "parent_asin", "asin"), "item id")
+    title = words(records["title"], "title")
+    categories = _first(records, "categories", "category", "main_category")
+    given = {
+        "item": item,
+        "title": replace(title, values=title.values.fill_null(item.values)),
+        "category": words(categories.map_elements(lambda text: _joined(text, "|"), pl.String), "category"),
+        "text": words(records["description"].map_elements(lambda text: _joined(text, " "), pl.String), "description"),
+    }
+    return item_row(records.height, given)
+
+
+def _first(records: pl.DataFrame, *keys: str) -> pl.Series:
+    """The first of the keys that an object has."""
+    return records.select(pl.coalesce(keys)).to_series()
+
+
+def _joined(text: str, separator: str) -> str:
+    """A text, or the texts of a list that is written as JSON; of a list of lists, as in 2014, the first list."""
+    if not text.startswith("["):
+        return text
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return text
+    if values and isinstance(values[0], list):
+        values = values[0]
+    return separator.join(value for value in values if isinstance(value, str) and value.strip())
 
 
 def _as_json(source: RawFile, scratch: Path) -> RawFile:
     """A file of Python literals as JSON lines, line for line; what is no literal stays as it is, to be set aside."""
     path = scratch / "metadata.jsonl"
-    written = 0
     with path.open("w", encoding="utf-8") as out:
-        for batch in numbered_lines(source, _METADATA.encoding, _METADATA.max_bytes):
-            for number, line in zip(batch["number"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                out.write("\n" * (number - written - 1) + _json_of_literal(line) + "\n")
-                written = number
+        for _, lines in whole_lines(source, _FORM):
+            out.writelines(_json_of_literal(line.decode()) + "\n" for line in lines)
     return RawFile(path, None, source.name)
 
 

@@ -1,35 +1,28 @@
 """Raw files found, opened and hashed: a member of the publisher's archive, or the same file unpacked.
 
-An archive is untrusted: a member's name never becomes a path, and bytes are counted while they are unpacked. The only
-file of the sources that speaks arrow: lines go to DuckDB in batches, so that no file is ever held as a whole.
+An archive is untrusted: a member's name never becomes a path, and `blocks` counts bytes while it unpacks them. The
+meaning of the bytes belongs to `assets/sources/reader`.
 """
 
-import codecs
 import gzip
-import io
+import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
 from assets.sources.contract import UnusableSource
 from contracts.durable import sha256_of
 
-MAX_LINE = 1 << 20
-"""Bytes of a line; a longer one cannot be used."""
 MAX_EXPANSION = 200
 """How many times its compressed size a file may have: logs have 3 to 20, and an archive made to fill a disk 1,000."""
-LINES = pa.schema([("number", pa.int64()), ("text", pa.string()), ("is_too_long", pa.bool_())])
-_BLOCK = 4 << 20
-_SMALL = 16 << 20  # bytes that any file may expand to
-_KEPT = 1000  # bytes of a line that is too long for its block
+SMALL = 64 << 20
+"""Bytes that any file may expand to."""
+BLOCK = 16 << 20
+"""Bytes that are read together."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +101,7 @@ def unpacked(source: RawFile, to: Path, max_bytes: int) -> Path:
     if source.compressed_bytes() is None:
         return source.path
     with to.open("wb") as out:
-        for block in _blocks(source, max_bytes):
+        for block in blocks(source, max_bytes):
             out.write(block)
     return to
 
@@ -118,75 +111,43 @@ def hashed(folder: Path, files: list[RawFile]) -> tuple[tuple[str, str], ...]:
     return tuple((path.relative_to(folder).as_posix(), sha256_of(path)) for path in sorted({f.path for f in files}))
 
 
-def numbered_lines(source: RawFile, encoding: str, max_bytes: int) -> Iterator[pa.RecordBatch]:
-    """The lines of a text that are not blank, in batches of `LINES`: number in the file (from 1), text, is_too_long.
+def blocks(source: RawFile, max_bytes: int | None = None, where: Callable[[], str] | None = None) -> Iterator[bytes]:
+    """The unpacked bytes of a file, some megabytes at a time.
 
-    Line feeds, carriage returns and both together end a line. A line of more than MAX_LINE bytes is marked and cut.
+    Args:
+        source: the file.
+        max_bytes: how many bytes a publisher's file may have; any number, when absent.
+        where: says how far the caller has read, for an error; the number of bytes, when absent.
 
     Raises:
-        UnusableSource: it is broken, larger than `max_bytes`, expands absurdly, or is not text in `encoding`.
+        UnusableSource: it is damaged, larger than `max_bytes`, or expands absurdly.
     """
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
-    rest, is_cut = b"", False  # what stands after the last line feed, and whether more of it was left out
-    n_lines = 0
-    try:
-        for block in _blocks(source, max_bytes):
-            text = decoder.decode(block, final=not block).encode()
-            if not block:
-                text += b"\n"  # the last line may lack its end; a blank line more is no line
-            text = text if is_cut and b"\n" not in text else rest + text
-            ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
-            if len(ends):
-                yield _batch(text, ends, n_lines, is_cut)
-                n_lines, is_cut = n_lines + len(ends), False
-                rest = text[ends[-1] + 1 :]
-            elif not is_cut:
-                rest = text
-            if len(rest) > MAX_LINE:
-                rest, is_cut = rest[:_KEPT].decode(errors="ignore").encode(), True
-    except UnicodeDecodeError as error:
-        raise UnusableSource(
-            f"{source.name} must be text in {encoding}, got the byte 0x{error.object[error.start]:02x} near line "
-            f"{n_lines + 1:,}. Bring the file as published, not converted."
-        ) from error
-
-
-def _blocks(source: RawFile, max_bytes: int) -> Iterator[bytes]:
-    """The bytes of a file, and an empty block at the end."""
     n_bytes, compressed = 0, source.compressed_bytes()
+    most = math.inf if compressed is None else max(SMALL, MAX_EXPANSION * compressed)
     try:
         with source.open() as stream:
-            while block := stream.read(_BLOCK):
+            while block := stream.read(BLOCK):
                 n_bytes += len(block)
-                if n_bytes > max_bytes:
+                if max_bytes is not None and n_bytes > max_bytes:
                     raise UnusableSource(
                         f"{source.name} must hold at most {max_bytes:,} bytes, got more. That is not the published "
                         "file; download it again."
                     )
-                if compressed is not None and n_bytes > max(_SMALL, MAX_EXPANSION * compressed):
+                if n_bytes > most:
                     raise UnusableSource(
-                        f"{source.name} must expand to at most {MAX_EXPANSION} times its {compressed:,} compressed "
-                        "bytes, got more. No log compresses so well; unpack it yourself if it is to be trusted."
+                        f"{source.name} must unpack to at most {MAX_EXPANSION} times its size, got more by "
+                        f"{_place(n_bytes, where)}. Unpack it yourself if it is to be trusted."
                     )
                 yield block
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-        raise UnusableSource(f"{source.name} must be readable, got: {error}. Download it again.") from error
-    yield b""
+    except (EOFError, zipfile.BadZipFile, zlib.error, OSError, NotImplementedError) as error:
+        raise UnusableSource(
+            f"{source.name} must be readable to its end, got after {_place(n_bytes, where)}: {error}. Copy it again; "
+            "it is cut off or damaged."
+        ) from error
 
 
-def _batch(text: bytes, ends: NDArray[np.int64], n_before: int, is_first_cut: bool) -> pa.RecordBatch:
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    is_too_long = ends - starts > MAX_LINE
-    is_too_long[0] |= is_first_cut
-    is_kept = ends > starts
-    # Lines and line feeds in turn are one array over the bytes as they stand; every second one is a line.
-    offsets = np.empty(2 * len(ends) + 1, dtype=np.int32)
-    offsets[0:-1:2], offsets[1::2], offsets[-1] = starts, ends, ends[-1] + 1
-    turns = pa.StringArray.from_buffers(2 * len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
-    is_line = np.zeros(2 * len(ends), dtype=bool)
-    is_line[::2] = is_kept
-    numbers = n_before + 1 + np.flatnonzero(is_kept)
-    return pa.record_batch([numbers, turns.filter(pa.array(is_line)), is_too_long[is_kept]], schema=LINES)
+def _place(n_bytes: int, where: Callable[[], str] | None) -> str:
+    return f"{n_bytes:,} bytes" if where is None else where()
 
 
 def _members(path: Path) -> dict[str, str]:

@@ -10,11 +10,23 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.sources.catalogue import WHOLE_LINE, interactions, is_not_listed, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
 from assets.sources.files import RawFile, find
-from assets.sources.lines import Delimited, is_no_id, is_no_number, is_no_time
-from assets.sources.text import Layout, read_lines
+from assets.sources.reader.columns import (
+    Mapped,
+    Row,
+    Rule,
+    identifier,
+    item_row,
+    log_row,
+    number,
+    unix_time,
+    unlisted,
+    words,
+)
+from assets.sources.reader.delimited import Dialect
+from assets.sources.reader.tables import published_part, read_items, read_log
+from assets.sources.reader.text import TextForm
 from contracts.config.dataset import LastfmSource
 
 _ARCHIVE, _ARTISTS = "hetrec2011-lastfm-2k.zip", "artists.dat"
@@ -32,58 +44,9 @@ _PUBLISHED = {
 # Last.fm opened in 2002; its tags in August 2005.
 _FIRST_DAY = "2002-01-01"
 
-_ARTISTS_LAYOUT = Layout(
-    lines=Delimited("\t"),
-    fields=("item_field", "name", "url", "picture"),
-    encoding="utf-8-sig",
-    header="id\tname\turl\tpictureURL",
-    rules={
-        "item id must be 1 to 200 characters": is_no_id("item_field"),
-        "title must not be empty": "trim(name) = ''",
-    },
-    select={"item": "trim(item_field)", "title": "trim(name)", "whole_line": WHOLE_LINE},
-    max_bytes=20_000_000,
-)
-_LAYOUTS = {
-    "listens": Layout(
-        lines=Delimited("\t"),
-        fields=("user_field", "item_field", "count_field"),
-        encoding="ascii",
-        header="userID\tartistID\tweight",
-        rules={
-            "user id must be 1 to 200 characters": is_no_id("user_field"),
-            "item id must be 1 to 200 characters": is_no_id("item_field"),
-            "listens must be a number from 1": is_no_number("count_field", 1, 1e9),
-            **is_not_listed("trim(item_field)", _ARTISTS),
-        },
-        select={
-            "user": "trim(user_field)",
-            "item": "trim(item_field)",
-            "weight": "try_cast(count_field AS FLOAT)",
-        },
-        max_bytes=20_000_000,
-    ),
-    "tags": Layout(
-        lines=Delimited("\t"),
-        fields=("user_field", "item_field", "tag_field", "time_field"),
-        encoding="ascii",
-        header="userID\tartistID\ttagID\ttimestamp",
-        rules={
-            "user id must be 1 to 200 characters": is_no_id("user_field"),
-            "item id must be 1 to 200 characters": is_no_id("item_field"),
-            f"time must be whole milliseconds since 1970, from {_FIRST_DAY}, not in the future": is_no_time(
-                "time_field", per_second=1000, earliest=_FIRST_DAY
-            ),
-            **is_not_listed("trim(item_field)", _ARTISTS),
-        },
-        select={
-            "user": "trim(user_field)",
-            "item": "trim(item_field)",
-            "epoch": "try_cast(time_field AS BIGINT)",
-            "weight": "1::FLOAT",
-        },
-        max_bytes=100_000_000,
-    ),
+_FIELDS = {
+    "listens": ("userID", "artistID", "weight"),
+    "tags": ("userID", "artistID", "tagID", "timestamp"),
 }
 
 
@@ -123,11 +86,36 @@ def read(config: LastfmSource, folder: Path, scratch: Path) -> RawTables:
     share = config.max_quarantined_share
     found = locate(config, folder)
     log_file, artists_file = found
-    items, bad_artists = read_items(artists_file, _ARTISTS_LAYOUT, scratch, share)
-    layout = _LAYOUTS[config.interactions]
-    lines, bad = read_lines(log_file, layout, scratch, share, items.select("item"))
-    return RawTables(
-        interactions=interactions(lines, per_second=1000 if config.interactions == "tags" else None),
-        items=items,
-        quarantine=pl.concat([bad_artists, bad]).sort("file", "line"),
+    artists = published_part(
+        artists_file, _dialect("utf-8", 20_000_000), ("id", "name", "url", "pictureURL"), _artist, header=True
     )
+    items, bad_artists = read_items([artists], share)
+    part = published_part(
+        log_file,
+        _dialect("ascii", 100_000_000),
+        _FIELDS[config.interactions],
+        lambda records: _interaction(records, items["item"]),
+        header=True,
+    )
+    log = read_log([part], share, scratch)
+    return RawTables(log.interactions, items, pl.concat([bad_artists, log.quarantine]).sort("file", "line"))
+
+
+def _dialect(encoding: str, max_bytes: int) -> Dialect:
+    return Dialect("\t", quote=False, form=TextForm(encoding, max_bytes))
+
+
+def _artist(records: pl.DataFrame) -> Row:
+    given = {"item": identifier(records["id"], "item id"), "title": words(records["name"], "title", needed=True)}
+    return item_row(records.height, given)
+
+
+def _interaction(records: pl.DataFrame, listed: pl.Series) -> Row:
+    item = identifier(records["artistID"], "item id")
+    given: dict[str, Mapped | Rule] = {"user": identifier(records["userID"], "user id"), "item": item}
+    if "timestamp" in records.columns:
+        given["at"] = unix_time(records["timestamp"], per_second=1000, earliest=_FIRST_DAY)
+    else:
+        given["weight"] = number(records["weight"], "listens", 1, 1e9)
+    given["unlisted"] = unlisted(item, listed, f"item has no usable line in {_ARTISTS}")
+    return log_row(records.height, given)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.sources.catalogue import WHOLE_LINE, interactions, is_not_listed, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
 from assets.sources.files import RawFile, find
-from assets.sources.lines import Delimited, Lines, QuotedCsv, is_no_id, is_no_number, is_no_time, sql_text
-from assets.sources.text import Layout, read_lines
+from assets.sources.reader.columns import Row, identifier, item_row, log_row, number, rule, unix_time, unlisted, words
+from assets.sources.reader.delimited import Dialect
+from assets.sources.reader.tables import published_part, read_items, read_log
+from assets.sources.reader.text import TextForm
 from contracts.config.dataset import MovieLensSource
 
 # In the order of u.item's last 19 fields (README and u.genre of the archive).
@@ -22,7 +23,7 @@ _GENRES_100K = (
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 
-_FLAGS_100K = tuple(f"genre_{place}" for place in range(len(_GENRES_100K)))
+_FIELDS_100K = ("movieId", "title", "released", "released on video", "url", *_GENRES_100K)
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class Release:
     archive: str
     ratings: str
     items: str
-    ratings_layout: Layout
-    items_layout: Layout
+    ratings_dialect: Dialect
+    items_dialect: Dialect
+    least: float
+    """The lowest rating."""
 
 
 _TERMS = (
@@ -45,68 +48,8 @@ _NOT_REDISTRIBUTED = _TERMS.format(redistribution="no redistribution without per
 _AS_README_SAYS = _TERMS.format(redistribution="redistribution only as the README allows")
 
 
-def _ratings(lines: Lines, encoding: str, least: float, max_bytes: int, header: str | None = None) -> Layout:
-    return Layout(
-        lines=lines,
-        fields=("user_field", "item_field", "rating_field", "time_field"),
-        encoding=encoding,
-        header=header,
-        rules={
-            "user id must be 1 to 200 characters": is_no_id("user_field"),
-            "item id must be 1 to 200 characters": is_no_id("item_field"),
-            f"rating must be a number from {least:g} to 5": is_no_number("rating_field", least, 5),
-            "time must be whole seconds since 1970, not in the future": is_no_time("time_field"),
-        },
-        select={
-            "user": "trim(user_field)",
-            "item": "trim(item_field)",
-            "epoch": "try_cast(time_field AS BIGINT)",
-            "weight": "try_cast(rating_field AS FLOAT)",
-        },
-        max_bytes=max_bytes,
-    )
-
-
-def _films(lines: Lines, encoding: str, header: str | None = None) -> Layout:
-    return Layout(
-        lines=lines,
-        fields=("item_field", "title_field", "genres_field"),
-        encoding=encoding,
-        header=header,
-        rules={
-            "item id must be 1 to 200 characters": is_no_id("item_field"),
-            "title must not be empty": "trim(title_field) = ''",
-        },
-        select={
-            "item": "trim(item_field)",
-            "title": "trim(title_field)",
-            "category": "nullif(nullif(trim(genres_field), ''), '(no genres listed)')",
-            "whole_line": WHOLE_LINE,
-        },
-        max_bytes=100_000_000,
-    )
-
-
-_NAMES_100K = [(flag, sql_text(genre)) for flag, genre in zip(_FLAGS_100K, _GENRES_100K, strict=True)]
-_FILMS_100K = Layout(
-    lines=Delimited("|"),
-    fields=("item_field", "title_field", "released", "video_released", "url", *_FLAGS_100K),
-    encoding="iso-8859-1",
-    rules={
-        "item id must be 1 to 200 characters": is_no_id("item_field"),
-        "title must not be empty": "trim(title_field) = ''",
-        "genre flags must be 0 or 1": " OR ".join(f"{flag} NOT IN ('0', '1')" for flag in _FLAGS_100K),
-    },
-    select={
-        "item": "trim(item_field)",
-        "title": "trim(title_field)",
-        "category": "nullif(concat_ws('|', "
-        + ", ".join(f"CASE WHEN {flag} = '1' THEN {genre} END" for flag, genre in _NAMES_100K[1:])
-        + "), '')",
-        "whole_line": WHOLE_LINE,
-    },
-    max_bytes=20_000_000,
-)
+def _dialect(delimiter: str, encoding: str, max_bytes: int) -> Dialect:
+    return Dialect(delimiter, quote=delimiter == ",", one_line=True, form=TextForm(encoding, max_bytes))
 
 
 def _csv_release(
@@ -125,8 +68,9 @@ def _csv_release(
         archive=archive,
         ratings="ratings.csv",
         items="movies.csv",
-        ratings_layout=_ratings(QuotedCsv(), "utf-8-sig", 0.5, max_bytes, "userId,movieId,rating,timestamp"),
-        items_layout=_films(QuotedCsv(), "utf-8-sig", "movieId,title,genres"),
+        ratings_dialect=_dialect(",", "utf-8", max_bytes),
+        items_dialect=_dialect(",", "utf-8", 100_000_000),
+        least=0.5,
     )
 
 
@@ -149,8 +93,9 @@ RELEASES = {
         archive="ml-100k.zip",
         ratings="u.data",
         items="u.item",
-        ratings_layout=_ratings(Delimited("\t"), "ascii", 1, 100_000_000),
-        items_layout=_FILMS_100K,
+        ratings_dialect=_dialect("\t", "ascii", 100_000_000),
+        items_dialect=_dialect("|", "iso-8859-1", 20_000_000),
+        least=1,
     ),
     "1m": Release(
         card=SourceCard(
@@ -168,8 +113,9 @@ RELEASES = {
         archive="ml-1m.zip",
         ratings="ratings.dat",
         items="movies.dat",
-        ratings_layout=_ratings(Delimited("::"), "ascii", 1, 500_000_000),
-        items_layout=_films(Delimited("::"), "iso-8859-1"),
+        ratings_dialect=_dialect("::", "ascii", 500_000_000),
+        items_dialect=_dialect("::", "iso-8859-1", 100_000_000),
+        least=1,
     ),
     "10m": Release(
         card=SourceCard(
@@ -188,8 +134,9 @@ RELEASES = {
         archive="ml-10m.zip",
         ratings="ratings.dat",
         items="movies.dat",
-        ratings_layout=_ratings(Delimited("::"), "ascii", 0.5, 3_000_000_000),
-        items_layout=_films(Delimited("::"), "utf-8-sig"),
+        ratings_dialect=_dialect("::", "ascii", 3_000_000_000),
+        items_dialect=_dialect("::", "utf-8", 100_000_000),
+        least=0.5,
     ),
     "20m": _csv_release(
         "20m",
@@ -293,13 +240,59 @@ def read(config: MovieLensSource, folder: Path, scratch: Path) -> RawTables:
     release, share = RELEASES[config.release], config.max_quarantined_share
     found = locate(config, folder)
     ratings_file, films_file = found
-    # The films first: a broken film list would show as ratings of unknown films.
-    items, bad_films = read_items(films_file, release.items_layout, scratch, share)
-    layout = release.ratings_layout
-    layout = replace(layout, rules={**layout.rules, **is_not_listed("trim(item_field)", release.items)})
-    ratings, bad_ratings = read_lines(ratings_file, layout, scratch, share, items.select("item"))
-    return RawTables(
-        interactions=interactions(ratings),
-        items=items,
-        quarantine=pl.concat([bad_films, bad_ratings]).sort("file", "line"),
+    is_csv = release.ratings.endswith(".csv")
+    films = published_part(
+        films_file,
+        release.items_dialect,
+        _FIELDS_100K if config.release == "100k" else ("movieId", "title", "genres"),
+        _film_100k if config.release == "100k" else _film,
+        header=is_csv,
     )
+    # The films first: a broken film list would show as ratings of unknown films.
+    items, bad_films = read_items([films], share)
+    ratings = published_part(
+        ratings_file,
+        release.ratings_dialect,
+        ("userId", "movieId", "rating", "timestamp"),
+        lambda records: _rating(records, release, items["item"]),
+        header=is_csv,
+    )
+    log = read_log([ratings], share, scratch)
+    return RawTables(log.interactions, items, pl.concat([bad_films, log.quarantine]).sort("file", "line"))
+
+
+def _rating(records: pl.DataFrame, release: Release, listed: pl.Series) -> Row:
+    item = identifier(records["movieId"], "item id")
+    given = {
+        "user": identifier(records["userId"], "user id"),
+        "item": item,
+        "weight": number(records["rating"], "rating", release.least, 5),
+        "at": unix_time(records["timestamp"]),
+        "unlisted": unlisted(item, listed, f"item has no usable line in {release.items}"),
+    }
+    return log_row(records.height, given)
+
+
+def _film(records: pl.DataFrame) -> Row:
+    genres = words(records["genres"], "genres")
+    none = (genres.values == "(no genres listed)").fill_null(False)
+    given = {
+        "item": identifier(records["movieId"], "item id"),
+        "title": words(records["title"], "title", needed=True),
+        "category": replace(genres, values=genres.values.set(none, None)),
+    }
+    return item_row(records.height, given)
+
+
+def _film_100k(records: pl.DataFrame) -> Row:
+    flags = records.select(_GENRES_100K)
+    is_flag = flags.select(pl.all_horizontal(pl.all().is_in(["0", "1"]).fill_null(False))).to_series()
+    named = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in _GENRES_100K if genre != "unknown"]
+    genres = flags.select(pl.concat_str(named, separator="|", ignore_nulls=True)).to_series()
+    given = {
+        "item": identifier(records["movieId"], "item id"),
+        "title": words(records["title"], "title", needed=True),
+        "flags": rule(~is_flag, "genre flags must be 0 or 1"),
+        "category": words(genres, "genres"),
+    }
+    return item_row(records.height, given)

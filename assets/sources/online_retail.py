@@ -15,21 +15,19 @@ the shop's clock, read as UTC.
 
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import fastexcel
 import polars as pl
 
-from assets.sources.contract import (
-    MissingRawFile,
-    PublishedStatistics,
-    RawTables,
-    SourceCard,
-    UnusableSource,
-)
+from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard, UnusableSource
 from assets.sources.files import RawFile, find, unpacked
-from assets.sources.text import refuse_bad_share
+from assets.sources.reader import parquet
+from assets.sources.reader.columns import Mapped, Row, fine, identifier, log_row, number, rule
+from assets.sources.reader.tables import Part, read_log
+from assets.sources.reader.text import SHOWN, Chunk, bad_rows
 from contracts.config.dataset import OnlineRetailSource
 
 SHEETS = ("Year 2009-2010", "Year 2010-2011")
@@ -79,57 +77,38 @@ def read(config: OnlineRetailSource, folder: Path, scratch: Path) -> RawTables:
         MissingRawFile: the files are not in `folder`.
         UnusableSource: a file is not what was published, or more than a permitted share of its rows are unusable.
     """
-    found = locate(config, folder)
-    good: list[Path] = []
-    bad: list[pl.DataFrame] = []
-    for file in found:
-        for name, rows in _tables(file, scratch):
-            judged = rows.with_columns(reason=_reason()).with_columns(file=pl.lit(name))
-            path = scratch / f"{len(good)}.parquet"
-            judged.filter(pl.col("reason").is_null()).sink_parquet(path)
-            unusable = judged.filter(pl.col("reason").is_not_null()).select("file", "line", "reason", "text").collect()
-            n_rows = pl.scan_parquet(path).select(pl.len()).collect().item() + unusable.height
-            refuse_bad_share(unusable, {name: n_rows}, config.max_quarantined_share)
-            good.append(path)
-            bad.append(unusable)
-    lines = pl.scan_parquet(good)
-    return RawTables(
-        interactions=lines.select(
-            "user",
-            "item",
-            "at",
-            pl.lit(None, pl.Int64).alias("position"),
-            pl.col("quantity").cast(pl.Float32).alias("weight"),
-            _event().alias("event"),
-            "file",
-            "line",
-        ),
-        items=_items(lines),
-        quarantine=pl.concat(bad).sort("file", "line"),
-    )
+    parts = [part for file in locate(config, folder) for part in _parts(file, scratch)]
+    log = read_log(parts, config.max_quarantined_share, scratch)
+    return RawTables(log.interactions, _items(log.rows), log.quarantine.sort("file", "line"))
 
 
-def _tables(file: RawFile, scratch: Path) -> Iterator[tuple[str, pl.LazyFrame]]:
-    """Name and rows of each table in a file; a workbook has two."""
+def _parts(file: RawFile, scratch: Path) -> list[Part]:
+    """Each table of a file; a workbook has two."""
     if not file.name.endswith(".xlsx"):
-        yield file.name, _fields(_parquet(file), first_line=1)
-        return
+        return [Part(file.name, lambda: _parquet(file), _line)]
     path = unpacked(file, scratch / "workbook.xlsx", _MAX_BYTES)
-    for sheet in SHEETS:
-        yield f"{file.name}/{sheet}", _fields(_sheet(path, file.name, sheet).lazy(), first_line=2)
+    return [Part(f"{file.name}/{sheet}", lambda sheet=sheet: _sheet(path, file.name, sheet), _line) for sheet in SHEETS]
 
 
-def _parquet(file: RawFile) -> pl.LazyFrame:
-    try:
-        rows = pl.scan_parquet(file.path, glob=False)
-        names = rows.collect_schema().names()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UnusableSource(f"{file.name} must be a Parquet file, got: {error}. Make it again.") from error
-    return _with_published_names(rows, names, file.name)
+def _parquet(file: RawFile) -> Iterator[Chunk]:
+    names = list(parquet.columns(file))
+    _refuse_other_columns(names, file.name)
+    wanted = tuple(name for name in names if _NAMES.get(name, name) in _COLUMNS)
+    for chunk in parquet.chunks(file, wanted):
+        yield _as_seen(chunk.records, int(chunk.lines[0]))
 
 
-def _sheet(path: Path, name: str, sheet: str) -> pl.DataFrame:
-    """A sheet with every cell as text, as a person would see it: 85048 and 85123A stand in one column."""
+def _as_seen(table: pl.DataFrame, first_line: int) -> Chunk:
+    """Every cell as text, as a person would see it, under its newer name."""
+    named = table.rename(_NAMES, strict=False).select(_COLUMNS)
+    records = named.select(pl.all().cast(pl.String).str.strip_chars())
+    shown = records.select(pl.concat_str(pl.all().fill_null(""), separator=",").str.head(SHOWN)).to_series()
+    lines = pl.int_range(first_line, first_line + records.height, dtype=pl.Int64, eager=True)
+    return Chunk(records, lines, lambda places: shown[list(places)].to_list(), bad_rows([]))
+
+
+def _sheet(path: Path, name: str, sheet: str) -> Iterator[Chunk]:
+    """A sheet whose cells are read as text: 85048 and 85123A are in one column."""
     _refuse_absurd(path, name)
     try:
         reader = fastexcel.read_excel(path)
@@ -141,7 +120,8 @@ def _sheet(path: Path, name: str, sheet: str) -> pl.DataFrame:
         rows = reader.load_sheet(sheet, dtypes="string").to_polars()
     except fastexcel.FastExcelError as error:
         raise UnusableSource(f"{name} must be a readable spreadsheet, got: {error}. Download it again.") from error
-    return _with_published_names(rows.lazy(), rows.columns, f"{name}/{sheet}").collect()
+    _refuse_other_columns(rows.columns, f"{name}/{sheet}")
+    yield _as_seen(rows, first_line=2)
 
 
 def _refuse_absurd(path: Path, name: str) -> None:
@@ -157,52 +137,40 @@ def _refuse_absurd(path: Path, name: str) -> None:
         )
 
 
-def _with_published_names(rows: pl.LazyFrame, names: list[str], file: str) -> pl.LazyFrame:
-    rows = rows.rename({old: new for old, new in _NAMES.items() if old in names})
+def _refuse_other_columns(names: list[str], file: str) -> None:
     missing = [name for name in _COLUMNS if name not in [_NAMES.get(name, name) for name in names]]
     if missing:
         raise UnusableSource(
             f"{file} must have the columns {', '.join(_COLUMNS)}, got {', '.join(names)}: {', '.join(missing)} "
             "missing. Bring the table as published."
         )
-    return rows.select(_COLUMNS)
 
 
-def _fields(rows: pl.LazyFrame, *, first_line: int) -> pl.LazyFrame:
-    """line, text, and the typed fields; what cannot be typed is missing."""
-    as_text = rows.with_columns(pl.all().cast(pl.String).str.strip_chars())
+def _line(records: pl.DataFrame) -> Row:
     whole = r"\.0+$"  # spreadsheets keep whole numbers as 13085.0
-    return as_text.with_row_index("line", first_line).select(
-        pl.col("line").cast(pl.Int64),
-        pl.concat_str(pl.col(_COLUMNS).fill_null(""), separator=",").str.head(200).alias("text"),
+    fields = records.select(
         pl.col("Invoice").str.replace(whole, "").alias("invoice"),
         pl.col("StockCode").str.replace(whole, "").str.to_uppercase().alias("item"),
-        pl.col("Description").alias("description"),
         pl.col("Quantity").cast(pl.Float64, strict=False).alias("quantity"),
         pl.col("InvoiceDate")
-        .str.replace(r"\.0+$", "")
+        .str.replace(whole, "")
         .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", time_zone="UTC", strict=False)
         .alias("at"),
         pl.col("Customer ID").str.replace(whole, "").alias("user"),
     )
-
-
-def _reason() -> pl.Expr:
-    """What is wrong with a row; missing when nothing is."""
-    rules = {
-        "invoice must not be empty": pl.col("invoice").fill_null("") == "",
-        "stock code must be 1 to 200 characters": ~pl.col("item").fill_null("").str.len_chars().is_between(1, 200),
-        "quantity must be a number": ~pl.col("quantity").is_finite().fill_null(False),
-        "time must be like 2009-12-01 07:45:00, not in the future": ~pl.col("at")
-        .is_between(pl.datetime(1970, 1, 1, time_zone="UTC"), pl.lit(datetime.now(UTC)))
-        .fill_null(False),
-        "customer is missing": pl.col("user").fill_null("").is_in(["", "0"]),
-        "customer must be at most 200 characters": pl.col("user").str.len_chars() > 200,
+    user, at = fields["user"], fields["at"]
+    in_time = at.is_between(datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC)).fill_null(False)
+    given = {
+        "no invoice": rule(fields["invoice"].fill_null("") == "", "invoice must not be empty"),
+        "item": identifier(fields["item"], "stock code"),
+        "weight": replace(number(fields["quantity"], "quantity"), reason="quantity must be a number"),
+        "at": Mapped(at, ~in_time, "time must be like 2009-12-01 07:45:00, not in the future"),
+        "no customer": rule(user.fill_null("").is_in(["", "0"]), "customer is missing"),
+        "user": replace(identifier(user, "customer"), reason="customer must be at most 200 characters"),
+        "event": fine(fields.select(_event()).to_series()),
+        "description": fine(records["Description"]),
     }
-    reason = pl.lit(None, pl.String)
-    for text, is_broken in reversed(rules.items()):
-        reason = pl.when(is_broken).then(pl.lit(text)).otherwise(reason)
-    return reason
+    return log_row(records.height, given)
 
 
 def _event() -> pl.Expr:
@@ -214,6 +182,7 @@ def _event() -> pl.Expr:
         .when((pl.col("quantity") <= 0) | ~pl.col("invoice").str.contains("^[0-9]"))
         .then(pl.lit("correction"))
         .otherwise(pl.lit("purchase"))
+        .alias("event")
     )
 
 

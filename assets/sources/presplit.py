@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 
 from assets.lake.validate import SCHEMAS
-from assets.sources.chunks import SHOWN, utf8_blocks
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard, UnusableSource
 from assets.sources.files import RawFile
+from assets.sources.reader.quarantine import Quarantine
+from assets.sources.reader.text import SHOWN, TextForm, bad_rows, utf8_blocks
 from contracts.config.dataset import InnerPath, InputRows, PresplitSource, PromptRows, SequenceRows
 from contracts.words import HELD_OUT, SPLITS
 
@@ -85,7 +86,7 @@ def read(config: PresplitSource, folder: Path, scratch: Path) -> RawTables:
             _read_sequences(config.rows, files, found)
         case InputRows():
             _read_inputs(config.rows, files, found)
-    _refuse_bad_share(found, config.max_quarantined_share)
+    quarantine = _quarantine(found, config.max_quarantined_share)
     log = pl.DataFrame(
         [
             (user, item, position, file, line)
@@ -102,7 +103,7 @@ def read(config: PresplitSource, folder: Path, scratch: Path) -> RawTables:
     return RawTables(
         interactions=pl.scan_parquet(path, glob=False),
         items=_items(found, log),
-        quarantine=pl.DataFrame(found.bad, schema=SCHEMAS["quarantine"].dtypes, orient="row").sort("file", "line"),
+        quarantine=quarantine,
         paper_rows=_paper_rows(found.rows),
     )
 
@@ -120,15 +121,14 @@ def _items(found: _Read, log: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame({"item": [*titles], "title": [*titles.values()], "category": nothing, "text": nothing}, schema)
 
 
-def _refuse_bad_share(found: _Read, max_share: float) -> None:
+def _quarantine(found: _Read, max_share: float) -> pl.DataFrame:
+    tables = [SCHEMAS["quarantine"].empty()]
     for file, n_lines in found.n_lines.items():
-        bad = [row for row in found.bad if row[0] == file]
-        if len(bad) > max_share * n_lines:
-            _, line, reason, text = bad[0]
-            raise UnusableSource(
-                f"{file} must have at most {max_share:.0%} unusable rows, got {len(bad):,} of {n_lines:,}. First: "
-                f"line {line:,}, {reason} ({text!r}). Bring the file as published."
-            )
+        quarantine = Quarantine(file, max_share)
+        rows = bad_rows(row[1:] for row in found.bad if row[0] == file)
+        quarantine.add(rows, n_lines - rows.height)
+        tables.append(quarantine.table())
+    return pl.concat(tables).sort("file", "line", maintain_order=True)
 
 
 # Files
@@ -177,7 +177,7 @@ def _place(folder: Path, path: InnerPath) -> RawFile | None:
 
 
 def _text(file: RawFile) -> str:
-    text = b"".join(utf8_blocks(file, "utf-8")).decode()
+    text = b"".join(utf8_blocks(file, TextForm())).decode()
     if not text.strip():
         raise UnusableSource(f"{file.name} must hold data, got an empty file. Download it again.")
     return text

@@ -10,11 +10,24 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.sources.catalogue import WHOLE_LINE, interactions, is_not_listed, read_items
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
 from assets.sources.files import RawFile, find
-from assets.sources.lines import Delimited, QuotedCsv, is_no_id, is_no_number
-from assets.sources.text import Layout, read_lines
+from assets.sources.reader.columns import (
+    Mapped,
+    Row,
+    constant,
+    fine,
+    identifier,
+    item_row,
+    log_row,
+    number,
+    rule,
+    unlisted,
+    words,
+)
+from assets.sources.reader.delimited import Dialect
+from assets.sources.reader.tables import published_part, read_items, read_log, with_unlisted
+from assets.sources.reader.text import TextForm
 from contracts.config.dataset import SteamSource
 
 _ARCHIVE, _CSV = "steam-200k-caserec.zip", "steam-200k.csv"
@@ -33,49 +46,12 @@ _CARD = SourceCard(
     ),
 )
 
-_RULES = {
-    "user id must be 1 to 200 characters": is_no_id("user_field"),
-    "item id must be 1 to 200 characters": is_no_id("item_field"),
-    "value must be a number above 0": is_no_number("value_field", 1e-6, 1e6),
+_DIALECTS = {
+    "csv": Dialect(one_line=True, form=TextForm("utf-8", 200_000_000)),
+    "log": Dialect("\t", quote=False, form=TextForm("ascii", 200_000_000)),
+    "games": Dialect("\t", quote=False, form=TextForm("utf-8", 20_000_000)),
 }
-_SELECT = {
-    "user": "trim(user_field)",
-    "item": "trim(item_field)",
-    "weight": "try_cast(value_field AS FLOAT)",
-}
-_CSV_LAYOUT = Layout(
-    lines=QuotedCsv(),
-    fields=("user_field", "item_field", "event_field", "value_field", "zero"),
-    encoding="utf-8-sig",
-    rules={**_RULES, "event must be purchase or play": "event_field NOT IN ('purchase', 'play')"},
-    select={**_SELECT, "event": "event_field"},
-    max_bytes=200_000_000,
-)
-_NUMBERED_LAYOUT = Layout(
-    lines=Delimited("\t"),
-    fields=("user_field", "item_field", "value_field"),
-    encoding="ascii",
-    header="User_ID\tGame_ID\tPurchase",
-    rules={**_RULES, **is_not_listed("trim(item_field)", _GAMES)},
-    select={**_SELECT, "event": "'purchase'"},
-    max_bytes=200_000_000,
-)
-_NUMBERED = {
-    "purchase": _NUMBERED_LAYOUT,
-    "play": replace(_NUMBERED_LAYOUT, header="User_ID\tGame_ID\tHours", select={**_SELECT, "event": "'play'"}),
-}
-_GAMES_LAYOUT = Layout(
-    lines=Delimited("\t"),
-    fields=("item_field", "title_field"),
-    encoding="utf-8-sig",
-    header="Game_ID\tGame Name",
-    rules={
-        "item id must be 1 to 200 characters": is_no_id("item_field"),
-        "title must not be empty": "trim(title_field) = ''",
-    },
-    select={"item": "trim(item_field)", "title": "trim(title_field)", "whole_line": WHOLE_LINE},
-    max_bytes=20_000_000,
-)
+_FIELDS = {"purchase": ("User_ID", "Game_ID", "Purchase"), "play": ("User_ID", "Game_ID", "Hours")}
 
 
 def card(config: SteamSource) -> SourceCard:
@@ -106,21 +82,54 @@ def read(config: SteamSource, folder: Path, scratch: Path) -> RawTables:
     found = locate(config, folder)
     share = config.max_quarantined_share
     if len(found) == 1:
-        lines, bad = read_lines(found[0], _CSV_LAYOUT, scratch, share)
-        names = lines.select(item=pl.col("item").unique()).sort("item").collect()
-        none = pl.lit(None, pl.String)
-        items = names.with_columns(title=pl.col("item"), category=none, text=none)
-    else:
-        *logs, games = found
-        items, bad = read_items(games, _GAMES_LAYOUT, scratch, share)
-        known = items.select("item")
-        read_logs = [
-            read_lines(file, _NUMBERED[event], scratch, share, known) for event, file in zip(_LOGS, logs, strict=True)
-        ]
-        lines = pl.concat([log for log, _ in read_logs])
-        bad = pl.concat([bad, *(unusable for _, unusable in read_logs)])
-    return RawTables(
-        interactions=interactions(lines, per_second=None),
-        items=items,
-        quarantine=bad.sort("file", "line"),
-    )
+        names = ("user", "item", "event", "value", "zero")
+        log = read_log([published_part(found[0], _DIALECTS["csv"], names, _line)], share, scratch)
+        return RawTables(log.interactions, with_unlisted(None, log.items), log.quarantine.sort("file", "line"))
+    *logs, games = found
+    part = published_part(games, _DIALECTS["games"], ("Game_ID", "Game Name"), _game, header=True)
+    items, bad_games = read_items([part], share)
+    parts = [
+        published_part(
+            file,
+            _DIALECTS["log"],
+            _FIELDS[event],
+            lambda records, event=event: _numbered(records, event, items["item"]),
+            header=True,
+        )
+        for event, file in zip(_LOGS, logs, strict=True)
+    ]
+    log = read_log(parts, share, scratch)
+    return RawTables(log.interactions, items, pl.concat([bad_games, log.quarantine]).sort("file", "line"))
+
+
+def _line(records: pl.DataFrame) -> Row:
+    event = records["event"]
+    given = {
+        **_given(records, "user", "item", "value"),
+        "no event": rule(~event.is_in(list(_LOGS)).fill_null(False), "event must be purchase or play"),
+        "event": fine(event),
+    }
+    return log_row(records.height, given)
+
+
+def _numbered(records: pl.DataFrame, event: str, listed: pl.Series) -> Row:
+    given = _given(records, *_FIELDS[event])
+    known = unlisted(given["item"], listed, f"item has no usable line in {_GAMES}")
+    return log_row(records.height, {**given, "unlisted": known, "event": constant(records.height, event, pl.String())})
+
+
+def _given(records: pl.DataFrame, user: str, item: str, value: str) -> dict[str, Mapped]:
+    weight = number(records[value], "value", 1e-6, 1e6)
+    return {
+        "user": identifier(records[user], "user id"),
+        "item": identifier(records[item], "item id"),
+        "weight": replace(weight, reason="value must be a number above 0"),
+    }
+
+
+def _game(records: pl.DataFrame) -> Row:
+    given = {
+        "item": identifier(records["Game_ID"], "item id"),
+        "title": words(records["Game Name"], "title", needed=True),
+    }
+    return item_row(records.height, given)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.sources import chunks
-from assets.sources.delimited import Dialect
-from assets.sources.delimited import chunks as read_chunks
+from assets.sources import files
 from assets.sources.files import RawFile
+from assets.sources.reader.delimited import Dialect
+from assets.sources.reader.delimited import chunks as read_chunks
 
 FIELD = st.text(alphabet='ab,;"\n é👩\t', max_size=6)
 ROWS = st.lists(st.tuples(FIELD, FIELD, FIELD), min_size=1, max_size=12)
@@ -22,14 +22,12 @@ NAMES = ("x", "y", "z")
 def read(content: bytes, block: int, *, has_header: bool = False) -> tuple[list[tuple[str, ...]], list[int], list[int]]:
     """Fields, lines, and the lines that were set aside."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "BLOCK", block)
+        patch.setattr(files, "BLOCK", block)
         path = Path(folder) / "x.csv"
         path.write_bytes(content)
-        found = list(
-            read_chunks(RawFile(path, None, "x.csv"), Dialect(",", True, "utf-8"), NAMES, NAMES, has_header=has_header)
-        )
+        found = list(read_chunks(RawFile(path, None, "x.csv"), Dialect(","), NAMES, NAMES, has_header=has_header))
     fields = [tuple(value or "" for value in row) for chunk in found for row in chunk.records.select(NAMES).rows()]
-    lines = [line for chunk in found for line in chunk.records["line"]]
+    lines = [line for chunk in found for line in chunk.lines]
     return fields, lines, [line for chunk in found for line in chunk.bad["line"]]
 
 

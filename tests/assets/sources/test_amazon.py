@@ -137,7 +137,7 @@ def test_metadata_of_2014_are_read_and_never_executed(
 def test_a_truncated_gzip_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, 2023) / "reviews.jsonl.gz"
     path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(UnusableSource, match=r"reviews\.jsonl\.gz must be readable, got"):
+    with pytest.raises(UnusableSource, match=r"reviews\.jsonl\.gz must be readable to its end, got"):
         read(source(2023), tmp_path)
 
 

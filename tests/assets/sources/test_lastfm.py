@@ -77,7 +77,7 @@ def test_times_before_lastfm_and_unknown_artists_are_set_aside(tmp_path: Path) -
 
 def test_seconds_instead_of_milliseconds_are_refused(tmp_path: Path) -> None:
     in_seconds = ASSIGNMENTS.replace("800000\r", "800\r")
-    with pytest.raises(UnusableSource, match=r"must have at most 0\.7 of its lines unusable"):
+    with pytest.raises(UnusableSource, match=r"must have at most 70% unusable rows"):
         read(TAGS, packed(tmp_path, **{"user_taggedartists-timestamps.dat": in_seconds}))
 
 

@@ -213,7 +213,7 @@ def test_an_unusable_row_is_set_aside(tmp_path: Path, row: Row, reason: str) -> 
 
 def test_too_many_rows_without_a_customer_are_refused_with_the_option(tmp_path: Path) -> None:
     parquet(tmp_path / "lines.parquet")
-    with pytest.raises(UnusableSource, match=r"at most 0\.1 of its lines unusable, got 1 of 8.*max_quarantined_share"):
+    with pytest.raises(UnusableSource, match=r"at most 10% unusable rows, got 1 of 8.*max_quarantined_share"):
         read(source("lines.parquet", share=0.1), tmp_path)
 
 
@@ -232,7 +232,7 @@ def test_a_missing_column_sheet_or_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["online_retail_II.xlsx", "lines.parquet"])
 def test_a_file_that_is_something_else_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"PK\x03\x04 not what it says")
-    with pytest.raises(UnusableSource, match=r"must be a (readable spreadsheet|Parquet file), got"):
+    with pytest.raises(UnusableSource, match=r"must be a readable (spreadsheet|Parquet file), got"):
         read(source(*([name] if name.endswith("parquet") else [])), tmp_path)
 
 

@@ -64,7 +64,7 @@ def test_the_numbered_files_are_two_logs_of_one_catalogue(tmp_path: Path) -> Non
         ("7,Spore,play,0,0", "value must be a number above 0"),
         ("7,Spore,play,nan,0", "value must be a number above 0"),
         (",Spore,play,1.0,0", "user id must be 1 to 200 characters"),
-        ("7,Spore,play,1.0", "must have 5 fields"),
+        ("7,Spore,play,1.0", "must have 5 fields, got 4"),
     ],
 )
 def test_an_unusable_line_is_set_aside(tmp_path: Path, line: str, reason: str) -> None:

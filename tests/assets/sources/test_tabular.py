@@ -19,8 +19,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from assets.lake.validate import SCHEMAS, validate
-from assets.sources import MissingRawFile, RawTables, UnusableSource, chunks, source_files, tabular
-from assets.sources.tabular_files import files_of
+from assets.sources import MissingRawFile, RawTables, UnusableSource, files, source_files, tabular
+from assets.sources.reader import text
+from assets.sources.tabular.files import files_of
 from contracts.config.dataset import Source, TabularSource
 
 GOOD = [f"u{row % 150},i{row % 3},{row % 5 + 1},{1_700_000_000 + row}" for row in range(300)]
@@ -90,7 +91,7 @@ DAYS = [line.rsplit(",", 1)[0] + f",{row % 28 + 1:02}/05/2024 12:30" for row, li
 REFUSED: list[tuple[str, dict[str, bytes], dict[str, Any], str]] = [
     ("empty file", {"log.csv": b""}, {}, r"log\.csv must hold data, got an empty file\. Bring its rows"),
     ("blank lines", {"log.csv": b"\n\n\r\n"}, {}, r"log\.csv must hold data, got an empty file"),
-    ("header only", {"log.csv": HEADER.encode()}, {}, r"log\.csv must hold rows, got a header and nothing else\."),
+    ("header only", {"log.csv": HEADER.encode()}, {}, r"log\.csv must hold rows, got none after its header\."),
     ("column missing", {"log.csv": csv(header="user,itme,stars,ts")}, {},
      r"log\.csv must have the column 'item', got user, itme, stars, ts\. Did you mean 'itme'\?"),
     ("column in capitals", {"log.csv": csv(header="USER,ITEM,STARS,TS")}, {},
@@ -132,7 +133,7 @@ REFUSED: list[tuple[str, dict[str, bytes], dict[str, Any], str]] = [
      r"log\.csv\.gz must be readable to its end, got after line 1: Not a gzipped file"),
     ("too many bad rows", {"log.csv": csv(*["u1,i1,six,1700000000"] * 4)}, {},
      r"log\.csv must have at most 1% unusable rows, got 4 of 304\. First: line 302, column 'stars' must be a number "
-     r"from 1 to 5 \('u1,i1,six,1700000000'\)\. Correct the mapping or the file"),
+     r"from 1 to 5 \('u1,i1,six,1700000000'\)\. Bring the file as published, correct its mapping"),
     ("nothing usable", {"log.csv": csv(good=[f"u,i,no,{ts}" for ts in range(1_700_000_000, 1_700_003_000)])}, {},
      r"log\.csv must have at most 1% unusable rows, got 3,000 of the first 3,000\. First: line 2, column 'stars'"),
     ("JSON array", {"log.jsonl": b'[{"user": 1}]'}, {"path": "log.jsonl"},
@@ -198,7 +199,7 @@ def test_is_set_aside(
 ) -> None:
     if block < 1_000 < len(row):
         pytest.skip("a megabyte in blocks of 512 bytes takes minutes")
-    monkeypatch.setattr(chunks, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     raw = read(tmp_path, {"log.csv": csv() + row + b"\nlast,i0,1,1700000000\n"})
     assert raw.quarantine.rows() == [("log.csv", 302, reason, text)]
     log = raw.interactions.collect()
@@ -208,7 +209,7 @@ def test_is_set_aside(
 @pytest.mark.parametrize(("row", "user"), [pytest.param(*row[1:], id=row[0]) for row in ACCEPTED])
 @pytest.mark.parametrize("block", [16 << 20, 512])
 def test_is_read(row: bytes, user: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     raw = read(tmp_path, {"log.csv": csv() + row + b"\nlast,i0,1,1700000000\n"})
     log = raw.interactions.collect()
     assert raw.quarantine.is_empty()
@@ -217,7 +218,7 @@ def test_is_read(row: bytes, user: str, block: int, tmp_path: Path, monkeypatch:
 
 
 def test_a_log_that_expands_absurdly_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "SMALL", 1_000)
+    monkeypatch.setattr(files, "SMALL", 1_000)
     content = gzip.compress(csv() + b"u1,i1,4,1700000000\n" * 400_000)
     with pytest.raises(
         UnusableSource, match=r"log\.csv\.gz must unpack to at most 200 times its size, got more by line"
@@ -226,7 +227,7 @@ def test_a_log_that_expands_absurdly_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "_ENDLESS", 5_000_000)
+    monkeypatch.setattr(text, "_ENDLESS", 5_000_000)
     with pytest.raises(UnusableSource, match=r"log\.csv, line 302: must end within 5,000,000 bytes"):
         read(tmp_path, {"log.csv": csv() + b"0" * 40_000_000})
 
@@ -270,9 +271,9 @@ def test_every_form_of_a_log_gives_the_same_tables(tmp_path: Path) -> None:
         (f"u{row % 150}", f"i{row % 3}", datetime.fromtimestamp(1_700_000_000 + row, UTC), None, row % 5 + 1, None)
         for row in range(300)
     ]
-    for name, (files, changes) in forms.items():
+    for name, (contents, changes) in forms.items():
         folder = tmp_path / name
-        raw = read(folder, files, **changes)
+        raw = read(folder, contents, **changes)
         assert raw.interactions.collect().drop("file", "line").rows() == expected, name
         assert raw.quarantine.is_empty(), name
         assert raw.items.rows() == [(item, item, None, None) for item in ("i0", "i1", "i2")], name
@@ -291,7 +292,7 @@ def test_a_broken_json_row_is_set_aside_with_its_line(tmp_path: Path, monkeypatc
         ("log.jsonl", 605, "column 'item' must be 1 to 200 characters", rows[-1]),
     ]
     assert raw.interactions.collect()["line"].to_list()[-2:] == [600, 603]
-    monkeypatch.setattr(chunks, "BLOCK", 1_000)
+    monkeypatch.setattr(files, "BLOCK", 1_000)
     again = read(tmp_path, {"log.jsonl": jsonl(*[good] * 300, *rows)}, path="log.jsonl")
     assert again.interactions.collect().equals(raw.interactions.collect())
     assert again.quarantine.equals(raw.quarantine)
@@ -416,7 +417,7 @@ def test_a_missing_file_is_named_with_what_is_there(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "BLOCK", 1 << 16)
+    monkeypatch.setattr(files, "BLOCK", 1 << 16)
     peaks = []
     for times in (20, 200):
         scratch = tmp_path / str(times)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assets.sources import delimited, json_lines, parquet
-from assets.sources.chunks import Chunk
 from assets.sources.contract import MissingRawFile, SourceCard, UnusableSource
 from assets.sources.files import RawFile
+from assets.sources.reader import delimited, json_lines, parquet
+from assets.sources.reader.text import Chunk, TextForm
 from contracts.config.dataset import TableFiles
 
 _ENDINGS = {
@@ -22,8 +22,8 @@ _ENDINGS = {
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one file holds of a table: its columns, and how its records are read."""
+class Opened:
+    """One file of a table: its columns, and how its records are read."""
 
     file: RawFile
     columns: tuple[str, ...]
@@ -92,20 +92,21 @@ def _format(table: TableFiles, file: RawFile) -> str:
     return found
 
 
-def _part(table: TableFiles, file: RawFile) -> Part:
+def _part(table: TableFiles, file: RawFile) -> Opened:
     match _format(table, file):
         case "parquet":
             types = parquet.columns(file)
-            return Part(file, tuple(types), types, lambda wanted: parquet.chunks(file, wanted))
+            return Opened(file, tuple(types), types, lambda wanted: parquet.chunks(file, wanted))
         case "json_lines":
-            names = json_lines.keys(file, table.encoding)
-            return Part(file, names, {}, lambda wanted: json_lines.chunks(file, table.encoding, wanted))
+            form = TextForm(table.encoding)
+            names = json_lines.keys(file, form)
+            return Opened(file, names, {}, lambda wanted: json_lines.chunks(file, form, wanted))
         case form:
             delimiter = table.delimiter or ("\t" if form == "tsv" else ",")
-            dialect = delimited.Dialect(delimiter, table.quote != "none", table.encoding)
-            first = delimited.header(file, dialect)
-            names = table.columns or first
-            return Part(
+            dialect = delimited.Dialect(delimiter, table.quote != "none", form=TextForm(table.encoding))
+            delimited.beginning(file, dialect.form)
+            names = table.columns or delimited.header(file, dialect)
+            return Opened(
                 file,
                 names,
                 {},
@@ -113,7 +114,7 @@ def _part(table: TableFiles, file: RawFile) -> Part:
             )
 
 
-def inspected(table: TableFiles, wanted: Sequence[str], folder: Path, card: SourceCard) -> list[Part]:
+def inspected(table: TableFiles, wanted: Sequence[str], folder: Path, card: SourceCard) -> list[Opened]:
     """Every file of a table, opened: each has the wanted columns once, and of the same types.
 
     Raises:
@@ -144,7 +145,7 @@ def inspected(table: TableFiles, wanted: Sequence[str], folder: Path, card: Sour
     return parts
 
 
-def _lacking(part: Part, column: str, first: Part, table: TableFiles) -> str:
+def _lacking(part: Opened, column: str, first: Opened, table: TableFiles) -> str:
     if column in first.columns:
         return (
             f"{part.file.name} must have the column '{column}' that {first.file.name} has, got "

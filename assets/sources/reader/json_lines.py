@@ -1,34 +1,35 @@
 """JSON lines: one object a line, read by DuckDB, which here can reach neither files nor the network."""
 
+import itertools
 from collections.abc import Iterator
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 
-from assets.sources.chunks import (
-    LONGEST,
-    Chunk,
-    bad_rows,
-    refuse_empty,
-    refuse_endless_line,
-    shown,
-    utf8_blocks,
-    with_last,
-)
 from assets.sources.contract import UnusableSource
 from assets.sources.files import RawFile
+from assets.sources.reader.text import (
+    LONGEST,
+    Chunk,
+    TextForm,
+    bad_rows,
+    refuse_empty,
+    shown,
+    utf8_blocks,
+    whole_lines,
+)
 
 _LOOKED_AT = 1_000  # lines whose keys are the file's columns
 
 
-def keys(file: RawFile, encoding: str) -> tuple[str, ...]:
+def keys(file: RawFile, form: TextForm) -> tuple[str, ...]:
     """The keys of the file's first objects, in the order in which they appear.
 
     Raises:
         UnusableSource: the file is empty, or one JSON array.
     """
-    text = b"".join(block for block, _ in zip(utf8_blocks(file, encoding), range(1), strict=False))
+    text = b"".join(itertools.islice(utf8_blocks(file, form), 1))
     refuse_empty(file, text)
     if text.lstrip()[:1] == b"[":
         raise UnusableSource(
@@ -41,23 +42,21 @@ def keys(file: RawFile, encoding: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for (row,) in found for key in row))
 
 
-def chunks(file: RawFile, encoding: str, wanted: tuple[str, ...]) -> Iterator[Chunk]:
+def chunks(file: RawFile, form: TextForm, wanted: tuple[str, ...], *, nested: bool = False) -> Iterator[Chunk]:
     """The objects of a file, with the keys `wanted`; what an object lacks is missing.
+
+    Args:
+        file: one object a line.
+        form: how it is written as text.
+        wanted: keys of the objects.
+        nested: lists and objects are given as JSON; they are missing otherwise.
 
     Raises:
         UnusableSource: the file is damaged or in another encoding.
     """
-    rest, line = b"", 1
     with _sealed() as connection:
-        for block, is_last in with_last(utf8_blocks(file, encoding)):
-            text, end, tail = (rest + block).rpartition(b"\n")
-            if is_last:
-                text, tail = text + end + tail, b""
-            rest = tail
-            refuse_endless_line(file, rest, line)
-            lines = text.split(b"\n") if text or end else []
-            yield _chunk(connection, lines, line, wanted)
-            line += len(lines)
+        for line, lines in whole_lines(file, form):
+            yield _chunk(connection, lines, line, wanted, nested=nested)
 
 
 _IS_OBJECT = "json_valid(text) AND json_type(CASE WHEN json_valid(text) THEN text END) = 'OBJECT'"
@@ -83,7 +82,7 @@ def _register(connection: duckdb.DuckDBPyConnection, lines: list[str]) -> None:
 
 
 def _chunk(
-    connection: duckdb.DuckDBPyConnection, lines: list[bytes], first_line: int, wanted: tuple[str, ...]
+    connection: duckdb.DuckDBPyConnection, lines: list[bytes], first_line: int, wanted: tuple[str, ...], *, nested: bool
 ) -> Chunk:
     bad: list[tuple[int, str, str]] = []
     kept: list[bytes] = []
@@ -101,20 +100,20 @@ def _chunk(
     _register(connection, [text.decode("utf-8") for text in kept])
     # The names of keys are a user's text: they are bound, as JSON pointers, and never become SQL.
     pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in wanted]
-    values = ", ".join(
-        f"CASE WHEN {_IS_OBJECT} AND json_type(text, ?) NOT IN ('OBJECT', 'ARRAY') "
-        f"THEN json_extract_string(text, ?) END AS value_{place}"
+    has_value = f"{_IS_OBJECT}" if nested else f"{_IS_OBJECT} AND json_type(text, ?) NOT IN ('OBJECT', 'ARRAY')"
+    values = "".join(
+        f", CASE WHEN {has_value} THEN json_extract_string(text, ?) END AS value_{place}"
         for place in range(len(wanted))
     )
-    query = f"SELECT {_IS_OBJECT} AS is_object, {values} FROM lines ORDER BY place"
-    twice = [pointer for pointer in pointers for _ in range(2)]
-    found = connection.sql(query, params=twice).to_arrow_table()
-    table = pl.DataFrame(found).with_columns(pl.Series("line", [first_line + place for place in places], pl.Int64))
+    query = f"SELECT {_IS_OBJECT} AS is_object{values} FROM lines ORDER BY place"
+    bound = [pointer for pointer in pointers for _ in range(1 if nested else 2)]
+    table = pl.DataFrame(connection.sql(query, params=bound).to_arrow_table())
     is_object = table["is_object"].fill_null(False)
     for place in (~is_object).arg_true():
         bad.append((first_line + places[place], "must be a JSON object", shown(kept[place])))
     objects = is_object.arg_true()
-    records = table[objects].select(
-        *(pl.col(f"value_{place}").alias(name) for place, name in enumerate(wanted)), "line"
+    records = table[objects].select(pl.col(f"value_{place}").alias(name) for place, name in enumerate(wanted))
+    numbers = pl.Series([first_line + places[place] for place in objects], dtype=pl.Int64)
+    return Chunk(
+        records, numbers, lambda wrong: [shown(kept[objects[place]]) for place in wrong], bad_rows(sorted(bad))
     )
-    return Chunk(records, lambda place: shown(kept[objects[place]]), bad_rows(sorted(bad)))

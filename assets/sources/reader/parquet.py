@@ -1,15 +1,16 @@
 """Parquet files, batch by batch; a row's line is its number from 1."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from assets.sources.chunks import SHOWN, Chunk, bad_rows
 from assets.sources.contract import UnusableSource
 from assets.sources.files import RawFile
+from assets.sources.reader.text import SHOWN, Chunk, bad_rows
 
 BATCH = 250_000
 """Rows of a chunk."""
@@ -41,8 +42,8 @@ def chunks(file: RawFile, wanted: tuple[str, ...]) -> Iterator[Chunk]:
     try:
         for batch in _opened(file).iter_batches(batch_size=BATCH, columns=list(dict.fromkeys(wanted))):
             records = pl.DataFrame(pa.Table.from_batches([batch])).select(wanted)
-            numbered = records.with_columns(line=pl.int_range(line, line + records.height, dtype=pl.Int64))
-            yield Chunk(numbered, lambda place, rows=records: _shown(rows, place), bad_rows([]))
+            numbers = pl.int_range(line, line + records.height, dtype=pl.Int64, eager=True)
+            yield Chunk(records, numbers, lambda wrong, rows=records: _shown(rows, wrong), bad_rows([]))
             line += records.height
     except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
         raise UnusableSource(f"{file.name}, after row {line - 1:,}: {_damaged(error)}") from error
@@ -60,5 +61,7 @@ def _damaged(error: Exception) -> str:
     return f"must be a readable Parquet file, got: {shown}. Copy it again; it is cut off or damaged."
 
 
-def _shown(records: pl.DataFrame, place: int) -> str:
-    return json.dumps(records.row(place, named=True), default=str, ensure_ascii=False)[:SHOWN]
+def _shown(records: pl.DataFrame, places: Sequence[int]) -> list[str]:
+    """Rows as JSON, a time as polars writes it: Python has no years after 9999."""
+    rows = records[list(places)].with_columns(cs.temporal().cast(pl.String))
+    return [json.dumps(row, default=str, ensure_ascii=False)[:SHOWN] for row in rows.iter_rows(named=True)]
