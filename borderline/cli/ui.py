@@ -13,6 +13,7 @@ import typer
 from borderline.home import opened
 from contracts.files.load import ConfigurationError
 from orchestration import settings
+from orchestration.resources.mlflow_store import create_store
 
 WORKSPACE = f"""\
 # Written by borderline ui at each start.
@@ -41,6 +42,7 @@ def ui(
         add_new_partitions(instance)
     workspace = home / "workspace.yaml"
     workspace.write_text(WORKSPACE, encoding="utf-8")
+    create_store(settings.tracking_uri())
     commands = {
         "MLflow": [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port),

@@ -73,7 +73,7 @@ class MlflowStore(dg.ConfigurableResource):
             os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
             from mlflow import MlflowClient
 
-            _create(self.tracking_uri)
+            create_store(self.tracking_uri)
             self._ready = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
         return self._ready
 
@@ -116,17 +116,17 @@ class MlflowStore(dg.ConfigurableResource):
         return {"dagster.run_url": url, "mlflow.note.content": f"Made by [Dagster's run]({url}) of {what}"}
 
 
-def _create(tracking_uri: str) -> None:
+def create_store(tracking_uri: str) -> None:
     """Creates the database in a file, unless it is there: beside its place, so that no process sees half of its tables.
 
     MLflow creates them one by one where they stay: a second process then fails, and a killed one leaves a store that
     can never be opened.
     """
-    from mlflow import MlflowClient
-
     path = Path(tracking_uri.removeprefix(SQLITE))
     if not tracking_uri.startswith(SQLITE) or path.exists():
         return
+    from mlflow import MlflowClient
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
