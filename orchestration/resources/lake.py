@@ -20,6 +20,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from assets.lake.versions import NotMaterialised, Partition, Version, partition_text
 from contracts.durable import commit, flush, sha256_of
 from contracts.words import TELEMETRY
@@ -165,19 +167,29 @@ class LakeStorage:
         flush(folder)
         for old in sorted(versions.iterdir())[:-KEPT_VERSIONS]:
             shutil.rmtree(old)
-        self.refresh_warehouse()
+        self._show(asset)
         return Version(asset, partition, versions / name, data_version, fingerprint, whole)
 
     def refresh_warehouse(self) -> None:
         """Makes the warehouse show what is published, also after somebody removed it or moved the lake."""
-        # Unverified: a damaged file of one partition must not stop the publication of another.
-        tables: list[Version] = []
-        for top in sorted(Path(self.root).glob("*/")):
-            for partition in self.partitions(top.name):
-                folder = (self._folder(top.name, partition) / "current").resolve()
-                if (folder / f"{top.name}.parquet").exists():
-                    tables.append(Version(top.name, partition, folder, "", "", {}))
-        write_warehouse(Path(self.warehouse), tables)
+        assets = [top.name for top in Path(self.root).glob("*/")]
+        write_warehouse(Path(self.warehouse), {asset: self._tables(asset) for asset in assets}, afresh=True)
+
+    def _show(self, asset: str) -> None:
+        """Makes the warehouse show what is published of one asset; what it shows of the others stays."""
+        try:
+            write_warehouse(Path(self.warehouse), {asset: self._tables(asset)}, afresh=False)
+        except (FileNotFoundError, duckdb.Error):  # there is none yet, or somebody damaged it
+            self.refresh_warehouse()
+
+    def _tables(self, asset: str) -> list[Version]:
+        """The current versions that hold a table, unverified: a damaged file must not stop other publications."""
+        found = []
+        for partition in self.partitions(asset):
+            folder = (self._folder(asset, partition) / "current").resolve()
+            if (folder / f"{asset}.parquet").exists():
+                found.append(Version(asset, partition, folder, "", "", {}))
+        return found
 
     def _folder(self, asset: str, partition: Partition) -> Path:
         for part in (asset, *partition):

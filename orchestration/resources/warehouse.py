@@ -1,6 +1,9 @@
 """The SQL face of the lake: `warehouse.duckdb` holds a view for each table, over all current versions."""
 
+import fcntl
+import shutil
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -11,24 +14,30 @@ from contracts.durable import commit, staging_path
 PARTITION_COLUMNS = ("dataset", "experiment")
 
 
-def write_warehouse(path: Path, versions: list[Version]) -> None:
+def write_warehouse(path: Path, tables: Mapping[str, Sequence[Version]], *, afresh: bool) -> None:
     """Writes a new database beside `path` and renames it over it, so that no reader ever holds a lock that stops us.
 
     Args:
         path: of the database.
-        versions: every current version in the lake that holds a table.
+        tables: asset → its current versions that hold a table.
+        afresh: the database shows nothing else; otherwise the views of other assets stay.
     """
-    by_asset: dict[str, list[Version]] = {}
-    for version in versions:
-        by_asset.setdefault(version.asset, []).append(version)
     staged = staging_path(path)
-    with duckdb.connect(str(staged)) as connection:
-        for asset, partitions in sorted(by_asset.items()):
-            selects = [_select(version) for version in partitions if _is_readable(connection, version)]
-            if not selects:
-                continue
-            connection.execute(f'CREATE VIEW "{asset}" AS {" UNION ALL BY NAME ".join(selects)}')
-    commit(staged, path)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # or the views of two publications at once would be those of one
+        if not afresh:
+            shutil.copyfile(path, staged)
+        try:
+            with duckdb.connect(str(staged)) as connection:
+                for asset, versions in sorted(tables.items()):
+                    selects = [_select(version) for version in versions if _is_readable(connection, version)]
+                    if selects:
+                        connection.execute(f'CREATE OR REPLACE VIEW "{asset}" AS {" UNION ALL BY NAME ".join(selects)}')
+                    else:
+                        connection.execute(f'DROP VIEW IF EXISTS "{asset}"')
+            commit(staged, path)
+        finally:
+            staged.unlink(missing_ok=True)
 
 
 def _is_readable(connection: duckdb.DuckDBPyConnection, version: Version) -> bool:

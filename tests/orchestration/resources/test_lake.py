@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -121,8 +122,11 @@ def test_a_damaged_partition_stops_no_other_publication(tmp_path: Path) -> None:
     put(lake_in(tmp_path), 1000)
     path = lake_in(tmp_path).require("interactions", DEMO).table_path
     path.write_bytes(path.read_bytes() + b"x")
+    put(lake_in(tmp_path), 5, asset="users")
     with pytest.warns(UserWarning, match=r"interactions\.parquet is left out of the warehouse"):
-        put(lake_in(tmp_path), 5, asset="users")
+        put(lake_in(tmp_path), 5, partition=("other",))
+    with pytest.warns(UserWarning, match=r"interactions\.parquet is left out of the warehouse"):
+        lake_in(tmp_path).refresh_warehouse()
     assert lake_in(tmp_path).require("users", DEMO).table().height == 5
 
 
@@ -186,6 +190,41 @@ def test_the_warehouse_shows_the_current_versions_in_sql(tmp_path: Path) -> None
     held.close()
     with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
         assert connection.execute("SELECT dataset, count(*) FROM interactions GROUP BY ALL").fetchall() == [("demo", 5)]
+
+
+def test_a_publication_rewrites_its_own_view_and_reads_no_other_table(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+    for asset in ("interactions", "items"):
+        put(lake, 3, asset=asset)
+    lake.require("items", DEMO).table_path.write_bytes(b"damaged")
+    put(lake, 5)  # a look at items would warn, and a warning fails a test
+    shown = "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
+        assert connection.execute(shown).fetchall() == [("interactions",), ("items",)]
+        assert connection.execute("SELECT count(*) FROM interactions").fetchall() == [(5,)]
+
+
+def test_a_damaged_warehouse_is_made_again(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+    put(lake, 3, asset="items")
+    (tmp_path / "warehouse.duckdb").write_bytes(b"damaged" * 5000)
+    put(lake, 5)
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM items JOIN interactions USING (user_id)").fetchall() == [(3,)]
+
+
+def test_two_publications_at_once_both_reach_the_warehouse(tmp_path: Path) -> None:
+    lake = lake_in(tmp_path)
+
+    def publish(asset: str) -> None:
+        for rows in range(1, 9):
+            put(lake, rows, asset=asset)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(publish, ("interactions", "items", "users")))
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
+        for asset in ("interactions", "items", "users"):
+            assert connection.execute(f"SELECT count(*) FROM {asset}").fetchall() == [(8,)]
 
 
 def _publish_for_ever(folder: str) -> None:
