@@ -5,7 +5,6 @@ What is recorded there belongs to `mlflow_runs`, and versions of models to `mlfl
 
 import fcntl
 import os
-import secrets
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -14,6 +13,8 @@ from typing import Any
 
 import dagster as dg
 from pydantic import PrivateAttr
+
+from contracts.durable import commit, staging_path
 
 LOCKED_S = 20.0
 """How long a store that another process is writing to is waited for."""
@@ -132,11 +133,11 @@ def create_store(tracking_uri: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if path.exists():  # another process was faster
             return
-        for leftover in path.parent.glob(f".{path.name}.new-*"):
+        for leftover in path.parent.glob(f".{path.name}.*.tmp*"):  # of a killed process
             leftover.unlink()
-        staged = path.with_name(f".{path.name}.new-{secrets.token_hex(4)}")
+        staged = staging_path(path)
         MlflowClient(tracking_uri=f"{SQLITE}{staged}")
-        staged.rename(path)
+        commit(staged, path)
 
 
 def _refuse_unusable_file(tracking_uri: str) -> None:

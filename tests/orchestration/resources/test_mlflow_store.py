@@ -91,7 +91,7 @@ def test_a_first_command_that_is_killed_leaves_nothing_that_stops_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "mlflow.db"
-    half = tmp_path / ".mlflow.db.new-1234"
+    half = tmp_path / ".mlflow.db.1234.tmp"
     with closing(sqlite3.connect(half)) as store:
         store.execute("CREATE TABLE budget_policies (id INTEGER)")
     assert MlflowTracker(tracking_uri=f"sqlite:///{path}").experiment_id("demo")
