@@ -1,4 +1,4 @@
-"""Where training computes, as the environment says; a value that is not accepted is refused before anything starts."""
+"""Read from the environment on what training computes; refuse a wrong value before anything starts."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ VARIABLES = {
     "checkpoint_every_s": "BORDERLINE_CHECKPOINT_EVERY_S",
 }
 CUDA_TRACES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/nvmap")
-"""What a driver that CUDA can run on leaves: of Linux, of a container with a GPU, of WSL, of Jetson."""
+"""Files that show a driver on which CUDA can run: on Linux, in a container with a GPU, on WSL, on Jetson."""
 
 
 def compute_from_environment() -> ComputeConfig:
@@ -43,5 +43,5 @@ def compute_from_environment() -> ComputeConfig:
 
 
 def has_cuda_driver() -> bool:
-    """Whether CUDA may be there: without torch, so that a person hears of it before the first table is read."""
+    """Whether CUDA may be there; asked without torch, so that a refusal comes before the first table is read."""
     return any(Path(trace).exists() for trace in CUDA_TRACES)

@@ -1,4 +1,4 @@
-"""The Dagster log as a person wants to read it in a terminal: the time, the step, the message."""
+"""Print the Dagster log for a person at a terminal: the time and the message."""
 
 import logging
 
@@ -17,7 +17,7 @@ class _Lines(logging.Formatter):
     description="One short line a message.",
 )
 def console(context: dg.InitLoggerContext) -> logging.Logger:
-    """What Dagster prints to the terminal."""
+    """The logger that prints to the terminal."""
     logger = logging.Logger("borderline", level=context.logger_config["log_level"])
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines())

@@ -1,4 +1,4 @@
-"""Where everything is: read from the environment once, with the defaults of a laptop."""
+"""Folders and addresses, as the environment says, with the defaults of a laptop."""
 
 import os
 from pathlib import Path
@@ -40,7 +40,7 @@ code_servers: {local_startup_timeout: 180}
 
 
 def prepare_home() -> Path:
-    """Creates `home()` and its Dagster instance, and points Dagster at it unless `DAGSTER_HOME` says otherwise."""
+    """Create `home()` and its Dagster instance, and point Dagster at it unless `DAGSTER_HOME` says otherwise."""
     folder = home()
     dagster_home = Path(os.environ.get("DAGSTER_HOME") or folder / "dagster")
     dagster_home.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""What starts without a person: schedules and sensors."""
+"""Schedules and sensors: they start work without a person."""

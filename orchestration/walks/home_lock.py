@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import dagster as dg
 
@@ -26,14 +26,6 @@ LOCK_TAG = "borderline/process"
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
-class EndsRuns(Protocol):
-    """The part of a tracker that is needed here."""
-
-    def end(self, run_id: str) -> None:
-        """Ends a run that is still marked as running."""
-        ...
-
-
 @contextmanager
 def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
     """Hold the home for a walk, tidied: no dead runs, a warehouse, a partition for each file.
@@ -46,7 +38,7 @@ def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
         runner.say(f"another run is working in {home}; waiting for it to end")
 
     with _locked(home / "run.lock", wait) as token:
-        _tidy(runner, token)
+        end_dead_runs(runner, token)
         runner.lake.refresh_warehouse()
         add_new_partitions(runner.instance)
         record_files(runner.instance)
@@ -57,32 +49,23 @@ def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
 def only_decision(runner: LayerRunner) -> Iterator[LayerRunner]:
     """Hold the decisions of a home, beside a walk of hours: a decision waits for the device at most."""
     with _locked(settings.home() / "decision.lock", lambda: runner.say("waiting for another decision to end")) as token:
-        _tidy(runner, token)
+        end_dead_runs(runner, token)
         yield runner.tagged({LOCK_TAG: token})
 
 
-def end_dead_runs(instance: dg.DagsterInstance, tracker: EndsRuns, token: str) -> list[str]:
-    """Fail the unfinished runs of the lock that the caller holds.
+def end_dead_runs(runner: LayerRunner, token: str) -> None:
+    """Fail the unfinished runs of a lock that the caller holds.
 
     Their tracked runs, and those of the studies that they belong to, end as KILLED.
-
-    Returns:
-        The ids of the runs that were ended.
     """
-    ended: list[str] = []
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
-        if _is_ours(run.tags.get(LOCK_TAG, ""), token) and not _is_copied(instance, run):
-            instance.report_run_failed(run, "The process of this run is gone.")
-            ended.append(run.run_id)
-            for tag in ("mlflow/run_id", PARENT_RUN_TAG):
-                if tag in run.tags:
-                    tracker.end(run.tags[tag])
-    return ended
-
-
-def _tidy(runner: LayerRunner, token: str) -> None:
-    for run_id in end_dead_runs(runner.instance, runner.tracker, token):
-        runner.say(f"run {run_id} was left by a process that is gone; it is ended as failed")
+    for run in runner.instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
+        if not _is_ours(run.tags.get(LOCK_TAG, ""), token) or _is_copied(runner.instance, run):
+            continue
+        runner.instance.report_run_failed(run, "The process of this run is gone.")
+        for tag in ("mlflow/run_id", PARENT_RUN_TAG):
+            if tag in run.tags:
+                runner.tracker.end(run.tags[tag])
+        runner.say(f"run {run.run_id} was left by a process that is gone; it is ended as failed")
 
 
 def _is_ours(tag: str, token: str) -> bool:

@@ -16,8 +16,6 @@ from orchestration.walks.home_lock import only_walk
 from orchestration.walks.runner import LayerFailed, LayerInterrupted, LayerRefused, LayerRunner
 from orchestration.walks.study_parts import Only, refuse_unmeasured, wanted
 
-"""The run tag that names the study for which a layer runs."""
-
 
 def walk_study(runner: LayerRunner, name: str, dataset: str, only: Only | None = None) -> None:
     """Walk from the raw files of a data set to the report of a study on it; what is finished is reused.
@@ -57,17 +55,17 @@ class StudyWalk:
             if any(self.is_wanted(point) for point in self.grid.asked(group.candidates))
         ]
         self.finished: set[str] = set()
-        """Keys of those that were finished before this walk: nothing of them has to be computed."""
+        """Keys of the experiments that were finished before this walk: they cost no time."""
         self.selected: list[Point] | None = None
-        """One of each group; None while they are not known."""
+        """The best of each group; None until they are known."""
         self.done: dict[str, bool] = {}
         """Key of each experiment that was walked, and whether anything had to be computed."""
         self.failed: dict[str, str] = {}
         self.seconds: list[float] = []
-        """Of those that were computed."""
+        """How long each experiment took that was computed."""
 
     def run(self) -> None:
-        """From the raw files to the report.
+        """Walk from the raw files to the report.
 
         Raises:
             LayerFailed: an experiment failed; the others are there, and so is the report, which names it.
@@ -96,7 +94,7 @@ class StudyWalk:
             runner.layer("report", self.dataset, study=self.name)
         except LayerInterrupted:
             raise
-        except LayerFailed as failure:  # of nothing, if all failed: what they said is what a person has to know
+        except LayerFailed as failure:  # where all failed there is nothing to report
             raise LayerFailed(f"{first} failed{others}, and there is no report. {said}\n{failure}") from failure
         raise LayerFailed(f"{first} failed{others}; the report is about the rest. {said}")
 
@@ -132,7 +130,7 @@ class StudyWalk:
                 self._experiment(point)
             except (LayerInterrupted, LayerRefused):
                 raise
-            except LayerFailed as failure:  # a rate at which it diverges, say: the others have something to tell
+            except LayerFailed as failure:  # it may diverge at its rate; the others still have results
                 self.failed[point.key] = str(failure)
                 self.say(f"{point.key} failed, the study goes on: {failure}")
 
@@ -162,7 +160,7 @@ class StudyWalk:
         self.say(text)
 
     def _ahead(self) -> list[Point]:
-        """Points still to be walked; where nothing is selected yet, the first candidate stands for the best one."""
+        """The points still to walk; until one is selected, the first candidate of a group counts as its best."""
         candidates = [point for group in self.groups for point in group.candidates]
         selected = [group.candidates[0] for group in self.groups] if self.selected is None else self.selected
         asked = [point for point in self.grid.asked(selected) if self.is_wanted(point)]

@@ -10,7 +10,7 @@ Only = Mapping[str, Sequence[str]]
 
 
 def wanted(grid: Grid, name: str, only: Only) -> Callable[[Point], bool]:
-    """Whether a point is wanted.
+    """A function that says whether a point of the study is asked for.
 
     Raises:
         ConfigurationError: no such axis, or no such label of it.
@@ -18,9 +18,7 @@ def wanted(grid: Grid, name: str, only: Only) -> Callable[[Point], bool]:
     axes = grid.axes()
     for axis, labels in only.items():
         if axis not in axes:
-            raise ConfigurationError(
-                f"'{axis}' must be an axis of the study {name}, which it is not. Accepted: {', '.join(axes)}."
-            )
+            raise ConfigurationError(f"'{axis}' must be an axis of the study {name}. Accepted: {', '.join(axes)}.")
         if not labels:
             raise ConfigurationError(
                 f"at least one label of the axis {axis} of the study {name} must be named, got none. "
@@ -36,10 +34,10 @@ def wanted(grid: Grid, name: str, only: Only) -> Callable[[Point], bool]:
 
 
 def asked_parts(only: Sequence[str]) -> dict[str, list[str]]:
-    """Axis → labels, of what a person wrote: `negatives=k1,k15`.
+    """Parse what a person wrote, `negatives=k1,k15`, into axis → labels.
 
     Raises:
-        ConfigurationError: no `=`, or the same axis twice, of which one would be forgotten.
+        ConfigurationError: no `=`, or the same axis twice, one of which would be lost.
     """
     asked: dict[str, list[str]] = {}
     for axis, labels in map(_axis, only):
@@ -60,18 +58,19 @@ def _axis(text: str) -> tuple[str, list[str]]:
 
 
 def refuse_unmeasured(grid: Grid, name: str, dataset: str) -> None:
-    """Refuses a study that selects by a metric which the data set has not, before its candidates are trained.
+    """Refuse a study that selects by a metric that its data set does not have, before its candidates are trained.
 
     Raises:
-        ConfigurationError: its candidate sets have another size, or a rank in the catalogue of what ranks candidates.
+        ConfigurationError: the candidate sets have another size, or it wants a rank in the catalogue of a policy
+            that ranks candidates only.
     """
     select, candidates = grid.study.select, load_dataset(dataset).candidates
     if select is not None and select.by.endswith("_full"):
         listing = next((key for key in grid.points if listed_candidates(load_experiment(key)) is not None), None)
         if listing is not None:
             raise ConfigurationError(
-                f"{name} selects by {select.by}, but the prompts of {listing} list candidates, which are all that it "
-                "ranks. Write select.by: hit_ratio_at_1_of_20."
+                f"{name} selects by {select.by}, but the prompts of {listing} list candidates, and it "
+                "ranks nothing else. Write select.by: hit_ratio_at_1_of_20."
             )
     if select is None or candidates.draw == "published" or not select.by.endswith("_of_20") or candidates.n == 20:
         return

@@ -1,5 +1,6 @@
 """A home belongs to one walk and one decision at a time; runs of dead processes are ended, others are left alone."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -70,33 +71,33 @@ def said_by(runner: LayerRunner) -> list[str]:
     return runner.say.__self__  # type: ignore[attr-defined]
 
 
-def test_a_run_of_a_dead_process_ends_with_its_tracked_run_and_its_study(instance: dg.DagsterInstance) -> None:
-    gone = started(instance, "ours", **{"mlflow/run_id": "of the run", PARENT_RUN_TAG: "of the study"})
-    elsewhere = started(instance, "of another home", **{"mlflow/run_id": "of another"})
-    tracker = Tracker()
-    assert end_dead_runs(instance, tracker, "ours") == [gone]
-    assert tracker.ended == ["of the run", "of the study"]
-    assert status_of(instance, gone) is dg.DagsterRunStatus.FAILURE
-    assert status_of(instance, elsewhere) is dg.DagsterRunStatus.STARTED
-    assert end_dead_runs(instance, tracker, "ours") == []
+def test_a_run_of_a_dead_process_ends_with_its_tracked_run_and_its_study(runner: LayerRunner) -> None:
+    gone = started(runner.instance, "ours", **{"mlflow/run_id": "of the run", PARENT_RUN_TAG: "of the study"})
+    elsewhere = started(runner.instance, "of another home", **{"mlflow/run_id": "of another"})
+    for _ in range(2):
+        end_dead_runs(runner, "ours")
+    assert runner.tracker.ended == ["of the run", "of the study"]  # type: ignore[attr-defined]
+    assert status_of(runner.instance, gone) is dg.DagsterRunStatus.FAILURE
+    assert status_of(runner.instance, elsewhere) is dg.DagsterRunStatus.STARTED
+    [line] = said_by(runner)
+    assert gone in line
 
 
-def test_a_run_that_the_last_version_left_on_this_machine_is_dead_too(instance: dg.DagsterInstance) -> None:
-    import socket
+def test_a_run_that_the_last_version_left_on_this_machine_is_dead_too(runner: LayerRunner) -> None:
+    left = started(runner.instance, f"{socket.gethostname()}:4711:123456")
+    elsewhere = started(runner.instance, "another.machine:4711:123456")
+    end_dead_runs(runner, "ours")
+    assert status_of(runner.instance, left) is dg.DagsterRunStatus.FAILURE
+    assert status_of(runner.instance, elsewhere) is dg.DagsterRunStatus.STARTED
 
-    left = started(instance, f"{socket.gethostname()}:4711:123456")
-    started(instance, "another.machine:4711:123456")
-    assert end_dead_runs(instance, Tracker(), "ours") == [left]
 
-
-def test_a_run_that_was_repeated_in_the_ui_is_not_the_dead_one(instance: dg.DagsterInstance) -> None:
-    first = started(instance, "ours")
-    assert end_dead_runs(instance, Tracker(), "ours") == [first]
-    again = started(instance, "ours", **{"dagster/parent_run_id": first, "dagster/root_run_id": first})
-    repeated = instance.get_run_by_id(again)
-    assert repeated is not None
-    assert repeated.tags["dagster/parent_run_id"] == first
-    assert end_dead_runs(instance, Tracker(), "ours") == []
+def test_a_run_that_was_repeated_in_the_ui_is_not_the_dead_one(runner: LayerRunner) -> None:
+    first = started(runner.instance, "ours")
+    end_dead_runs(runner, "ours")
+    again = started(runner.instance, "ours", **{"dagster/parent_run_id": first, "dagster/root_run_id": first})
+    end_dead_runs(runner, "ours")
+    assert status_of(runner.instance, first) is dg.DagsterRunStatus.FAILURE
+    assert status_of(runner.instance, again) is dg.DagsterRunStatus.STARTED
 
 
 def test_a_walk_tags_its_runs_so_that_the_next_walk_knows_them_as_dead(runner: LayerRunner) -> None:
