@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from assets.transforms.chunks import Table
 from assets.transforms.lists import rows_of
-from assets.transforms.popularity_draws import draw_by_popularity
-from assets.transforms.randomness import below, hashes
 from contracts.config.dataset import Candidates
+from contracts.distinct import draw_by_weight
+from contracts.draws import below, hashes, uniforms
 
 Ints = NDArray[np.int64]
 
 ROWS = 100_000
 """Rows drawn for at a time."""
+_PROPOSALS, _BLOCK = 512, 32
+"""Proposals to a row in a draw by popularity, and how many of them are made at a time."""
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -265,8 +267,23 @@ def _others(
 ) -> NDArray[np.int32]:
     """The items beside the target, in the order they were drawn; shape [b, n]."""
     if pool.weights is not None:
-        return draw_by_popularity(pool.weights, touched.is_touched, n, seed, f"popular candidates/{split}", *keys)
+        return _popular(pool.weights, touched, n, seed, f"popular candidates/{split}", *keys)
     return pool.item_of[touched.untouched(_distinct_ranks(limits, n, seed, f"candidates/{split}", *keys))]
+
+
+def _popular(weights: Ints, touched: _Touched, n: int, seed: int, stream: str, *keys: Ints) -> NDArray[np.int32]:
+    """Items drawn by weight. Proposal d of a row is a hash of (seed, stream, keys, d), so no row depends on another."""
+
+    def numbers(rows: Ints, start: int, stop: int, limit: int) -> Ints:
+        return below(limit, hashes(seed, stream, *(key[rows, None] for key in keys), np.arange(start, stop)))
+
+    def chances(row: int, items: Ints) -> NDArray[np.float64]:
+        return uniforms(seed, f"{stream}/rest", *(key[row] for key in keys), items)
+
+    drawn = draw_by_weight(
+        weights, len(keys[0]), n, numbers, chances, touched.is_touched, proposals=_PROPOSALS, block=_BLOCK
+    )
+    return drawn.astype(np.int32)
 
 
 def _distinct_ranks(limits: Ints, n: int, seed: int, stream: str, *keys: Ints) -> Ints:

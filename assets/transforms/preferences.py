@@ -10,8 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from assets.transforms.lists import rows_of
-from assets.transforms.randomness import hashes, uniforms
 from contracts.config import Negatives
+from contracts.draws import hashes, uniforms
 
 Ints = NDArray[np.int64]
 

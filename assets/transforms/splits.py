@@ -10,8 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from assets.transforms.chunks import ROWS, Table, parts_of_whole_users
-from assets.transforms.randomness import Keys, hashes, text_keys, uniforms
+from assets.transforms.text_keys import text_keys
 from contracts.config.dataset import GlobalTimeSplit, RandomHoldout, Split, UserSplit
+from contracts.draws import Bits, hashes, uniforms
 from contracts.words import SPLITS
 
 TRAIN, VALIDATION, TEST = range(3)
@@ -274,14 +275,14 @@ def _split_of_user(users: pl.DataFrame | None, split: UserSplit, seed: int) -> C
     return codes
 
 
-def _shuffled(part: pl.DataFrame, user_keys: Keys, item_keys: Keys, seed: int) -> pl.DataFrame:
+def _shuffled(part: pl.DataFrame, user_keys: Bits, item_keys: Bits, seed: int) -> pl.DataFrame:
     """Each user's rows by a hash of user and item; by falling weight where a user has several with one item."""
     user, item = part["user_id"].to_numpy(), part["item_id"].to_numpy()
     drawn = hashes(seed, "no order", user_keys[user], item_keys[item])
     return part[np.lexsort((-part["weight"].to_numpy(), drawn, user))]
 
 
-def _raw_keys(table: pl.DataFrame | None, name: str) -> Keys:
+def _raw_keys(table: pl.DataFrame | None, name: str) -> Bits:
     """64 bits of the raw id, by dense id."""
     assert table is not None  # an error of the caller: the rule hashes raw ids
     return text_keys(table.sort(f"{name}_id")[name])

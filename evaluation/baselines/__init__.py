@@ -4,7 +4,7 @@ from evaluation.baselines.factors import fit_als, fit_bpr
 from evaluation.baselines.floors import popularity_predictions, random_predictions, recent_popularity_predictions
 from evaluation.baselines.lists import ListRule, list_floor_predictions
 from evaluation.baselines.neighbours import Similarity, fit_item_cooccurrence, fit_item_knn
-from evaluation.baselines.ranked import ScoreItems, ScoreRows, ranked_predictions, row_predictions, uniform_draws
+from evaluation.baselines.ranked import ScoreItems, ScoreRows, ranked_predictions, row_predictions
 
 __all__ = [
     "ListRule",
@@ -21,5 +21,4 @@ __all__ = [
     "ranked_predictions",
     "recent_popularity_predictions",
     "row_predictions",
-    "uniform_draws",
 ]

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import polars as pl
 
+from contracts.draws import cell_uniforms
 from evaluation.arrays import Ids
-from evaluation.baselines.ranked import Scores, ranked_predictions, uniform_draws
+from evaluation.baselines.ranked import Scores, ranked_predictions
 
 
 def popularity_predictions(
@@ -67,7 +68,7 @@ def random_predictions(
     """Chance: a uniform score drawn for each row and item, the same under every protocol. Arguments as above."""
 
     def score(row_id: Ids, item_id: Ids) -> Scores:
-        return uniform_draws(seed, "random baseline", row_id, item_id)
+        return cell_uniforms(seed, "random baseline", row_id, item_id)
 
     return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k)
 

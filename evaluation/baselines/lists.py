@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from contracts.draws import cell_uniforms
 from evaluation.baselines.candidate_lists import candidate_lists
 from evaluation.baselines.list_rules import shared_list_scores, slot_scores
-from evaluation.baselines.ranked import ranked_lists, uniform_draws
+from evaluation.baselines.ranked import ranked_lists
 
 ListRule = Literal["slot", "shared_list"]
 
@@ -32,7 +33,7 @@ def list_floor_predictions(
     """
     rows = histories.filter(pl.col("split") != "train").select("row_id", "target")
     lists = candidate_lists(rows, candidate_sets)
-    order = np.argsort(uniform_draws(seed, "list floors", lists.row_id, np.zeros(1, dtype=np.int64)), kind="stable")
+    order = np.argsort(cell_uniforms(seed, "list floors", lists.row_id, np.zeros(1, dtype=np.int64)), kind="stable")
     halves = order[::2], order[1::2]
     scores = np.zeros(lists.items.shape, dtype=np.float32)
     for judged, memory in (halves, halves[::-1]):

@@ -7,7 +7,6 @@ Dimension key: r rows, i items of the catalogue, n candidates.
 """
 
 from collections.abc import Callable
-from hashlib import blake2b
 
 import numpy as np
 import polars as pl
@@ -150,20 +149,3 @@ def _table(keys: Keys, row_id: Ids, target: Ids, protocol: str, n_items: int, le
     lists = cells.filter("kept").group_by("place", maintain_order=True).agg("items", "scores")
     named = [pl.Series("row_id", row_id), pl.lit(protocol).alias("protocol"), pl.Series("target_rank", rank)]
     return lists.with_columns(named).select(PREDICTIONS_SCHEMA.names()).cast(PREDICTIONS_SCHEMA)
-
-
-def uniform_draws(seed: int, stream: str, row_id: Ids, draw: Ids) -> Scores:
-    """Uniform numbers in [0, 1) with 24 bits, each a hash of its seed, stream, row and draw; arguments broadcast.
-
-    Independent of row order, chunking and worker count. Two rounds of SplitMix64's finaliser (Steele et al., 2014).
-    """
-    key = int.from_bytes(blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest(), "little")
-    row = _mixed(row_id.astype(np.uint64) + np.uint64(key))
-    cell = _mixed(row ^ (draw.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)))
-    return (cell >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

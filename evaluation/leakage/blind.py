@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from contracts.draws import cell_uniforms
 from evaluation.arrays import Floats
-from evaluation.baselines import uniform_draws
 from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
 from evaluation.baselines.list_rules import shared_hits, shared_list_scores, slot_scores
 
@@ -56,7 +56,7 @@ def blind_rules(histories: pl.DataFrame | pl.LazyFrame, candidate_sets: pl.DataF
     lists = candidate_lists(histories, candidate_sets)
     trained = _trained(histories, int(lists.items.max()) + 1)
 
-    shuffled = np.argsort(uniform_draws(0, "blind halves", lists.row_id, np.zeros(1, dtype=np.int64)), kind="stable")
+    shuffled = np.argsort(cell_uniforms(0, "blind halves", lists.row_id, np.zeros(1, dtype=np.int64)), kind="stable")
     halves = shuffled[::2], shuffled[1::2]
     if not halves[1].size:
         raise ValueError("blind rules need 2 rows or more: they learn from some and guess the others.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from evaluation.baselines import uniform_draws
+from contracts.draws import cell_uniforms
 from evaluation.leakage.probe import NOISE, LeakProbe, Numbers
 from evaluation.leakage.sampling import Frame, collected
 
@@ -81,7 +81,7 @@ def overlap_leakage(histories: Frame) -> OverlapLeakage:
     if share < 1.0:
         # Rows that are equal have equal targets, so a sample of targets keeps both or neither.
         items = np.arange(int(largest) + 1, dtype=np.int64)
-        kept = items[uniform_draws(0, "overlap probe", items, np.zeros(1, dtype=np.int64)) < share]
+        kept = items[cell_uniforms(0, "overlap probe", items, np.zeros(1, dtype=np.int64)) < share]
         frame = frame.filter(pl.col("target").is_in(pl.Series(kept, dtype=pl.Int32).implode()))
     length = pl.col("history").list.len().alias("length")
     key = pl.struct("history", "target").hash().alias("key")

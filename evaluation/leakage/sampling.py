@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evaluation.baselines import uniform_draws
+from contracts.draws import cell_uniforms
 
 Frame = pl.DataFrame | pl.LazyFrame
 Sampled = tuple[pl.LazyFrame, float]
@@ -28,7 +28,7 @@ def sampled_by(table: Frame, column: str, most: int, *, stream: str) -> Sampled:
         return frame, 1.0
     ids = np.arange(int(largest) + 1, dtype=np.int64)
     share = most / rows
-    kept = ids[uniform_draws(0, stream, ids, np.zeros(1, dtype=np.int64)) < share]
+    kept = ids[cell_uniforms(0, stream, ids, np.zeros(1, dtype=np.int64)) < share]
     return frame.filter(pl.col(column).is_in(_ids(kept).implode())), share
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.negatives.drawn import ABSENT, Batches, draw_by_popularity, draw_in_batch, draw_uniform
+from contracts.distinct import ABSENT
+from training.negatives.drawn import Batches, draw_by_popularity, draw_in_batch, draw_uniform
 
 
 @st.composite

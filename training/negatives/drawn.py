@@ -4,20 +4,18 @@ A draw is a hash of the row: it does not depend on other rows drawn for, on thei
 time. Dimensions: r rows, i items, n draws, d proposals.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from contracts.config import Pool
-from contracts.draws import Bits, random_bits
+from contracts.distinct import ABSENT, draw_by_weight, draw_distinct
+from contracts.draws import random_bits, unit
 from training.io.ragged import Ragged
 from training.io.rows import Rows
 
-ABSENT = -1
-"""Stands where a row has fewer items left than were asked for."""
-Items = Int[np.ndarray, " _"]
+Items = Int[np.ndarray, "..."]
 
 
 def touched_or_target(touched: Ragged, rows: Rows, n_items: int) -> Bool[np.ndarray, "r i"]:
@@ -44,13 +42,15 @@ def draw_uniform(
     """
     n_items = is_excluded.shape[1]
 
-    def propose(bits: Bits) -> Int[np.ndarray, "r d"]:
+    def propose(rows: Items, start: int, stop: int) -> Items:
+        bits = random_bits(seed, stream, row_id[rows, None], np.arange(start, stop))
         return (bits % np.uint64(n_items)).astype(np.int64)
 
-    def rest(row: int, left: Items) -> Items:
+    def rest(row: int, have: Items) -> Items:
+        left = np.setdiff1d(np.flatnonzero(~is_excluded[row]), have, assume_unique=True)
         return left[np.argsort(random_bits(seed, f"{stream}, rest", row_id[row, None], left), kind="stable")]
 
-    return _draw(is_excluded, row_id, n, seed, stream, 2 * n + 16, propose, rest)
+    return draw_distinct(len(row_id), n, propose, lambda *at: _cells(is_excluded, *at), rest, proposals=2 * n + 16)
 
 
 def draw_by_popularity(
@@ -62,24 +62,26 @@ def draw_by_popularity(
 ) -> Int[np.ndarray, "r n"]:
     """Distinct items, each drawn in proportion to its popularity among those neither excluded nor drawn before.
 
-    Proposals in proportion to popularity, rejected as in `draw_uniform`. What a row lacks after those is drawn by the
-    smallest of independent exponential times with the popularities as rates, which is the same law (Efraimidis and
-    Spirakis 2006, https://doi.org/10.1016/j.ipl.2005.11.003). An item of popularity 0 is never drawn.
+    ABSENT where a row has fewer; an item of popularity 0 is never drawn. Numbers are hashes as in `draw_uniform`.
     """
-    stream, cumulative = "popular negatives", np.cumsum(popularity)
-    if cumulative[-1] == 0:
-        return np.full((len(row_id), n), ABSENT)
+    stream = "popular negatives"
 
-    def propose(bits: Bits) -> Int[np.ndarray, "r d"]:
-        return np.searchsorted(cumulative, (bits % np.uint64(cumulative[-1])).astype(np.int64), side="right")
+    def numbers(rows: Items, start: int, stop: int, limit: int) -> Items:
+        bits = random_bits(seed, stream, row_id[rows, None], np.arange(start, stop))
+        return (bits % np.uint64(limit)).astype(np.int64)
 
-    def rest(row: int, left: Items) -> Items:
-        left = left[popularity[left] > 0]
-        bits = random_bits(seed, f"{stream}, rest", row_id[row, None], left)
-        chance = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        return left[np.argsort(-np.log1p(-chance) / popularity[left], kind="stable")]
+    def chances(row: int, items: Items) -> Float[np.ndarray, " _"]:
+        return unit(random_bits(seed, f"{stream}, rest", row_id[row, None], items))
 
-    return _draw(is_excluded, row_id, n, seed, stream, 4 * n + 32, propose, rest)
+    return draw_by_weight(
+        popularity,
+        len(row_id),
+        n,
+        numbers,
+        chances,
+        lambda *at: _cells(is_excluded, *at),
+        proposals=4 * n + 32,
+    )
 
 
 @dataclass(frozen=True)
@@ -121,18 +123,19 @@ def draw_in_batch(
     stream = "in-batch negatives"
     start, size = batches.spans(row_id)
 
-    def propose(bits: Bits) -> Int[np.ndarray, "r d"]:
-        return batches.target[start[:, None] + (bits % size[:, None].astype(np.uint64)).astype(np.int64)]
+    def propose(rows: Items, first: int, stop: int) -> Items:
+        bits = random_bits(seed, stream, row_id[rows, None], np.arange(first, stop))
+        return batches.target[start[rows, None] + (bits % size[rows, None].astype(np.uint64)).astype(np.int64)]
 
-    def rest(row: int, left: Items) -> Items:
+    def rest(row: int, have: Items) -> Items:
         members = np.arange(start[row], start[row] + size[row])
         bits = random_bits(seed, f"{stream}, rest", row_id[row, None], batches.row_id[members])
         targets = batches.target[members[np.argsort(bits, kind="stable")]]
         _, first = np.unique(targets, return_index=True)
         distinct = targets[np.sort(first)]
-        return distinct[np.isin(distinct, left)]
+        return distinct[~is_excluded[row, distinct] & ~np.isin(distinct, have)]
 
-    return _draw(is_excluded, row_id, n, seed, stream, 2 * n + 16, propose, rest)
+    return draw_distinct(len(row_id), n, propose, lambda *at: _cells(is_excluded, *at), rest, proposals=2 * n + 16)
 
 
 @dataclass(frozen=True)
@@ -158,54 +161,5 @@ class BlindMiners:
         return np.concatenate(parts, axis=1)
 
 
-def is_repeat(items: Int[np.ndarray, "r n"]) -> Bool[np.ndarray, "r n"]:
-    """True where the same item stands further left in its row.
-
-    >>> is_repeat(np.array([[3, 1, 3, 1, 2]]))
-    array([[False, False,  True,  True, False]])
-    """
-    order = np.argsort(items, axis=1, kind="stable")
-    in_order = np.take_along_axis(items, order, axis=1)
-    repeats = np.zeros(items.shape, dtype=bool)
-    np.put_along_axis(repeats, order[:, 1:], in_order[:, 1:] == in_order[:, :-1], axis=1)
-    return repeats
-
-
-def _draw(
-    is_excluded: Bool[np.ndarray, "r i"],
-    row_id: Int[np.ndarray, " r"],
-    n: int,
-    seed: int,
-    stream: str,
-    n_proposals: int,
-    propose: Callable[[Bits], Int[np.ndarray, "r d"]],
-    rest: Callable[[int, Items], Items],
-) -> Int[np.ndarray, "r n"]:
-    """The first n proposals of each row that are neither excluded nor repeated; then what `rest` puts in order.
-
-    Args:
-        is_excluded: per row and item.
-        row_id: of each row.
-        n: to draw.
-        seed: of the hashes.
-        stream: of the hashes.
-        n_proposals: to each row, of which `propose` makes items out of random bits.
-        propose: bits [r d] → items [r d].
-        rest: index of a row that is short, and its items that are neither excluded nor drawn → those that may be
-            drawn, in the order in which they are.
-    """
-    n_rows = len(row_id)
-    if n == 0 or n_rows == 0:
-        return np.full((n_rows, n), ABSENT)
-    drawn = propose(random_bits(seed, stream, row_id[:, None], np.arange(n_proposals)))
-    is_fresh = ~np.take_along_axis(is_excluded, drawn, axis=1) & ~is_repeat(drawn)
-    place = np.where(is_fresh, np.cumsum(is_fresh, axis=1) - 1, n)
-    chosen = np.full((n_rows, n_proposals + 1), ABSENT)
-    np.put_along_axis(chosen, np.minimum(place, n), drawn, axis=1)
-    chosen = chosen[:, :n].copy()
-    for row in np.flatnonzero((chosen == ABSENT).any(axis=1)):
-        have = chosen[row][chosen[row] != ABSENT]
-        left = np.setdiff1d(np.flatnonzero(~is_excluded[row]), have, assume_unique=True)
-        more = rest(int(row), left)[: n - len(have)]
-        chosen[row, : len(have) + len(more)] = np.concatenate([have, more])
-    return chosen
+def _cells(table: Bool[np.ndarray, "r i"], rows: Items, items: Items) -> Bool[np.ndarray, "k c"]:
+    return table[rows[:, None], items]

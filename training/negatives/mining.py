@@ -12,12 +12,13 @@ import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int
 
+from contracts.distinct import ABSENT, is_repeat
 from training.engine.catalogue_scores import catalogue_scores, item_scores
 from training.engine.policy import Policy
 from training.engine.windows import Windows
 from training.io.ragged import Ragged
 from training.io.rows import Rows
-from training.negatives.drawn import ABSENT, BlindMiners, is_repeat, touched_or_target
+from training.negatives.drawn import BlindMiners, touched_or_target
 from training.negatives.pool import MINERS, Mined, mine_pool, mine_sample, sample_of
 from training.objectives.boundary import select_boundary
 

@@ -7,12 +7,13 @@ s sampled items, n negatives, m of them drawn in the batch or by popularity.
 from dataclasses import dataclass
 
 import numpy as np
+from contracts.ranks import EXCLUDED, ranking_keys
 from jaxtyping import Bool, Float, Int
 
 from contracts.config import Pool
+from contracts.distinct import ABSENT
 from contracts.words import MINERS
-from training.engine.rankings import EXCLUDED, ranking_keys
-from training.negatives.drawn import ABSENT, draw_uniform
+from training.negatives.drawn import draw_uniform
 
 
 @dataclass(frozen=True)

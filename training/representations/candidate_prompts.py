@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from contracts.distinct import ABSENT
 from contracts.draws import random_bits
 from training.io.ragged import Ragged
 from training.io.readers import read_candidate_sets, read_lists, read_touched
 from training.io.rows import PreferenceRows, Rows
-from training.negatives.drawn import ABSENT, draw_uniform, touched_or_target
+from training.negatives.drawn import draw_uniform, touched_or_target
 from training.representations import Representation
 
 SEED = 0

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from assets.transforms.cleaning.cores import Ints
 from assets.transforms.cleaning.dense_ids import dense_ids
 from assets.transforms.database import sql_text
-from assets.transforms.randomness import hashes, text_keys
+from assets.transforms.text_keys import text_keys
 from contracts.config.dataset import Cleaning
+from contracts.draws import hashes
 
 _BATCH = 1_000_000
 _ORDER = "t, position, tie, weight DESC, event NULLS LAST"  # of one user's distinct rows: a total order

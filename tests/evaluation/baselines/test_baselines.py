@@ -2,7 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.baselines import popularity_predictions, random_predictions, ranked_predictions, uniform_draws
+from contracts.draws import cell_uniforms
+from evaluation.baselines import popularity_predictions, random_predictions, ranked_predictions
 from evaluation.metrics.ranking import PREDICTIONS_SCHEMA, check_predictions, metrics_of
 
 HISTORIES = pl.DataFrame(
@@ -126,12 +127,12 @@ def test_random_ranks_are_chance_and_both_protocols_share_the_scores() -> None:
 
 def test_draws_are_uniform_and_differ_by_seed_stream_row_and_draw() -> None:
     row, draw = np.arange(200)[:, None], np.arange(500)[None, :]
-    uniform = uniform_draws(0, "test", row, draw)
+    uniform = cell_uniforms(0, "test", row, draw)
     assert 0.0 <= uniform.min() < uniform.max() < 1.0
     assert uniform.mean() == pytest.approx(1 / 2, abs=4 * np.sqrt(1 / 12 / uniform.size))
     assert abs(np.corrcoef(uniform[:-1].ravel(), uniform[1:].ravel())[0, 1]) < 4 / np.sqrt(uniform.size)
     assert abs(np.corrcoef(uniform[:, :-1].ravel(), uniform[:, 1:].ravel())[0, 1]) < 4 / np.sqrt(uniform.size)
-    for other in (uniform_draws(1, "test", row, draw), uniform_draws(0, "other", row, draw)):
+    for other in (cell_uniforms(1, "test", row, draw), cell_uniforms(0, "other", row, draw)):
         assert abs(np.corrcoef(uniform.ravel(), other.ravel())[0, 1]) < 4 / np.sqrt(uniform.size)
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from contracts.config import Pool
+from contracts.distinct import ABSENT
 from contracts.words import MINERS
-from training.negatives.drawn import ABSENT, Batches, draw_by_popularity, draw_in_batch, draw_uniform
+from training.negatives.drawn import Batches, draw_by_popularity, draw_in_batch, draw_uniform
 from training.negatives.pool import mine_pool, mine_sample
 
 N_ITEMS = 25
