@@ -46,4 +46,4 @@ def list_floor_predictions(
                 if rule == "slot"
                 else np.maximum(shared_list_scores(part, known, n_items=n_items), 0.0)
             )
-    return ranked_lists(scores, lists, n_items=n_items)
+    return ranked_lists(scores, lists)

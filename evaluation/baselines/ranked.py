@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from contracts.ranks import EXCLUDED, TARGET, Keys, best_first, items_of, ranking_keys, ranks_of, scores_of
 from contracts.words import FULL, of_candidates
 from evaluation.arrays import Ids
 from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
 from evaluation.metrics.ranking import PREDICTIONS_SCHEMA
 
 Scores = NDArray[np.float32]
-Keys = NDArray[np.int64]
 
 ScoreItems = Callable[[Ids, Ids], Scores]
 """(row_id [r 1], item_id [1 i] or [r n]) → scores that broadcast to [r i] or [r n]."""
@@ -28,8 +28,6 @@ ScoreRows = Callable[[pl.DataFrame], Scores]
 
 _CHUNK_CELLS = 2_000_000
 """(row, item) cells scored at a time: a few arrays of 16 MB."""
-_EXCLUDED = np.iinfo(np.int64).min
-"""The key of an item that is not ranked; no finite score has it."""
 
 
 def ranked_predictions(
@@ -63,24 +61,24 @@ def ranked_predictions(
     step = max(1, _CHUNK_CELLS // int(candidates.shape[1]))
     for start in range(0, row_id.size, step):
         part = lists.part(np.arange(start, min(start + step, row_id.size)))
-        tables.append(ranked_lists(score(part.row_id[:, None], part.items), part, n_items=n_items))
+        tables.append(ranked_lists(score(part.row_id[:, None], part.items), part))
     catalogue = np.arange(n_items)[None, :]
     step = max(1, _CHUNK_CELLS // n_items)
     for start in range(0, row_id.size, step):
         part = slice(start, start + step)
-        keys = _keys(score(row_id[part, None], catalogue), catalogue, target[part], n_items)
+        keys = _keys(score(row_id[part, None], catalogue), catalogue, target[part])
         seen = rows[part].with_row_index("place").explode("history")
         seen = seen.filter(pl.col("history") != pl.col("target"))
-        keys[_ids(seen["place"]), _ids(seen["history"])] = _EXCLUDED
-        tables.append(_table(keys, row_id[part], target[part], FULL, n_items, top_k))
+        keys[_ids(seen["place"]), _ids(seen["history"])] = EXCLUDED
+        tables.append(_table(keys, row_id[part], FULL, top_k))
     return pl.concat(tables).sort("row_id", "protocol")
 
 
-def ranked_lists(scores: Scores, lists: CandidateLists, *, n_items: int) -> pl.DataFrame:
+def ranked_lists(scores: Scores, lists: CandidateLists) -> pl.DataFrame:
     """The predictions table of scored candidate sets, scores [r n], in the order of `lists`."""
-    keys = _keys(scores, lists.items, lists.target, n_items)
+    keys = _keys(scores, lists.items, lists.target)
     n_candidates = int(lists.items.shape[1])
-    return _table(keys, lists.row_id, lists.target, of_candidates(n_candidates), n_items, n_candidates)
+    return _table(keys, lists.row_id, of_candidates(n_candidates), n_candidates)
 
 
 def row_predictions(
@@ -115,37 +113,29 @@ def _ids(column: pl.Series) -> Ids:
     return column.to_numpy().astype(np.int64)
 
 
-def _keys(scores: Scores, item_id: Ids, target: Ids, n_items: int) -> Keys:
-    """One whole number per cell; their descending order is the ranking: score, then item id, target after its equals.
-
-    The high half holds the bits of the float32 score in an order-preserving form, the low half n_items - item_id, or 0
-    for the target. Unequal for unequal items, so no sort can be unstable; and the item can be read back from it.
-    """
+def _keys(scores: Scores, item_id: Ids, target: Ids) -> Keys:
+    """One key for each cell, with the row's target marked."""
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite numbers, got NaN or infinity. Mend the scorer.")
-    positive_zero = np.ascontiguousarray(scores, dtype=np.float32) + np.float32(0.0)  # -0.0 has other bits than 0.0
-    whole = positive_zero.view(np.int32).astype(np.int64)
-    whole = np.where(whole < 0, whole ^ 0x7FFFFFFF, whole)
-    tie = np.where(item_id == target[:, None], 0, n_items - item_id)
-    return (whole << 32) | tie
+    keys = ranking_keys(scores, item_id)
+    return keys | np.where(item_id == target[:, None], TARGET, np.uint64(0))
 
 
-def _table(keys: Keys, row_id: Ids, target: Ids, protocol: str, n_items: int, length: int) -> pl.DataFrame:
+def _table(keys: Keys, row_id: Ids, protocol: str, length: int) -> pl.DataFrame:
     """Ranks and lists from the keys of some rows, shape [r i]."""
-    length = min(length, keys.shape[1])
-    is_target = ((keys & 0xFFFFFFFF) == 0) & (keys != _EXCLUDED)
-    target_key = np.where(is_target, keys, _EXCLUDED).max(axis=1)
-    rank = 1 + (keys > target_key[:, None]).sum(axis=1)
-    top = np.partition(keys, keys.shape[1] - length, axis=1)[:, keys.shape[1] - length :]
-    top = np.sort(top, axis=1)[:, ::-1]
-    tie = top & 0xFFFFFFFF
-    items = np.where(tie == 0, target[:, None], n_items - tie)
-    whole = (top >> 32).astype(np.int32)
-    scores = np.where(whole < 0, whole ^ 0x7FFFFFFF, whole).astype(np.int32).view(np.float32)
-    place = np.repeat(np.arange(row_id.size), length)
+    is_target = (keys & TARGET != 0) & (keys != EXCLUDED)
+    of_target = np.where(is_target, keys, EXCLUDED).min(axis=1)
+    top = best_first(keys, length)
+    place = np.repeat(np.arange(row_id.size), top.shape[1])
     cells = pl.DataFrame(
-        {"place": place, "items": items.ravel(), "scores": scores.ravel(), "kept": (top != _EXCLUDED).ravel()}
+        {
+            "place": place,
+            "items": items_of(top).ravel(),
+            "scores": scores_of(top).ravel(),
+            "kept": (top != EXCLUDED).ravel(),
+        }
     )
     lists = cells.filter("kept").group_by("place", maintain_order=True).agg("items", "scores")
+    rank = ranks_of(keys, of_target)
     named = [pl.Series("row_id", row_id), pl.lit(protocol).alias("protocol"), pl.Series("target_rank", rank)]
     return lists.with_columns(named).select(PREDICTIONS_SCHEMA.names()).cast(PREDICTIONS_SCHEMA)

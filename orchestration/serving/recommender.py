@@ -48,12 +48,16 @@ class Recommender(PythonModel):
         k = int((params or {}).get("k", DEFAULT_K))
         if k < 0:
             raise ValueError(f"k must be 0 or more, got {k}. Say how many items to return.")
+        from contracts.ranks import EXCLUDED, best_first, items_of, ranking_keys
+
         known = [self._known(history) for history in model_input["history"]]
         scores = self._scores(known)
+        keys = ranking_keys(scores)
         rows = []
-        for history, of_row in zip(known, scores, strict=True):
-            of_row[history] = -np.inf
-            best = np.argsort(-of_row, kind="stable")[: min(k, len(of_row) - len(set(history)))]
+        for history, of_row, key in zip(known, scores, keys, strict=True):
+            key[history] = EXCLUDED
+            first = best_first(key[None], k)
+            best = items_of(first[first != EXCLUDED])
             rows.append(
                 {
                     "items": [self.items[item] for item in best],

@@ -11,25 +11,8 @@ import torch
 from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
+from contracts.ranks import EXCLUDED, TARGET, best_first, items_of, ranking_keys, ranks_of
 from training.io.ragged import Ragged
-
-EXCLUDED = np.uint64(2**64 - 1)
-"""A key larger than those of all items."""
-TARGET = np.uint64(1 << 31)
-"""A bit that puts a key after those of items with the same score, so that ties are misses. Item ids are smaller."""
-
-
-def ranking_keys(logps: Float[np.ndarray, "r i"]) -> UInt64[np.ndarray, "r i"]:
-    """Integers in the order of falling log-probability, ties by item id; the lower half of each is the item id.
-
-    >>> keys = np.sort(ranking_keys(np.array([[-2.0, -1.0, -2.0]], dtype=np.float32)))
-    >>> (keys & np.uint64(2**32 - 1)).astype(int)
-    array([[1, 0, 2]])
-    """
-    bits = (logps.astype(np.float32) + np.float32(0.0)).view(np.uint32)  # + 0: -0.0 and 0.0 are a tie
-    is_negative = bits >> np.uint32(31) != 0
-    falling = np.where(is_negative, bits, ~(bits | np.uint32(1 << 31)))
-    return (falling.astype(np.uint64) << np.uint64(32)) | np.arange(logps.shape[1], dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -87,11 +70,11 @@ def _keys_with_target(logps: Float[np.ndarray, "r i"], target: Int[np.ndarray, "
 def _ranking(
     keys: UInt64[np.ndarray, "r k"], of_target: UInt64[np.ndarray, " r"], logps: Float[np.ndarray, "r i"], top_k: int
 ) -> Ranking:
-    first = np.sort(keys if top_k >= keys.shape[1] else np.partition(keys, top_k - 1, axis=1)[:, :top_k], axis=1)
+    first = best_first(keys, top_k)
     is_listed = first != EXCLUDED
-    items = (first & np.uint64(2**31 - 1)).astype(np.int32)[is_listed]
+    items = items_of(first[is_listed])
     lists = Ragged(items, np.concatenate([[0], np.cumsum(is_listed.sum(axis=1))]).astype(np.int64))
-    return Ranking(lists, logps[lists.owners, items], 1 + (keys < of_target[:, None]).sum(axis=1))
+    return Ranking(lists, logps[lists.owners, items], ranks_of(keys, of_target))
 
 
 def refuse_unless_finite(is_finite: np.ndarray | Tensor) -> None:

@@ -7,11 +7,11 @@ s sampled items, n negatives, m of them drawn in the batch or by popularity.
 from dataclasses import dataclass
 
 import numpy as np
-from contracts.ranks import EXCLUDED, ranking_keys
 from jaxtyping import Bool, Float, Int
 
 from contracts.config import Pool
 from contracts.distinct import ABSENT
+from contracts.ranks import EXCLUDED, ranking_keys
 from contracts.words import MINERS
 from training.negatives.drawn import draw_uniform
 
