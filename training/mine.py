@@ -104,11 +104,11 @@ def _join(shards: Sequence[Path], spec: MineSpec, n_items: int) -> list[int]:
     import numpy as np
     import pyarrow.parquet as pq
 
-    from training.negatives.mining import SCHEMA
+    from training.io.writers import arrow_schema
 
     counts = np.zeros(4, dtype=np.int64)
     staging = staging_path(spec.output / RESULT)
-    with pq.ParquetWriter(staging, SCHEMA) as writer:
+    with pq.ParquetWriter(staging, arrow_schema("mined_negatives")) as writer:
         for shard in shards:
             table = pq.read_table(shard)
             writer.write_table(table)

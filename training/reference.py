@@ -24,7 +24,7 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
     from training.engine.windows import find_windows
     from training.io.policy_folder import load_policy
     from training.io.readers import read_preference_rows
-    from training.io.writers import write_table
+    from training.io.writers import arrow_schema, write_table
     from training.representations.prompted_rows import train_rows
 
     policy = load_policy(spec.policy, prepare_device(spec.compute))
@@ -51,7 +51,7 @@ def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, fl
         "logp": values,
         "tokens": policy.vocabulary.completions.lengths[items[is_asked]].astype(np.int32),
     }
-    write_table(pa.table(table), spec.output / RESULT)
+    write_table(pa.table(table, schema=arrow_schema("reference_logps")), spec.output / RESULT)
     return {
         "pairs": len(values),
         "rows_cut_to_context": n_cut,

@@ -28,7 +28,7 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
     from training.io.policy_folder import load_policy
     from training.io.readers import read_candidate_sets, read_rows
     from training.io.rows import joined_rows
-    from training.io.writers import list_array, write_table
+    from training.io.writers import arrow_schema, list_array, write_table
     from training.representations.candidate_prompts import with_given
     from training.representations.prompted_rows import fit_context
 
@@ -67,7 +67,7 @@ def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
             "scores": list_array(ranking.items.offsets, ranking.scores),
             "target_rank": pa.array(ranking.target_rank.astype(np.int32)),
         }
-        tables.append(pa.table(columns))
+        tables.append(pa.table(columns, schema=arrow_schema("predictions")))
     order_of_table = [("row_id", "ascending"), ("protocol", "ascending")]
     write_table(pa.concat_tables(tables).sort_by(order_of_table), spec.output / RESULT)
     return {"rows": len(held_out), "rows_cut_to_context": n_cut}

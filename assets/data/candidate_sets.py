@@ -12,7 +12,6 @@ from assets.lake.parquet import write_table
 from assets.lake.partitions import DATASETS
 from assets.lake.publish import Content
 from assets.lake.reads import same_dataset
-from assets.lake.validate import SCHEMAS
 from assets.lake.versions import Version
 from assets.transforms.candidates import candidate_parts
 from assets.transforms.chunks import from_parts
@@ -24,6 +23,7 @@ from assets.transforms.guarantees.candidates import (
 from assets.transforms.paper_rows import published_candidates
 from contracts.config.dataset import DatasetConfig
 from evaluation.leakage import candidate_leakage, shortcut_report
+from evaluation.schemas import schema_of
 
 
 @asset(
@@ -65,7 +65,7 @@ def candidate_sets(
         return candidate_parts(rows, log, n_items, of.candidates, of.seed)
 
     path = step.folder / "candidate_sets.parquet"
-    table = write_table(from_parts(parts, SCHEMAS["candidate_sets"].dtypes), path)
+    table = write_table(from_parts(parts, schema_of("candidate_sets")), path)
     others = [candidates_are_untouched(rows, table, log)]
     if of.candidates.draw == "available":
         others.append(candidates_were_available(rows, table, log))

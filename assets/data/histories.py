@@ -11,7 +11,6 @@ from assets.lake.parquet import write_table
 from assets.lake.partitions import DATASETS
 from assets.lake.publish import Content
 from assets.lake.reads import same_dataset
-from assets.lake.validate import SCHEMAS
 from assets.lake.versions import Version
 from assets.transforms.chunks import from_parts
 from assets.transforms.guarantees.histories import histories_keep_their_guarantees
@@ -19,6 +18,7 @@ from assets.transforms.histories import history_parts
 from assets.transforms.paper_rows import published_history_parts
 from contracts.config.dataset import DatasetConfig, PublishedSplit
 from evaluation.leakage import future_leakage, overlap_leakage
+from evaluation.schemas import schema_of
 
 
 @asset(
@@ -63,7 +63,7 @@ def histories(
         return history_parts(log, of.histories, of.split)
 
     path = step.folder / "histories.parquet"
-    table = write_table(from_parts(parts, SCHEMAS["histories"].dtypes), path)
+    table = write_table(from_parts(parts, schema_of("histories")), path)
     precede, unseen, statistics = histories_keep_their_guarantees(
         table, log, train_until=_first_held_out(log) if at_one_time else None
     )

@@ -15,7 +15,6 @@ from assets.lake.partitions import DATASETS
 from assets.lake.publish import Content
 from assets.lake.reads import same_dataset
 from assets.lake.shown import preview
-from assets.lake.validate import SCHEMAS
 from assets.lake.versions import Version
 from assets.transforms.chunks import from_parts
 from assets.transforms.cleaning.interactions import clean_interactions
@@ -25,6 +24,7 @@ from assets.transforms.paper_rows import as_published, published_lists
 from assets.transforms.splits import describe_log, order_of, split_parts
 from contracts.config.dataset import DatasetConfig, PublishedSplit, Split
 from evaluation.leakage import candidate_leakage, order_leakage, title_leakage
+from evaluation.schemas import schema_of
 
 LISTS = "published_lists_give_nothing_away"
 NO_LISTS = Check(LISTS, True, {"message": "No published candidate lists are used."})
@@ -78,7 +78,7 @@ def cleaned(
             result.interactions, of.split, order=order, users=result.users, items=result.items, seed=of.seed
         )
 
-    interactions = write_table(from_parts(parts, SCHEMAS["interactions"].dtypes), path)
+    interactions = write_table(from_parts(parts, schema_of("interactions")), path)
     statistics = {
         **{name: count for name, count in asdict(result.report).items() if name != "other_events"},
         "cleaning": dg.MetadataValue.md(preview(result.report.as_table(), rows=100)),

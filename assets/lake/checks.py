@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
-from assets.lake.validate import SCHEMAS
 from assets.transforms.guarantees.finding import Finding
+from contracts.tables import TABLES
 from evaluation.leakage.probe import LeakProbe
 
 
@@ -48,7 +48,7 @@ def check(name: str, *findings: Finding) -> Check:
 
 def check_specs(asset: str, *names: str) -> list[dg.AssetCheckSpec]:
     """The checks an asset publishes with; `schema` is one of them for every table."""
-    every = ("schema", *names) if asset in SCHEMAS else names
+    every = ("schema", *names) if asset in TABLES else names
     return [dg.AssetCheckSpec(name, asset=asset, blocking=True) for name in every]
 
 

@@ -20,8 +20,9 @@ from assets.lake.leaks import REMEDY, AcceptedLeak, accepted_in, accepted_leaks,
 from assets.lake.manifest import CARRIED, Metadata, from_json, joined_ancestry, to_json, with_ancestry
 from assets.lake.parquet import write_table
 from assets.lake.shown import LINEAGE, PREVIEW_ROWS, column_lineage, column_schema, preview
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.lake.versions import Lake, Partition, Version, partition_text
+from contracts.tables import TABLES
 from contracts.words import FORCE_TAG
 
 Results = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]
@@ -163,12 +164,12 @@ def _written(name: str, content: Content, staged: Path) -> _Written:
         return _Written(None, content.metadata, content.checks)
     path = staged / f"{name}.parquet"
     if isinstance(content.table, pl.DataFrame):
-        n_rows = validate(content.table, SCHEMAS[name])
+        n_rows = validate(content.table, TABLES[name])
         write_table(content.table, path)
     else:
         if isinstance(content.table, pl.LazyFrame):
             write_table(content.table, path)
-        n_rows = validate(pl.scan_parquet(path, glob=False), SCHEMAS[name])
+        n_rows = validate(pl.scan_parquet(path, glob=False), TABLES[name])
     shown = dg.MetadataValue.md(preview(pl.scan_parquet(path, glob=False).head(PREVIEW_ROWS).collect()))
     metadata = {"dagster/row_count": n_rows, "preview": shown, **content.metadata}
     return _Written(n_rows, metadata, [Check("schema", True, {"rows": n_rows}), *content.checks])
@@ -257,7 +258,7 @@ def _results(version: Version, *, reused: str | None) -> Results:
     checks = [Check(c["name"], c["passed"], c["detail"], c["blocks"]) for c in manifest["checks"]]
     yield from _check_results(version.asset, checks)
     metadata = {key: from_json(value) for key, value in manifest["metadata"].items()}
-    if version.asset in SCHEMAS:
+    if version.asset in TABLES:
         metadata["dagster/column_schema"] = column_schema(version.asset)
     if version.asset in LINEAGE:
         metadata["dagster/column_lineage"] = column_lineage(version.asset)

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.lake.validate import SCHEMAS
+from contracts.tables import TABLES
 from evaluation.reports.document import Table, as_markdown
 
 PREVIEW_ROWS = 5
@@ -32,11 +32,11 @@ def column_schema(asset: str) -> dg.TableSchema:
         columns=[
             dg.TableColumn(
                 column.name,
-                type=str(column.dtype),
+                type=column.type,
                 description=column.description,
                 constraints=dg.TableColumnConstraints(nullable=column.nullable, other=column.rules()),
             )
-            for column in SCHEMAS[asset].columns
+            for column in TABLES[asset].columns
         ]
     )
 

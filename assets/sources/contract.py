@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.lake.validate import SCHEMAS
+from evaluation.schemas import empty
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class RawTables:
     items: pl.DataFrame
     """Table `raw_items`."""
     quarantine: pl.DataFrame
-    paper_rows: pl.DataFrame = field(default_factory=SCHEMAS["paper_rows"].empty)
+    paper_rows: pl.DataFrame = field(default_factory=lambda: empty("paper_rows"))
     """Of a benchmark that publishes rows; empty for a log."""
 
 

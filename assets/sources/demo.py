@@ -33,10 +33,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from assets.lake.validate import SCHEMAS
 from assets.sources.contract import RawTables, SourceCard
 from assets.sources.files import RawFile
 from contracts.config.dataset import DemoSource
+from evaluation.schemas import empty
 
 Ints = NDArray[np.int64]
 
@@ -114,7 +114,7 @@ def locate(config: DemoSource, folder: Path) -> list[RawFile]:
 def read(config: DemoSource, folder: Path, scratch: Path) -> RawTables:
     """The simulated log and catalogue; nothing in them is unusable."""
     interactions, items = simulate(config.users, config.items, config.seed)
-    return RawTables(interactions.lazy(), items, SCHEMAS["quarantine"].empty())
+    return RawTables(interactions.lazy(), items, empty("quarantine"))
 
 
 def simulate(n_users: int, n_items: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -12,13 +12,13 @@ from typing import Any
 
 import polars as pl
 
-from assets.lake.validate import SCHEMAS
 from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard, UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.reader.quarantine import Quarantine
 from assets.sources.reader.text import SHOWN, TextForm, bad_rows, utf8_blocks
 from contracts.config.dataset import InnerPath, InputRows, PresplitSource, PromptRows, SequenceRows
 from contracts.words import HELD_OUT, SPLITS
+from evaluation.schemas import empty, schema_of
 
 _SHORTEST = 3  # items of a sequence that has a validation and a test target
 
@@ -96,10 +96,10 @@ def read(config: PresplitSource, folder: Path, scratch: Path) -> RawTables:
         schema={"user": pl.String, "item": pl.String, "position": pl.Int64, "file": pl.String, "line": pl.Int64},
         orient="row",
     )
-    schema = SCHEMAS["raw_interactions"]
-    nothing = {"at": pl.lit(None, schema.dtypes["at"]), "event": pl.lit(None, pl.String)}
+    schema = schema_of("raw_interactions")
+    nothing = {"at": pl.lit(None, schema["at"]), "event": pl.lit(None, pl.String)}
     path = scratch / "log.parquet"
-    log.with_columns(weight=pl.lit(1.0, pl.Float32), **nothing).select(list(schema.dtypes)).write_parquet(path)
+    log.with_columns(weight=pl.lit(1.0, pl.Float32), **nothing).select(list(schema)).write_parquet(path)
     return RawTables(
         interactions=pl.scan_parquet(path, glob=False),
         items=_items(found, log),
@@ -109,20 +109,20 @@ def read(config: PresplitSource, folder: Path, scratch: Path) -> RawTables:
 
 
 def _paper_rows(rows: Sequence[_Row]) -> pl.DataFrame:
-    schema = SCHEMAS["paper_rows"].dtypes
+    schema = schema_of("paper_rows")
     columns = {name: [getattr(row, name) for row in rows] for name in schema}
     return pl.DataFrame(columns, schema=schema)
 
 
 def _items(found: _Read, log: pl.DataFrame) -> pl.DataFrame:
     titles = found.titles or {item: item for item in log["item"].unique().sort()}
-    schema = SCHEMAS["raw_items"].dtypes
+    schema = schema_of("raw_items")
     nothing = [None] * len(titles)
     return pl.DataFrame({"item": [*titles], "title": [*titles.values()], "category": nothing, "text": nothing}, schema)
 
 
 def _quarantine(found: _Read, max_share: float) -> pl.DataFrame:
-    tables = [SCHEMAS["quarantine"].empty()]
+    tables = [empty("quarantine")]
     for file, n_lines in found.n_lines.items():
         quarantine = Quarantine(file, max_share)
         rows = bad_rows(row[1:] for row in found.bad if row[0] == file)

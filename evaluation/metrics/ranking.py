@@ -16,28 +16,12 @@ from numpy.typing import NDArray
 
 from contracts.words import FULL, PROTOCOL
 from evaluation.arrays import Floats
+from evaluation.schemas import schema_of
 
 Ranks = NDArray[np.int64]
 
-PREDICTIONS_SCHEMA = pl.Schema(
-    {
-        "row_id": pl.Int32(),
-        "protocol": pl.String(),
-        "items": pl.List(pl.Int32()),
-        "scores": pl.List(pl.Float32()),
-        "target_rank": pl.Int32(),
-    }
-)
-METRICS_SCHEMA = pl.Schema(
-    {
-        "row_id": pl.Int32(),
-        "user_id": pl.Int32(),
-        "split": pl.String(),
-        "protocol": pl.String(),
-        "metric": pl.String(),
-        "value": pl.Float64(),
-    }
-)
+PREDICTIONS_SCHEMA = schema_of("predictions")
+METRICS_SCHEMA = schema_of("metrics")
 
 Defect = Literal[
     "columns",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from assets.lake.validate import SCHEMAS, SchemaError, validate
+from assets.lake.validate import SchemaError, validate
 from assets.transforms.cleaning.cores import k_core, largest_core
 from assets.transforms.cleaning.interactions import Cleaned, clean_interactions
 from assets.transforms.guarantees.candidates import candidates_are_untouched, one_target_per_candidate_set
@@ -20,6 +20,8 @@ from assets.transforms.guarantees.splits import split_is_leave_one_out
 from assets.transforms.preferences import choose_negatives
 from contracts.config import Negatives
 from contracts.config.dataset import Candidates, Cleaning, Histories, LeaveOneOut
+from contracts.tables import TABLES
+from evaluation.schemas import empty, schema_of
 from tests.assets.transforms.whole import (
     assign_split,
     build_histories,
@@ -31,7 +33,7 @@ from tests.assets.transforms.whole import (
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ITEMS = pl.DataFrame(
     {"item": [f"i{n}" for n in range(30)], "title": [f"Title {n}" for n in range(30)], "category": None, "text": None},
-    schema=SCHEMAS["raw_items"].dtypes,
+    schema=schema_of("raw_items"),
 )
 
 
@@ -45,7 +47,7 @@ def raw_logs(draw: st.DrawFn) -> pl.DataFrame:
             (f"u{user}", f"i{item}", START + timedelta(hours=hour), None, float(weight), None, "log", line)
             for line, (user, item, hour, weight) in enumerate(rows, start=1)
         ],
-        schema=SCHEMAS["raw_interactions"].dtypes,
+        schema=schema_of("raw_interactions"),
         orient="row",
     )
 
@@ -109,7 +111,7 @@ def test_the_order_of_the_raw_rows_changes_nothing(
 def test_every_table_keeps_its_contract_and_every_guarantee_holds(raw: pl.DataFrame, seed: int, repeats: str) -> None:
     tables = from_raw_to_candidates(raw, seed, repeats)
     for name, table in tables.items():
-        validate(table, SCHEMAS[name])
+        validate(table, TABLES[name])
     interactions, histories, sets = (tables[name] for name in ("interactions", "histories", "candidate_sets"))
     require(
         [
@@ -290,7 +292,7 @@ def test_what_validation_says_does_not_depend_on_chunks(
     spoiled: list[tuple[int, int]], chunk_rows: int, is_lazy: bool
 ) -> None:
     table = pl.DataFrame({"user_id": [n // 7 for n in range(30)], "item_id": range(30), "at": None, "weight": 1.0})
-    table = table.with_columns(split=pl.lit("train")).cast(SCHEMAS["interactions"].dtypes)
+    table = table.with_columns(split=pl.lit("train")).cast(schema_of("interactions"))
     for row, spoil in spoiled:
         name = SPOILS[spoil].meta.output_name()
         is_row = pl.int_range(pl.len()) == row
@@ -298,7 +300,7 @@ def test_what_validation_says_does_not_depend_on_chunks(
 
     def said(table: pl.DataFrame | pl.LazyFrame, chunk_rows: int) -> str | int:
         try:
-            return validate(table, SCHEMAS["interactions"], chunk_rows=chunk_rows)
+            return validate(table, TABLES["interactions"], chunk_rows=chunk_rows)
         except SchemaError as error:
             return str(error)
 
@@ -311,15 +313,15 @@ def test_what_validation_says_does_not_depend_on_chunks(
 )
 def test_a_repeated_key_is_found_across_chunks(keys: list[tuple[int, int]], chunk_rows: int) -> None:
     keys = sorted(keys)
-    of_rows = SCHEMAS["preference_rows"].empty().clear()
+    of_rows = empty("preference_rows").clear()
     rows = [(row, 0, []) for row, _ in keys]
     table = pl.DataFrame(rows, schema=of_rows.schema, orient="row")
     repeated = [row for row in dict(keys) if [other for other, _ in keys].count(row) > 1]
     if not repeated:
-        assert validate(table, SCHEMAS["preference_rows"], chunk_rows=chunk_rows) == len(keys)
+        assert validate(table, TABLES["preference_rows"], chunk_rows=chunk_rows) == len(keys)
         return
     first = min(place for place, (row, _) in enumerate(keys) if row == min(repeated))
     count = sum(row in repeated for row, _ in keys)
     message = f"got row_id={min(repeated)} more than once, first in row {first} \\({count} of {len(keys)} rows\\)"
     with pytest.raises(SchemaError, match=message):
-        validate(table, SCHEMAS["preference_rows"], chunk_rows=chunk_rows)
+        validate(table, TABLES["preference_rows"], chunk_rows=chunk_rows)

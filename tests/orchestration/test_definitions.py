@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from assets.lake.shown import LINEAGE, column_lineage, column_schema
-from assets.lake.validate import SCHEMAS
 from contracts.files.load import dataset_keys
+from contracts.tables import TABLES
 from orchestration.definitions import build_definitions
 
 GRAPH = {
@@ -120,15 +120,15 @@ def test_definitions_load_fast_and_without_heavy_libraries(tmp_path) -> None:
 
 
 def test_every_column_says_which_columns_it_is_made_of_and_all_of_them_exist(definitions: dg.Definitions) -> None:
-    assert set(SCHEMAS) - set(LINEAGE) == {"raw_interactions", "raw_items", "paper_rows", "quarantine"}
+    assert set(TABLES) - set(LINEAGE) == {"raw_interactions", "raw_items", "paper_rows", "quarantine"}
     above = {
         spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps} for spec in specs(definitions)
     }
     for table, columns in LINEAGE.items():
-        assert list(columns) == [column.name for column in SCHEMAS[table]], table
+        assert list(columns) == [column.name for column in TABLES[table]], table
         for source in {source for sources in columns.values() for source in sources}:
             upstream, name = source.split(".")
-            assert SCHEMAS[upstream].column(name), source
+            assert TABLES[upstream].column(name), source
             assert upstream in above[table], f"{table} does not read {upstream}"
 
 

@@ -13,31 +13,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from contracts.distinct import ABSENT, is_repeat
+from contracts.words import MINERS
 from training.engine.catalogue_scores import catalogue_scores, item_scores
 from training.engine.policy import Policy
 from training.engine.windows import Windows
 from training.io.ragged import Ragged
 from training.io.rows import Rows
+from training.io.writers import arrow_schema
 from training.negatives.drawn import BlindMiners, touched_or_target
-from training.negatives.pool import MINERS, Mined, mine_pool, mine_sample, sample_of
+from training.negatives.pool import Mined, mine_pool, mine_sample, sample_of
 from training.objectives.boundary import select_boundary
 
 CLUSTERS = 3
 """Clusters of the boundary selection, as in DynamicPO."""
-SCHEMA = pa.schema(
-    {
-        "row_id": pa.int32(),
-        "item_id": pa.int32(),
-        "logp": pa.float32(),
-        "rank": pa.int32(),
-        "margin": pa.float32(),
-        "on_boundary": pa.bool_(),
-        "miner": pa.string(),
-        "place": pa.int32(),
-        "round": pa.int32(),
-        "policy": pa.string(),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -101,7 +89,7 @@ class Miner:
                 np.full(len(logp), mining_round, dtype=np.int32),
                 pa.repeat(policy_name, len(logp)),
             ],
-            schema=SCHEMA,
+            schema=arrow_schema("mined_negatives"),
         )
 
     def _scored(self, windows: Windows) -> Iterator[Scored]:

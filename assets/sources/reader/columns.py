@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from assets.lake.validate import SCHEMAS
-from assets.lake.validate import UTC as UTC_TYPE
+from evaluation.schemas import UTC as UTC_TYPE
+from evaluation.schemas import schema_of
 
 _LONGEST_ID = 200
 _LONGEST_TEXT = 100_000
@@ -43,7 +43,7 @@ Row = Mapping[str, Mapped | Rule]
 
 def log_row(n: int, given: Row) -> Row:
     """The columns of `raw_interactions` but for file and line; a log without weights gives every interaction 1."""
-    dtypes = SCHEMAS["raw_interactions"].dtypes
+    dtypes = schema_of("raw_interactions")
     absent = {name: nothing(n, dtypes[name]) for name in ("at", "position", "event") if name not in given}
     weight = {} if "weight" in given else {"weight": constant(n, 1.0, pl.Float32())}
     return {**given, **absent, **weight}

@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from assets.lake.validate import SCHEMAS
 from assets.sources.contract import UnusableSource
 from assets.sources.reader.columns import Mapped, Row
 from assets.sources.reader.text import Chunk
+from evaluation.schemas import schema_of
 
 _ENOUGH = 1_000  # rows after which a file of which most are unusable is given up
 
@@ -66,7 +66,7 @@ class Quarantine:
             )
         if self.n_bad > self.max_share * self.n_rows:
             self._refuse(f"of {self.n_rows:,}")
-        return self._sorted().select(list(SCHEMAS["quarantine"].dtypes))
+        return self._sorted().select(list(schema_of("quarantine")))
 
     def _sorted(self) -> pl.DataFrame:
         return pl.concat(self._rows).with_columns(file=pl.lit(self.file)).sort("line", maintain_order=True)

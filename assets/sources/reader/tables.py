@@ -11,13 +11,13 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.lake.validate import SCHEMAS
 from assets.sources.contract import UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.reader import delimited
 from assets.sources.reader.columns import Mapped, Row, rule
 from assets.sources.reader.quarantine import Quarantine
 from assets.sources.reader.text import Chunk
+from evaluation.schemas import empty, schema_of
 
 REPEATED = "item is listed more than once; the first line counts"
 
@@ -45,7 +45,7 @@ class Log:
     @property
     def interactions(self) -> pl.LazyFrame:
         """The table `raw_interactions`."""
-        return self.rows.select(list(SCHEMAS["raw_interactions"].dtypes))
+        return self.rows.select(list(schema_of("raw_interactions")))
 
 
 def published_part(
@@ -118,7 +118,7 @@ def read_items(
         for chunk in part.chunks():
             row = _typed(part, chunk)
             rows = bad.set_aside(chunk, {**row, "repeat": rule(_is_repeat(row, known), repeated)})
-            tables.append(rows.select(list(SCHEMAS["raw_items"].dtypes)))
+            tables.append(rows.select(list(schema_of("raw_items"))))
             known = pl.concat([known, rows["item"]])
         quarantine.append(bad.table())
     return pl.concat(tables), pl.concat(quarantine)
@@ -126,12 +126,12 @@ def read_items(
 
 def with_unlisted(items: pl.DataFrame | None, touched: pl.Series) -> pl.DataFrame:
     """A catalogue, and after it each touched item that it does not list, with its id as its title."""
-    schema = SCHEMAS["raw_items"]
-    listed = schema.empty() if items is None else items
+    schema = schema_of("raw_items")
+    listed = empty("raw_items") if items is None else items
     unlisted = touched.to_frame("item").join(listed, on="item", how="anti", maintain_order="left")
     nothing = [pl.lit(None, pl.String).alias(name) for name in ("category", "text")]
     named = unlisted.select("item", pl.col("item").alias("title"), *nothing)
-    return pl.concat([listed, named.select(list(schema.dtypes))])
+    return pl.concat([listed, named.select(list(schema))])
 
 
 def _typed(part: Part, chunk: Chunk) -> Row:

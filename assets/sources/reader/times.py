@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from assets.lake.validate import UTC as UTC_TYPE
 from contracts.config.dataset import UNITS, TimeColumn
+from evaluation.schemas import UTC as UTC_TYPE
 
 _PER_SECOND = dict(zip(UNITS, (1, 1_000, 1_000_000, 1_000_000_000), strict=True))
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.lake.validate import SCHEMAS
 from assets.sources.contract import RawTables, SourceCard, UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.reader.tables import Part, read_items, read_log, with_unlisted
@@ -20,6 +19,7 @@ from assets.sources.reader.times import misread
 from assets.sources.tabular.files import Opened, files_of, inspected
 from assets.sources.tabular.rows import mapped_items, mapped_log
 from contracts.config.dataset import ItemFiles, TableFiles, TabularSource
+from evaluation.schemas import empty
 
 
 def card(config: TabularSource) -> SourceCard:
@@ -88,7 +88,7 @@ def _as_stated(config: TabularSource, file: Opened, now: datetime) -> Iterator[C
 def _catalogue(config: TabularSource, folder: Path) -> tuple[pl.DataFrame | None, pl.DataFrame]:
     """The table `raw_items`, and the lines of it that cannot be used."""
     if config.items is None:
-        return None, SCHEMAS["quarantine"].empty()
+        return None, empty("quarantine")
     table: ItemFiles = config.items
     columns = _item_columns(table)
     wanted = tuple(dict.fromkeys(columns))

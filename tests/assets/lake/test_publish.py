@@ -13,10 +13,11 @@ from assets.lake.checks import Check, check_specs, leak_check
 from assets.lake.leaks import accepted_leaks, leak_tags
 from assets.lake.parquet import write_table
 from assets.lake.publish import Content, Work, publish
-from assets.lake.validate import SCHEMAS, SchemaError
+from assets.lake.validate import SchemaError
 from assets.lake.versions import Lake
 from contracts.words import ACCEPT_LEAKS_TAG
 from evaluation.leakage import OverlapLeakage
+from evaluation.schemas import schema_of
 from orchestration.resources.lake import LakeStorage
 
 PARTITION = ("demo",)
@@ -185,7 +186,7 @@ def test_a_table_is_the_same_bytes_however_its_rows_were_cut(tmp_path: Path) -> 
 
 def test_a_large_table_that_breaks_its_contract_is_not_published(tmp_path: Path) -> None:
     def write(work: Work) -> dict[str, Content]:
-        users = pl.LazyFrame({"user_id": range(10), "user": ["x"] * 10}).cast(SCHEMAS["users"].dtypes)
+        users = pl.LazyFrame({"user_id": range(10), "user": ["x"] * 10}).cast(schema_of("users"))
         users.sink_parquet(work.scratch / "users.parquet")
         return {"users": Content(pl.scan_parquet(work.scratch / "users.parquet"))}
 

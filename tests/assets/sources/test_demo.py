@@ -6,10 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.sources.demo import GENRE_WORDS, GENRES, simulate
 from assets.transforms.cleaning.interactions import Cleaned, clean_interactions
 from contracts.config.dataset import Cleaning, DemoSource, Histories, LeaveOneOut
+from contracts.tables import TABLES
 from evaluation.statistics.significance import smallest_detectable_difference
 from tests.assets.transforms.whole import assign_split, build_histories
 
@@ -29,8 +30,8 @@ def clean(shop: tuple[pl.DataFrame, pl.DataFrame], tmp_path_factory: pytest.Temp
 
 
 def test_the_tables_keep_their_contract(shop: tuple[pl.DataFrame, pl.DataFrame]) -> None:
-    validate(shop[0], SCHEMAS["raw_interactions"])
-    validate(shop[1], SCHEMAS["raw_items"])
+    validate(shop[0], TABLES["raw_interactions"])
+    validate(shop[1], TABLES["raw_items"])
     assert shop[1].height == ITEMS
     assert shop[0]["user"].n_unique() == USERS
     assert shop[0]["at"].is_sorted()
@@ -46,7 +47,7 @@ def test_a_seed_gives_one_shop_and_another_seed_another() -> None:
 def test_the_smallest_shop_that_a_config_allows_opens() -> None:
     config = DemoSource(kind="demo", users=50, items=50)
     interactions, items = simulate(config.users, config.items, config.seed)
-    validate(interactions, SCHEMAS["raw_interactions"])
+    validate(interactions, TABLES["raw_interactions"])
     touched = interactions.group_by("user").agg(pl.col("item").n_unique())["item"].to_list()
     assert max(touched) <= 25  # a candidate set of 20 always fits
     assert items.height == 50

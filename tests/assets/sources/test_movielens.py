@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import polars as pl
 import pytest
 
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.sources import (
     MissingRawFile,
     RawTables,
@@ -22,6 +22,7 @@ from assets.sources import (
     source_files,
 )
 from contracts.config.dataset import DemoSource, MovieLensSource, Source
+from contracts.tables import TABLES
 
 SOURCE = MovieLensSource(kind="movielens", release="100k")
 COMEDY = "0|0|0|0|0|1|0|0|0|0|0|0|0|0|0|0|0|0|0"
@@ -78,7 +79,7 @@ def test_the_archive_is_read_typed_and_in_the_publishers_encoding(tmp_path: Path
         ("raw_items", raw.items),
         ("quarantine", raw.quarantine),
     ):
-        validate(table, SCHEMAS[name])
+        validate(table, TABLES[name])
     assert raw.interactions.height == 300
     assert raw.quarantine.is_empty()
     first = raw.interactions.row(0, named=True)

@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.sources import MissingRawFile, UnusableSource, compared_with_published, online_retail, source_card
 from contracts.config.dataset import OnlineRetailSource
+from contracts.tables import TABLES
 from tests.assets.sources.test_movielens import Raw
 from tests.assets.sources.test_movielens import read as read_source
 
@@ -116,7 +117,7 @@ def test_both_sheets_of_the_spreadsheet_are_read(tmp_path: Path, is_packed: bool
         ("raw_items", raw.items),
         ("quarantine", raw.quarantine),
     ):
-        validate(table, SCHEMAS[name])
+        validate(table, TABLES[name])
     file = ("online+retail+ii.zip/" if is_packed else "") + "online_retail_II.xlsx/Year 2009-2010"
     assert raw.interactions.row(0, named=True) == {
         "user": "13085",

@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 from pydantic import TypeAdapter
 
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.sources import MissingRawFile, RawTables, UnusableSource, presplit
 from contracts.config.dataset import PresplitSource
+from contracts.tables import TABLES
 
 PROMPTS = {
     "kind": "prompts",
@@ -57,7 +58,7 @@ def read(folder: Path, rows: dict[str, Any], files: dict[str, bytes]) -> RawTabl
         ("paper_rows", raw.paper_rows),
         ("quarantine", raw.quarantine),
     ):
-        validate(table, SCHEMAS[name])
+        validate(table, TABLES[name])
     return raw
 
 

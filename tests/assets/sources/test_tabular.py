@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.sources import MissingRawFile, RawTables, UnusableSource, files, source_files, tabular
 from assets.sources.reader import text
 from assets.sources.tabular.files import files_of
 from contracts.config.dataset import Source, TabularSource
+from contracts.tables import TABLES
 
 GOOD = [f"u{row % 150},i{row % 3},{row % 5 + 1},{1_700_000_000 + row}" for row in range(300)]
 HEADER = "user,item,stars,ts"
@@ -55,9 +56,9 @@ def read(folder: Path, files: dict[str, bytes], **changes: Any) -> RawTables:
     scratch = folder.parent / "scratch"
     scratch.mkdir()
     raw = tabular.read(source(**changes), folder, scratch)
-    validate(raw.interactions.collect(), SCHEMAS["raw_interactions"])
-    validate(raw.items, SCHEMAS["raw_items"])
-    validate(raw.quarantine, SCHEMAS["quarantine"])
+    validate(raw.interactions.collect(), TABLES["raw_interactions"])
+    validate(raw.items, TABLES["raw_items"])
+    validate(raw.quarantine, TABLES["quarantine"])
     return raw
 
 

@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.transforms.candidates import candidate_parts
 from assets.transforms.guarantees.candidates import candidates_were_available
 from contracts.config.dataset import Candidates
+from contracts.tables import TABLES
+from evaluation.schemas import schema_of
 from tests.assets.transforms.whole import draw_candidates
 
 
@@ -28,7 +30,7 @@ def tables(touched: list[list[int]], targets: list[int] | None = None) -> tuple[
             "history": [items[:-1] for items in touched],
             "target": targets or [items[-1] for items in touched],
         },
-        schema=SCHEMAS["histories"].dtypes,
+        schema=schema_of("histories"),
     )
     return histories, interactions
 
@@ -36,7 +38,7 @@ def tables(touched: list[list[int]], targets: list[int] | None = None) -> tuple[
 def drawn(touched: list[list[int]], n_items: int, n: int, **options: object) -> np.ndarray:
     histories, interactions = tables(touched, options.get("targets"))
     sets = draw_candidates(histories, interactions, n_items, Candidates(n=n), int(options.get("seed", 0)))
-    validate(sets, SCHEMAS["candidate_sets"])
+    validate(sets, TABLES["candidate_sets"])
     return np.array(sets["candidates"].to_list())
 
 
@@ -216,7 +218,7 @@ def test_every_set_of_available_items_is_equally_likely() -> None:
 def test_a_planted_item_from_the_future_is_found(planted: int, violations: int) -> None:
     hours = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4}
     histories, interactions = dated([[0, 1, 2, 3, 4]], [[7, 8]], hours)
-    sets = pl.DataFrame({"row_id": [0], "candidates": [[8, planted]]}, schema=SCHEMAS["candidate_sets"].dtypes)
+    sets = pl.DataFrame({"row_id": [0], "candidates": [[8, planted]]}, schema=schema_of("candidate_sets"))
     finding = candidates_were_available(histories, sets, interactions)
     assert finding.violations == violations
     assert finding.passed or f"item_id={planted}" in finding.message
@@ -230,7 +232,7 @@ def test_neither_the_order_of_rows_nor_the_size_of_the_parts_changes_a_set(draw:
     )
     asked = Candidates(n=5, draw=draw)
     whole = draw_candidates(histories, interactions, 40, asked, 3)
-    validate(whole, SCHEMAS["candidate_sets"])
+    validate(whole, TABLES["candidate_sets"])
     shuffled = histories.sample(fraction=1.0, shuffle=True, seed=1).lazy()
     parts = list(candidate_parts(shuffled, interactions.lazy(), 40, asked, 3, rows=rows))
     assert len(parts) == -(-60 // rows)

@@ -3,9 +3,10 @@
 import polars as pl
 import pytest
 
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.transforms.histories import history_parts
 from contracts.config.dataset import Histories, LeaveOneOut, UserSplit
+from contracts.tables import TABLES
 from tests.assets.transforms.whole import build_histories
 
 
@@ -26,7 +27,7 @@ def rows(histories: pl.DataFrame, split: str) -> list[tuple[list[int], int]]:
 
 def test_within_one_window_each_history_is_the_one_before_and_its_target() -> None:
     histories = build_histories(split_log([1, 2, 3, 4]), Histories(max_length=4))
-    validate(histories, SCHEMAS["histories"])
+    validate(histories, TABLES["histories"])
     assert rows(histories, "train") == [([1], 2), ([1, 2], 3), ([1, 2, 3], 4)]
 
 
@@ -82,13 +83,13 @@ def test_a_user_without_held_out_items_only_trains() -> None:
 def test_a_log_without_any_row_gives_an_empty_table(log: pl.DataFrame) -> None:
     histories = build_histories(log, Histories())
     assert histories.is_empty()
-    validate(histories, SCHEMAS["histories"])
+    validate(histories, TABLES["histories"])
 
 
 def test_one_row_per_user_keeps_the_last_train_target_after_the_last_items() -> None:
     log = split_log([1, 2, 3, 4, 5], [6], [7, 8])
     histories = build_histories(log, Histories(kind="one_per_user", max_length=3))
-    validate(histories, SCHEMAS["histories"])
+    validate(histories, TABLES["histories"])
     assert rows(histories, "train") == [([2, 3, 4], 5), ([7], 8)]
     sliding = build_histories(log, Histories(max_length=3))
     for split in ("validation", "test"):

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from assets.lake.validate import SCHEMAS
 from assets.transforms.cleaning.interactions import Cleaned, clean_interactions
 from assets.transforms.cleaning.log import NO_EVENT
 from contracts.config.dataset import Cleaning
+from evaluation.schemas import schema_of
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ def log(*rows: tuple[str, str, int | None, float]) -> pl.DataFrame:
             (user, item, None if hours is None else START + timedelta(hours=hours), None, weight, None, "log.csv", line)
             for line, (user, item, hours, weight) in enumerate(rows, start=1)
         ],
-        schema=SCHEMAS["raw_interactions"].dtypes,
+        schema=schema_of("raw_interactions"),
         orient="row",
     )
 
@@ -33,7 +33,7 @@ def clean(raw: pl.DataFrame, *, items: list[str] | None = None, seed: int = 0, *
     names = items if items is not None else raw["item"].unique().to_list()
     catalogue = pl.DataFrame(
         {"item": names, "title": [f"Title {name}" for name in names], "category": None, "text": None},
-        schema=SCHEMAS["raw_items"].dtypes,
+        schema=schema_of("raw_items"),
     )
     cleaning = Cleaning.model_validate({"k_core": 1} | rules)
     with TemporaryDirectory() as scratch:

@@ -5,11 +5,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.transforms.guarantees.candidates import one_target_per_candidate_set
 from assets.transforms.guarantees.splits import splits_follow_each_other
 from assets.transforms.paper_rows import as_published, published_candidates, published_history_parts, published_lists
 from contracts.config.dataset import Histories, PublishedSplit
+from contracts.tables import TABLES
+from evaluation.schemas import schema_of
 from tests.assets.transforms.whole import histories_precede_targets
 
 SEQUENCES = {"u": "abcbd", "v": "cda", "w": "eac"}
@@ -31,9 +33,9 @@ def raw_tables() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     items = [(item, item.upper(), None, None) for item in "abcdexyz"]
     rows = [(*row[:3], [*row[3]], row[4], None if row[5] is None else [*row[5]], "f", 1) for row in ROWS]
     tables = (("raw_interactions", log), ("raw_items", items), ("paper_rows", rows))
-    frames = [pl.DataFrame(values, schema=SCHEMAS[name].dtypes, orient="row") for name, values in tables]
+    frames = [pl.DataFrame(values, schema=schema_of(name), orient="row") for name, values in tables]
     for (name, _), frame in zip(tables, frames, strict=True):
-        validate(frame, SCHEMAS[name])
+        validate(frame, TABLES[name])
     return frames[0], frames[1], frames[2]
 
 
@@ -48,7 +50,7 @@ def test_an_interaction_is_in_the_first_split_that_shows_it(shuffle: bool) -> No
         log, items, rows = (table.sample(fraction=1.0, shuffle=True, seed=3) for table in (log, items, rows))
     published = as_published(log, items, rows)
     for name in ("interactions", "users", "items"):
-        validate(getattr(published, name), SCHEMAS[name])
+        validate(getattr(published, name), TABLES[name])
     shown = published.interactions.join(published.users, on="user_id").join(published.items, on="item_id")
     by_user = shown.group_by("user", maintain_order=True).agg("item", pl.col("split").str.head(1))
     assert [(user, "".join(found), "".join(splits)) for user, found, splits in by_user.rows()] == [
@@ -64,7 +66,7 @@ def test_held_out_histories_are_the_publishers_and_train_is_as_asked(train: str,
     tables = as_published(log, items, rows)
     split = PublishedSplit.model_validate({"kind": "published", "train": train})
     histories = history_table(rows, tables.interactions, tables.users, tables.items, split, Histories(max_length=2))
-    validate(histories, SCHEMAS["histories"])
+    validate(histories, TABLES["histories"])
     names = tables.items["item"]
     shown = [
         (row["split"], "".join(names.gather(row["history"])), names[row["target"]]) for row in histories.to_dicts()
@@ -83,7 +85,7 @@ def test_published_lists_stay_in_their_order_at_their_rows() -> None:
     histories = history_table(rows, tables.interactions, tables.users, tables.items, split, limits)
     shuffled = rows.sample(fraction=1.0, shuffle=True, seed=1)
     candidate_sets = published_candidates(shuffled, histories, tables.users, tables.items, 3)
-    validate(candidate_sets, SCHEMAS["candidate_sets"])
+    validate(candidate_sets, TABLES["candidate_sets"])
     assert one_target_per_candidate_set(histories, candidate_sets).passed
     names = tables.items["item"]
     assert ["".join(names.gather(found)) for found in candidate_sets["candidates"]] == ["xyb", "axy", "zcy", "dxz"]

@@ -4,9 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.transforms.preferences import Shortfall, choose_negatives, negatives_missing
 from contracts.config import Negatives
+from contracts.tables import TABLES
+from evaluation.schemas import schema_of
 
 ROWS = 400
 
@@ -21,7 +23,7 @@ def histories(n_rows: int = ROWS) -> pl.DataFrame:
             "history": [[0]] * (n_rows + 1),
             "target": [1] * (n_rows + 1),
         },
-        schema=SCHEMAS["histories"].dtypes,
+        schema=schema_of("histories"),
     )
 
 
@@ -41,7 +43,7 @@ HARD, UNIFORM = list(range(100, 120)), list(range(200, 220))
 
 def chosen(mined: pl.DataFrame, n_rows: int = ROWS, seed: int = 0, **negatives: object) -> list[list[int]]:
     table = choose_negatives(histories(n_rows), mined, Negatives.model_validate(negatives), seed)
-    validate(table, SCHEMAS["preference_rows"])
+    validate(table, TABLES["preference_rows"])
     assert table["row_id"].to_list() == list(range(n_rows))
     assert table["chosen"].to_list() == [1] * n_rows
     return table["rejected"].to_list()

@@ -7,10 +7,12 @@ import polars as pl
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from assets.lake.validate import SCHEMAS, validate
+from assets.lake.validate import validate
 from assets.transforms.guarantees.splits import split_keeps_its_guarantee
 from assets.transforms.splits import GUARANTEES, Order, order_of, split_parts, summarise_splits, time_boundaries
 from contracts.config.dataset import GlobalTimeSplit, LeaveOneOut, RandomHoldout, Split, UserSplit
+from contracts.tables import TABLES
+from evaluation.schemas import schema_of
 from tests.assets.transforms.whole import assign_split
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -24,7 +26,7 @@ def log(*lengths: int, timed: bool = True) -> pl.DataFrame:
         for user, length in enumerate(lengths)
         for item in range(length)
     ]
-    dtypes = {name: SCHEMAS["interactions"].dtypes[name] for name in COLUMNS}
+    dtypes = {name: schema_of("interactions")[name] for name in COLUMNS}
     return pl.DataFrame(rows, schema=dtypes, orient="row")
 
 
@@ -43,7 +45,7 @@ def by_time(**given: object) -> GlobalTimeSplit:
 def test_the_last_interaction_is_test_and_the_one_before_it_validation() -> None:
     split = assign_split(log(4, 3), LeaveOneOut())
     assert split["split"].to_list() == ["train", "train", "validation", "test", "train", "validation", "test"]
-    validate(split, SCHEMAS["interactions"])
+    validate(split, TABLES["interactions"])
 
 
 def test_a_user_with_fewer_than_three_interactions_only_trains() -> None:
@@ -241,7 +243,7 @@ def test_every_kind_of_split_says_what_it_does_and_does_not_guarantee() -> None:
 
 def test_the_summary_counts_each_split() -> None:
     summary = summarise_splits(assign_split(log(4, 3), LeaveOneOut()))
-    validate(summary, SCHEMAS["splits"])
+    validate(summary, TABLES["splits"])
     day = {number: datetime(2024, 1, number, tzinfo=UTC) for number in range(1, 5)}
     assert summary.rows() == [
         ("train", 3, 2, 2, day[1], day[2]),
@@ -252,7 +254,7 @@ def test_the_summary_counts_each_split() -> None:
 
 def test_the_summary_shows_an_empty_split_as_zero() -> None:
     summary = summarise_splits(log(2).with_columns(split=pl.lit("train")))
-    validate(summary, SCHEMAS["splits"])
+    validate(summary, TABLES["splits"])
     assert summary.row(2) == ("test", 0, 0, 0, None, None)
 
 
