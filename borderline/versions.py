@@ -20,8 +20,9 @@ def named_version(lake: Lake, dataset: str, name: str, *, also: tuple[str, ...] 
         ConfigurationError: nothing is called so, or no experiment has one.
         NotMaterialised: it has not been made yet.
     """
-    loaded = [each for each in dg.load_assets_from_modules(asset_modules()) if isinstance(each, dg.AssetsDefinition)]
-    assets = sorted(key.to_user_string() for each in loaded for key in each.keys)
+    loaded = dg.load_assets_from_modules(asset_modules())
+    made = [each for each in loaded if isinstance(each, dg.AssetsDefinition) and each.is_materializable]
+    assets = sorted(key.to_user_string() for each in made for key in each.keys)
     asset, _, experiment = name.partition("/")
     if asset not in assets:
         meant = did_you_mean(asset, assets)
