@@ -13,7 +13,6 @@ import typer
 from borderline.home import opened
 from contracts.files.load import ConfigurationError
 from orchestration import settings
-from orchestration.resources.mlflow_store import create_store
 
 WORKSPACE = f"""\
 # Written by borderline ui at each start.
@@ -38,11 +37,12 @@ def ui(
     }
     with opened() as instance:
         from orchestration.partitions import add_new_partitions
+        from orchestration.resources.mlflow_store import create_store
 
         add_new_partitions(instance)
+        create_store(settings.tracking_uri())
     workspace = home / "workspace.yaml"
     workspace.write_text(WORKSPACE, encoding="utf-8")
-    create_store(settings.tracking_uri())
     commands = {
         "MLflow": [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port),

@@ -36,7 +36,9 @@ def measured(tmp_path: Path) -> LakeStorage:
     return lake
 
 
-@pytest.mark.parametrize("of", ["", "..", "Metrics", "a b", "/sft", "-1", "metric", "histories.parquet", "dataset_files"])
+@pytest.mark.parametrize(
+    "of", ["", "..", "Metrics", "a b", "/sft", "-1", "metric", "histories.parquet", "dataset_files"]
+)
 def test_what_nothing_is_called_is_refused_with_all_names(measured: LakeStorage, of: str) -> None:
     with pytest.raises(
         ConfigurationError, match=rf"'{of}' must be a version, an alias, a table or a policy.* metrics,"
