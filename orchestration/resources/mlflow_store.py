@@ -59,7 +59,7 @@ class MlflowStore(dg.ConfigurableResource):
         except (MlflowException, SQLAlchemyError) as error:
             said = " ".join(str(error).split())[:300]
             raise TrackerDown(
-                f"MLflow at {self.tracking_uri} must answer, it does not ({said}). Nothing was computed or moved. "
+                f"MLflow at {self.tracking_uri} does not answer ({said}). Nothing was computed or moved. "
                 "Start it, or unset MLFLOW_TRACKING_URI: then runs and models are kept in the home."
             ) from error
 
@@ -151,11 +151,11 @@ def _refuse_unusable_file(tracking_uri: str) -> None:
             store.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:  # locked, read-only, a folder
         raise TrackerDown(
-            f"{path} must be a database that can be written, it is not ({error}). Nothing was computed or moved. End "
+            f"{path} cannot be written ({error}). Nothing was computed or moved. End "
             "the process that holds it, or give back the right to write it."
         ) from error
     except sqlite3.DatabaseError as error:
         raise TrackerDown(
-            f"{path} must be the database of MLflow, it is not ({error}). Nothing was computed or moved. Bring back a "
+            f"{path} is not a database of MLflow ({error}). Nothing was computed or moved. Bring back a "
             "copy of it, or remove it and mlartifacts/ from the home; the next run registers again what the lake holds."
         ) from error
