@@ -39,7 +39,6 @@ from evaluation.schemas import schema_of
     group="core",
     kinds={"polars", "parquet"},
     owner="evaluation",
-    code_version="4",
     checks=["one_target", "others_never_touched", "answer_is_not_given_away", "no_order_leads_to_the_target"],
 )
 def candidate_sets(

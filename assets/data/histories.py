@@ -33,7 +33,6 @@ from evaluation.schemas import schema_of
     group="core",
     kinds={"polars", "parquet"},
     owner="data",
-    code_version="3",
     checks=[
         "nothing_at_or_after_the_target",
         "no_held_out_item_in_train",

@@ -49,7 +49,6 @@ NO_LISTS = Check(LISTS, True, {"message": "No published candidate lists are used
     group="core",
     kinds={"polars", "parquet"},
     owner="data",
-    code_version="5",
     checks={
         "interactions": ["in_time_order", "split_keeps_its_guarantee", "order_is_one_in_time", LISTS],
         "items": ["titles_tell_items_apart"],

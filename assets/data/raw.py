@@ -38,7 +38,6 @@ from contracts.files.load import load_dataset, raw_folder
     group="raw",
     kinds={"duckdb", "parquet"},
     owner="data",
-    code_version="4",
 )
 def raw(step: Step, of: "RawFiles") -> dict[str, Content]:
     """Reads the files of the data set's source as they are. Too many unreadable rows refuse all of them."""

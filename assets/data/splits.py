@@ -16,7 +16,6 @@ from contracts.config.dataset import DatasetConfig
     group="core",
     kinds={"polars", "parquet"},
     owner="data",
-    code_version="2",
 )
 def splits(of: DatasetConfig, interactions: Version) -> Content:
     """Interactions, users, items and time span of train, validation and test."""

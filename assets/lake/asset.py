@@ -22,6 +22,7 @@ from typing import Any
 import dagster as dg
 
 from assets.lake.checks import check_specs
+from assets.lake.code_versions import code_version_of
 from assets.lake.freshness import Published
 from assets.lake.partitions import BY_EXPERIMENT, DATASET_FILE, EXPERIMENT_FILE, partition_of
 from assets.lake.ports import Launcher, Tracker
@@ -102,7 +103,7 @@ def asset(
     group: str,
     kinds: set[str],
     owner: str,
-    code_version: str,
+    code_version: str | None = None,
     reads: Sequence[Read] = (),
     plan: Callable[[Request], Any] = _dataset_of,
     file: dg.AssetDep | None = None,
@@ -120,7 +121,8 @@ def asset(
         group: in the UI.
         kinds: of tools that make it, for the UI.
         owner: the team.
-        code_version: raised when the same inputs and configuration give other content.
+        code_version: raised when the same inputs and configuration give other content; by default the one in
+            `code_versions.json`.
         reads: what the body may read; each is one of its parameters.
         plan: what the configuration says about the partition; by default the file of its data set. It is made before
             anything is read, and refuses what cannot be made.
@@ -145,7 +147,12 @@ def asset(
             {name: inspect.getdoc(body) or ""},
             {name: checks},
             _Declaration(by, config, reads, plan, file or _file_of(by), shared, still_valid, resumes_in, keeps_history),
-            {"group_name": group, "kinds": kinds, "owners": [f"team:{owner}"], "code_version": code_version},
+            {
+                "group_name": group,
+                "kinds": kinds,
+                "owners": [f"team:{owner}"],
+                "code_version": code_version or code_version_of(body.__module__.rpartition(".")[2]),
+            },
         )
 
     return wrap
@@ -159,7 +166,7 @@ def assets(
     group: str,
     kinds: set[str],
     owner: str,
-    code_version: str,
+    code_version: str | None = None,
     reads: Sequence[Read] = (),
     plan: Callable[[Request], Any] = _dataset_of,
     checks: Mapping[str, Sequence[str]] | None = None,
@@ -176,7 +183,12 @@ def assets(
             outputs,
             checks or {},
             _Declaration(by, config, reads, plan, _file_of(by)),
-            {"group_name": group, "kinds": kinds, "owners": [f"team:{owner}"], "code_version": code_version},
+            {
+                "group_name": group,
+                "kinds": kinds,
+                "owners": [f"team:{owner}"],
+                "code_version": code_version or code_version_of(body.__module__.rpartition(".")[2]),
+            },
         )
 
     return wrap

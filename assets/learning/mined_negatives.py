@@ -50,7 +50,6 @@ POOL_BEFORE = Read(
     group="negatives",
     kinds={"torch", "parquet"},
     owner="training",
-    code_version="2",
     checks=["no_train_item_among_a_rows_negatives"],
     shared=True,  # a later round of three is one of four
     resumes_in="shards",

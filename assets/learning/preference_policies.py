@@ -32,7 +32,6 @@ from contracts.config import PreferenceSpec, identity
     group="policies",
     kinds={"torch", "mlflow"},
     owner="training",
-    code_version="1",
     checks=["loss_is_finite", "improves_on_its_start", CHECK],
     resumes_in="checkpoints",
 )

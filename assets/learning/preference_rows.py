@@ -30,7 +30,6 @@ POOL = Read("pool", (of_any_experiment("mined_negatives"),), lambda keys, of: [(
     group="negatives",
     kinds={"polars", "parquet"},
     owner="training",
-    code_version="1",
     checks=["no_train_item_among_the_rejected"],
     shared=True,
 )

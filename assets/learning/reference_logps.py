@@ -29,7 +29,6 @@ from contracts.config import ReferenceSpec
     group="negatives",
     kinds={"torch", "parquet"},
     owner="training",
-    code_version="1",
     checks=["every_completion_is_covered"],
     shared=True,
 )

@@ -28,7 +28,6 @@ from training.io.base_model import base_files, base_folder, base_sha256
     group="policies",
     kinds={"torch", "mlflow"},
     owner="training",
-    code_version="1",
     checks=["loss_is_finite"],
     resumes_in="checkpoints",
 )

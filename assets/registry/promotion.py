@@ -46,7 +46,6 @@ REGISTERED = Read(
     group="registry",
     kinds={"mlflow"},
     owner="serving",
-    code_version="3",
     still_valid=lambda version, of, tracker: not of.is_by_person and _still_serves(version, tracker),
     keeps_history=True,
 )

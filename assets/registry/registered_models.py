@@ -36,7 +36,6 @@ EXAMPLES = 3
     group="registry",
     kinds={"mlflow"},
     owner="serving",
-    code_version="3",
     still_valid=lambda version, of, tracker: tracker.version_exists(
         of.keys.dataset, registration_of(version)["version"]
     ),

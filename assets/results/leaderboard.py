@@ -42,7 +42,6 @@ CURRENT_METRICS = Read(
     group="evaluation",
     kinds={"polars", "mlflow"},
     owner="evaluation",
-    code_version="6",
     checks=["every_entry_is_current"],
     still_valid=lambda version, of, tracker: run_is_kept(version, of, tracker) and is_readable(version),
 )

@@ -49,7 +49,6 @@ GROUPS_FILE = "groups.parquet"
     group="evaluation",
     kinds={"polars", "mlflow"},
     owner="evaluation",
-    code_version="2",
     still_valid=lambda version, of, tracker: run_is_kept(version, of, tracker) and has_cost(version),
 )
 def metrics(

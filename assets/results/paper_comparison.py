@@ -43,7 +43,6 @@ METRICS = Read(
     group="evaluation",
     kinds={"polars", "mlflow"},
     owner="evaluation",
-    code_version="1",
     checks=["every_experiment_is_measured"],
 )
 def paper_comparison(step: Step, of: "Measured", metrics: list[Version], tracker: Tracker) -> Content:

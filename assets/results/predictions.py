@@ -34,7 +34,6 @@ from contracts.config import BaselineExperiment, ScoreSpec
     group="evaluation",
     kinds={"torch", "parquet"},
     owner="evaluation",
-    code_version="1",
     checks=["every_row_is_predicted"],
 )
 def predictions(

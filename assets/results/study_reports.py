@@ -64,7 +64,6 @@ POLICIES = Read(
     group="evaluation",
     kinds={"polars", "mlflow"},
     owner="evaluation",
-    code_version="4",
     checks=["every_experiment_is_measured"],
     still_valid=run_is_kept,
 )

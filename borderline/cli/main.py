@@ -25,7 +25,7 @@ from typing import Annotated
 import typer
 
 from borderline import __version__
-from borderline.cli import datasets, evaluate, leaderboard, lineage, promotion, run, study, ui
+from borderline.cli import code_versions, datasets, evaluate, leaderboard, lineage, promotion, run, study, ui
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in (
@@ -41,6 +41,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(datasets.app, name="datasets")
+app.command(hidden=True)(code_versions.code_versions)  # for those who change this project
 
 UNWRITABLE = {errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 """A home that cannot be written, or a full disk."""
