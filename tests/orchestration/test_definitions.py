@@ -1,5 +1,7 @@
 """What a stranger sees in Dagster: complete, described, and loaded without a deep-learning library."""
 
+import ast
+import inspect
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ import pytest
 from assets.lake.shown import LINEAGE, column_lineage, column_schema
 from contracts.files.load import dataset_keys
 from contracts.tables import TABLES
-from orchestration.definitions import build_definitions
+from orchestration.definitions import asset_modules, build_definitions
 
 GRAPH = {
     "raw_interactions": set(),
@@ -75,6 +77,20 @@ def test_the_graph_is_the_one_that_people_know(definitions: dg.Definitions) -> N
         **{name: {"dataset_files"} if name in OF_DATA_SETS else {"experiment_files"} for name in GRAPH},
         **{name: set() for name in FILES},
     }
+
+
+def test_no_edge_is_declared_that_the_body_has_no_use_for() -> None:
+    for module in asset_modules():
+        tree = ast.parse(inspect.getsource(module))
+        for body in [node for node in tree.body if isinstance(node, ast.FunctionDef) and _is_asset(node)]:
+            used = {node.id for part in body.body for node in ast.walk(part) if isinstance(node, ast.Name)}
+            for parameter in body.args.args:
+                assert parameter.arg in used, f"{body.name} declares {parameter.arg} and does not use it"
+
+
+def _is_asset(function: ast.FunctionDef) -> bool:
+    calls = [each.func for each in function.decorator_list if isinstance(each, ast.Call)]
+    return any(isinstance(call, ast.Name) and call.id in ("asset", "assets") for call in calls)
 
 
 def test_every_asset_tells_a_stranger_what_it_is(definitions: dg.Definitions) -> None:

@@ -119,7 +119,7 @@ def test_the_mining_edge_shows_the_policy_and_round(lake: LakeStorage) -> None:
     assert mined["policy"].unique().to_list() == ["sft"]
     assert mined["round"].unique().to_list() == [0]
     read = lake.require("preference_rows", ("shop", "dynamic")).manifest["inputs"]
-    assert {"mined_negatives"} == {entry["asset"] for entry in read if entry["partition"] == ["shop", "sft"]}
+    assert {"mined_negatives", "sft_policies"} == {e["asset"] for e in read if e["partition"] == ["shop", "sft"]}
 
 
 def test_the_lake_has_a_sql_face(home: Path, lake: LakeStorage) -> None:

@@ -14,6 +14,7 @@ from assets.lake.publish import Content
 from assets.lake.reads import Read, same_dataset
 from assets.lake.versions import Version
 from orchestration.resources.lake import LakeStorage
+from tests.declared_reads import held_to_declarations
 
 DATASETS = dg.StaticPartitionsDefinition(["demo"])
 SHOWN: dict[str, Any] = {"group": "core", "kinds": {"polars"}, "owner": "data", "code_version": "1"}
@@ -30,7 +31,7 @@ def materialise(folder: Path, *assets: dg.AssetsDefinition, **resources: object)
     lake = LakeStorage(root=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"))
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
-            [source, *assets],
+            list(dict.fromkeys([source, *assets])),
             partition_key="demo",
             resources={"lake": lake, **resources},
             instance=instance,
@@ -175,3 +176,24 @@ def test_what_an_interrupted_step_left_is_found_again_and_goes_when_it_is_publis
     assert materialise(tmp_path, policy(fails=False, seed=1), launcher=launcher).success
     assert found == [[], [], ["step-1"]]
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_a_step_that_opens_a_version_behind_its_declaration_is_found(tmp_path: Path, is_declared: bool) -> None:
+    lake = LakeStorage(root=str(tmp_path / "lake"), warehouse=str(tmp_path / "warehouse.duckdb"))
+    reads = [same_dataset("source")] if is_declared else []
+
+    def derived(step: Step, **versions: Version) -> Content:
+        lake.require("source", step.partition).path("content")
+        return Content()
+
+    names = ["step", *(read.name for read in reads)]
+    parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    derived.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    made = asset(by=DATASETS, plan=lambda request: None, config=lambda of: {}, reads=reads, **SHOWN)(derived)
+    seen: set[tuple[str, str]] = set()
+    assert materialise(tmp_path, source).success
+    with held_to_declarations(seen):
+        result = materialise(tmp_path, made)
+    assert result.success == is_declared
+    assert seen == ({("derived", "source")} if is_declared else set())
