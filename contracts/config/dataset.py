@@ -116,7 +116,7 @@ class AmazonSource(FileSource):
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 """Units of a number that counts from 1970-01-01 UTC."""
 
-_DAY = datetime(2001, 2, 3)  # no two parts of it are the same number
+_DAY = datetime(2001, 2, 3, tzinfo=UTC)  # no two parts of it are the same number
 
 
 def _time_format(text: str) -> str:
@@ -135,11 +135,17 @@ def _time_format(text: str) -> str:
     return text
 
 
+_NO_PLACE = ("Factory", "localtime", "posixrules")  # what these mean depends on the machine
+
+
 def _time_zone(text: str) -> str:
     try:
         ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"must be a time zone such as UTC or Europe/Berlin, got {text!r}") from error
+        is_place = text not in _NO_PLACE and not text.startswith(("posix/", "right/"))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        is_place = False
+    if not is_place:
+        raise ValueError(f"must be a time zone such as UTC or Europe/Berlin, got {text!r}")
     return text
 
 

@@ -12,11 +12,12 @@ from assets.sources.reader.columns import (
     item_row,
     log_row,
     number,
+    rule,
     unlisted,
     whole_number,
     words,
 )
-from assets.sources.reader.times import parsed
+from assets.sources.reader.times import in_another_unit, parsed
 from contracts.config.dataset import ItemFiles, TabularSource, TimeColumn
 
 
@@ -32,7 +33,10 @@ def mapped_log(config: TabularSource, records: pl.DataFrame, listed: pl.Series |
     item = _id(records, config.item)
     columns: dict[str, Mapped | Rule] = {"user": _id(records, config.user), "item": item}
     if config.time is not None:
-        columns["at"] = _time(records, config.time, now)
+        columns["at"] = at = _time(records, config.time, now)
+        is_other = in_another_unit(records[config.time.column], at.values, config.time, now)
+        reason = f"column '{config.time.column}' must be {config.time.format} as elsewhere, not 0 or in another unit"
+        columns["unit"] = rule(is_other, reason)
     if config.position is not None:
         columns["position"] = whole_number(records[config.position], f"column '{config.position}'")
     if config.weight is not None:
