@@ -77,16 +77,35 @@ def rule(is_broken: pl.Series, reason: str) -> Rule:
 def as_text(values: pl.Series) -> pl.Series:
     """Text without spaces around it; a whole number that was stored as a float loses its '.0'."""
     if values.dtype.is_float():
-        is_whole = (values.round() == values) & (values.abs() < 2**53)
+        exact = 2**24 if values.dtype == pl.Float32 else 2**53
+        is_whole = (values.round() == values) & (values.abs() < exact)
         values = values.set(~is_whole.fill_null(False), None).cast(pl.Int64)
     return values.cast(pl.String, strict=False).str.strip_chars()
 
 
+def _by_value(values: pl.Series) -> pl.Series:
+    """Text in which 1000 and 1000.0 are one number, whatever wrote them; 007 and 7 stay two.
+
+    >>> _by_value(pl.Series(["1000.0", "1000", "-3.00", "007.0", "1.5", "v1.0"])).to_list()
+    ['1000', '1000', '-3', '007.0', '1.5', 'v1.0']
+    """
+    texts = as_text(values)
+    if texts.str.contains(".0", literal=True).any():
+        texts = texts.str.replace(r"^(-?(?:0|[1-9][0-9]*))\.0+$", "$1")
+    return texts
+
+
 def identifier(values: pl.Series, what: str) -> Mapped:
     """Ids of users, items or types of event."""
-    texts = as_text(values)
+    texts = _by_value(values)
     is_right = texts.str.len_chars().is_between(1, _LONGEST_ID) & ~texts.str.contains("\0", literal=True)
     return Mapped(texts, ~is_right.fill_null(False), f"{what} must be 1 to {_LONGEST_ID} characters")
+
+
+def optional(column: Mapped) -> Mapped:
+    """A column that a row may lack: what is empty is missing, and not broken."""
+    is_empty = column.values.is_null() | (column.values == "").fill_null(True)
+    return Mapped(column.values.set(is_empty, None), column.is_broken & ~is_empty, column.reason)
 
 
 def words(values: pl.Series, what: str, *, needed: bool = False) -> Mapped:
@@ -109,7 +128,7 @@ def number(values: pl.Series, what: str, least: float | None = None, most: float
 
 def whole_number(values: pl.Series, what: str) -> Mapped:
     """Positions."""
-    numbers = as_text(values).cast(pl.Int64, strict=False)
+    numbers = _by_value(values).cast(pl.Int64, strict=False)
     return Mapped(numbers, numbers.is_null(), f"{what} must be a whole number")
 
 

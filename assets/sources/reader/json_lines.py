@@ -1,6 +1,7 @@
 """JSON lines: one object a line, read by DuckDB, which here can reach neither files nor the network."""
 
 import itertools
+import json
 from collections.abc import Iterator
 
 import duckdb
@@ -40,6 +41,16 @@ def keys(file: RawFile, form: TextForm) -> tuple[str, ...]:
         _register(connection, [line.decode("utf-8", errors="replace") for line in lines])
         found = connection.execute(f"SELECT json_keys(text) FROM lines WHERE {_IS_OBJECT}").fetchall()
     return tuple(dict.fromkeys(key for (row,) in found for key in row))
+
+
+def has_key(file: RawFile, form: TextForm, key: str) -> bool:
+    """Whether the file has a key anywhere, which its first objects may lack.
+
+    Raises:
+        UnusableSource: the file is damaged or in another encoding.
+    """
+    written = [json.dumps(key, ensure_ascii=is_ascii).encode() for is_ascii in (True, False)]
+    return any(text in line for _, lines in whole_lines(file, form) for line in lines for text in written)
 
 
 def chunks(file: RawFile, form: TextForm, wanted: tuple[str, ...], *, nested: bool = False) -> Iterator[Chunk]:

@@ -31,15 +31,22 @@ def parsed(values: pl.Series, time: TimeColumn) -> pl.Series:
     """
     if isinstance(values.dtype, pl.Datetime):
         zone = values.dtype.time_zone
-        local = values.cast(pl.Datetime("us", zone), strict=False)
-        at = _in_utc(local, time.zone) if zone is None else local.dt.convert_time_zone("UTC")
-        return at.set(~at.is_between(_FIRST, _LAST).fill_null(False), None)  # Python knows no later year
+        local = in_calendar(values).cast(pl.Datetime("us", zone), strict=False)
+        return _in_utc(local, time.zone) if zone is None else local.dt.convert_time_zone("UTC")
     if values.dtype == pl.Date:
-        return _in_utc(values.cast(pl.Datetime("us")), time.zone)
+        return _in_utc(in_calendar(values).cast(pl.Datetime("us")), time.zone)
     if time.format in _PER_SECOND:
         return _counted(values, _PER_SECOND[time.format])
     texts = values.cast(pl.String).str.strip_chars()
     return _iso(texts, time.zone) if time.format == "iso" else _patterned(texts, time.format, time.zone)
+
+
+def in_calendar(values: pl.Series) -> pl.Series:
+    """Dates or times, of which those outside the years 1 to 9999 are missing: polars holds them, Python cannot."""
+    a_day = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+    per_day = a_day[values.dtype.time_unit] if isinstance(values.dtype, pl.Datetime) else 1
+    days = values.to_physical().cast(pl.Int64) // per_day
+    return values.set(~days.is_between((_FIRST - _EPOCH).days + 1, (_LAST - _EPOCH).days - 1).fill_null(False), None)
 
 
 def in_another_unit(values: pl.Series, at: pl.Series, time: TimeColumn, now: datetime) -> pl.Series:

@@ -31,6 +31,8 @@ class Opened:
     """Of each column, where the format has types."""
     chunks: Callable[[tuple[str, ...]], Iterator[Chunk]]
     """Wanted columns → chunks."""
+    has: Callable[[str], bool] = lambda column: False
+    """Whether the file has a column that is not among `columns`: an object may have a key that the first ones lack."""
 
 
 def files_of(table: TableFiles, folder: Path, card: SourceCard) -> list[RawFile]:
@@ -100,7 +102,13 @@ def _part(table: TableFiles, file: RawFile) -> Opened:
         case "json_lines":
             form = TextForm(table.encoding)
             names = json_lines.keys(file, form)
-            return Opened(file, names, {}, lambda wanted: json_lines.chunks(file, form, wanted))
+            return Opened(
+                file,
+                names,
+                {},
+                lambda wanted: json_lines.chunks(file, form, wanted),
+                lambda key: json_lines.has_key(file, form, key),
+            )
         case form:
             delimiter = table.delimiter or ("\t" if form == "tsv" else ",")
             dialect = delimited.Dialect(delimiter, table.quote != "none", form=TextForm(table.encoding))
@@ -130,7 +138,7 @@ def inspected(table: TableFiles, wanted: Sequence[str], folder: Path, card: Sour
                     f"{part.file.name}: column '{column}' must stand once, got it {part.columns.count(column)} times. "
                     "Rename one of them."
                 )
-            if column not in part.columns:
+            if column not in part.columns and not part.has(column):
                 raise UnusableSource(_lacking(part, column, first, table))
             types = first.types.get(column), part.types.get(column)
             if types[0] != types[1]:
@@ -138,7 +146,7 @@ def inspected(table: TableFiles, wanted: Sequence[str], folder: Path, card: Sour
                     f"{part.file.name}: column '{column}' must be of the type {types[0]} that it has in "
                     f"{first.file.name}, got {types[1]}. Write the files with one schema."
                 )
-            if types[1] is not None and types[1].startswith(("list", "large_list", "struct", "map", "fixed")):
+            if types[1] is not None and types[1].startswith(("list", "large_list", "struct", "map", "fixed_size_list")):
                 raise UnusableSource(
                     f"{part.file.name}: column '{column}' must hold one value a row, got {types[1]}. Flatten it."
                 )

@@ -12,6 +12,7 @@ from assets.sources.reader.columns import (
     item_row,
     log_row,
     number,
+    optional,
     rule,
     unlisted,
     whole_number,
@@ -43,7 +44,7 @@ def mapped_log(config: TabularSource, records: pl.DataFrame, listed: pl.Series |
         weight = config.weight
         columns["weight"] = number(records[weight.column], f"column '{weight.column}'", weight.minimum, weight.maximum)
     if config.event is not None:
-        columns["event"] = _id(records, config.event)
+        columns["event"] = optional(_id(records, config.event))
     if listed is not None and config.items is not None:
         reason = f"column '{config.item}' must be an item with a usable line in {config.items.path}"
         columns["unlisted"] = unlisted(item, listed, reason)

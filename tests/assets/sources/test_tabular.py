@@ -444,7 +444,7 @@ def test_parquet_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
         read(tmp_path, {"a.parquet": buffer.getvalue()}, path="a.parquet")
 
 
-def test_parquet_of_a_type_that_is_no_id_names_the_file_and_the_line(tmp_path: Path) -> None:
+def test_parquet_of_a_type_that_is_no_id_names_the_file_and_the_column(tmp_path: Path) -> None:
     content = parquet(item=pl.Series([b"\xff\xfe"] * 300))
-    with pytest.raises(UnusableSource, match=r"a\.parquet, from line 1 on: a column must hold texts"):
+    with pytest.raises(UnusableSource, match=r"a\.parquet: column 'item' must hold text, got bytes .* that are none"):
         read(tmp_path, {"a.parquet": content}, path="a.parquet")

@@ -1,0 +1,177 @@
+"""What a user's file can hold that is easily changed without a word: names, ids, types, late keys."""
+
+import io
+import json
+import uuid
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from assets.sources import UnusableSource
+from tests.assets.sources.test_tabular import read
+
+# Every name that the reader, its SQL, or the raw tables use themselves.
+INTERNAL = (
+    "line", "file", "reason", "text", "user", "item", "at", "position", "weight", "event", "title", "category",
+    "unlisted", "repeat", "unit", "value_0", "value_1", "is_object", "column_1", "column_2", "place", "lines", "index",
+    "literal", "offset", "local", "without", "whole", "real", "in_range", "slow", "len", "row", "count", "é",
+)  # fmt: skip
+ROWS = 40
+
+
+def forms(rows: list[dict[str, Any]]) -> dict[str, bytes]:
+    """The same rows as a file of each format."""
+    parquet = io.BytesIO()
+    table = pl.DataFrame(rows)
+    table.write_parquet(parquet)
+    return {
+        "log.csv": table.write_csv().encode(),
+        "log.jsonl": "\n".join(map(json.dumps, rows)).encode(),
+        "log.parquet": parquet.getvalue(),
+    }
+
+
+def log_of(folder: Path, name: str, content: bytes, **mapping: Any) -> pl.DataFrame:
+    plain = {"user": "u", "item": "i", "time": {"column": "t", "format": "seconds"}, "weight": None}
+    raw = read(folder, {name: content}, path=name, **{**plain, **mapping})
+    assert raw.quarantine.is_empty()
+    return raw.interactions.collect()
+
+
+@pytest.mark.parametrize("name", INTERNAL)
+def test_a_column_may_have_any_name(name: str, tmp_path: Path) -> None:
+    rows = [{name: f"x{row % 7}", "other": f"y{row % 5}", "t": 1_700_000_000 + row} for row in range(ROWS)]
+    for file, content in forms(rows).items():
+        for mapping in ({"user": name, "item": "other"}, {"user": "other", "item": name}):
+            log = log_of(tmp_path / file / mapping["item"], file, content, **mapping)
+            column = "user" if mapping["user"] == name else "item"
+            assert log[column].to_list() == [f"x{row % 7}" for row in range(ROWS)], file
+            assert log["line"].to_list() == list(
+                range(2 if file == "log.csv" else 1, ROWS + (2 if file == "log.csv" else 1))
+            )
+
+
+@pytest.mark.parametrize("name", ["line", "value_0", "file", "at"])
+def test_numbers_and_titles_may_have_any_name_too(name: str, tmp_path: Path) -> None:
+    rows = [{"u": f"u{row % 7}", "i": f"i{row % 5}", "t": 1_700_000_000 + row, name: ROWS - row} for row in range(ROWS)]
+    for file, content in forms(rows).items():
+        log = log_of(tmp_path / file, file, content, time=None, position=name, weight=name)
+        assert log["position"].to_list() == log["weight"].to_list() == list(range(ROWS, 0, -1)), file
+    catalogue = "\n".join([f"id,{name}", *(f"i{item},Title {item}" for item in range(5))]).encode()
+    items = {"path": "items.csv", "item": "id", "title": name}
+    mapping = {"user": "u", "item": "i", "time": {"column": "t", "format": "seconds"}, "weight": None, "items": items}
+    raw = read(tmp_path, {"log.csv": forms(rows)["log.csv"], "items.csv": catalogue}, **mapping)
+    assert raw.items["title"].to_list() == [f"Title {item}" for item in range(5)]
+
+
+def test_a_whole_number_is_one_id_whatever_wrote_it(tmp_path: Path) -> None:
+    values = [1000, 7, -3]
+    written: dict[str, tuple[str, Any]] = {
+        "ints": ("csv", "{}"), "floats": ("csv", "{}.0"), "more zeros": ("csv", "{}.000"), "json": ("jsonl", "{}.0"),
+    }  # fmt: skip
+    for name, (ending, form) in written.items():
+        if ending == "csv":
+            content = "\n".join(["u,i,t", *(f"{form.format(value)},x,1700000000" for value in values)]).encode()
+        else:
+            rows = (f'{{"u": {form.format(value)}, "i": "x", "t": 1700000000}}' for value in values)
+            content = "\n".join(rows).encode()
+        assert log_of(tmp_path / name, f"log.{ending}", content)["user"].to_list() == ["1000", "7", "-3"], name
+    for kind in (pl.Float64, pl.Float32, pl.Int64, pl.Decimal(12, 2)):
+        out = io.BytesIO()
+        pl.DataFrame({"u": pl.Series(values).cast(kind), "i": ["x"] * 3, "t": [1_700_000_000] * 3}).write_parquet(out)
+        log = log_of(tmp_path / str(kind), "log.parquet", out.getvalue())
+        assert log["user"].to_list() == ["1000", "7", "-3"], kind
+
+
+def test_what_only_looks_like_a_number_stays_as_it_is(tmp_path: Path) -> None:
+    ids = ["007", "007.0", "1.5", "v1.0", "1.0.0", "1e3", "+1.0"]
+    content = "\n".join(["u,i,t", *(f"{name},x,1700000000" for name in ids)]).encode()
+    assert log_of(tmp_path, "log.csv", content)["user"].to_list() == ids
+
+
+def test_a_catalogue_in_the_other_form_matches(tmp_path: Path) -> None:
+    log = b"u,i,t\na,3.0,1700000000\nb,4.0,1700000001\n"
+    items = {"path": "items.csv", "item": "id", "title": "name"}
+    mapping = {"user": "u", "item": "i", "time": {"column": "t", "format": "seconds"}, "weight": None, "items": items}
+    raw = read(tmp_path, {"log.csv": log, "items.csv": b"id,name\n3,Three\n4,Four\n"}, **mapping)
+    assert raw.items.select("item", "title").rows() == [("3", "Three"), ("4", "Four")]
+    assert raw.quarantine.is_empty()
+
+
+def arrow(users: pa.Array, t: pa.Array | None = None) -> bytes:
+    n = len(users)
+    times = pa.array([1_700_000_000 + row for row in range(n)]) if t is None else t
+    out = io.BytesIO()
+    pq.write_table(pa.table({"u": users, "i": pa.array(["x"] * n), "t": times}), out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("users", "ids"),
+    [
+        pytest.param(
+            pa.array([uuid.UUID(int=1).bytes, None, uuid.UUID(int=2).bytes], pa.uuid()),
+            [str(uuid.UUID(int=1)), str(uuid.UUID(int=2))],
+            id="uuid",
+        ),
+        pytest.param(pa.array([b"ab12", None, b"cd34"], pa.binary(4)), ["ab12", "cd34"], id="fixed-size text"),
+        pytest.param(pa.array([b"ab", None, b"c"], pa.binary()), ["ab", "c"], id="binary text"),
+        pytest.param(
+            pa.array([Decimal(10**50), None, Decimal(3)], pa.decimal256(60, 0)), [str(10**50), "3"], id="wide decimal"
+        ),
+        pytest.param(
+            pa.array([Decimal(10**30), None, Decimal(3)], pa.decimal128(38, 0)), [str(10**30), "3"], id="decimal"
+        ),
+    ],
+)
+def test_ids_of_every_type_that_parquet_has(users: pa.Array, ids: list[str], tmp_path: Path) -> None:
+    mapping = {"user": "u", "item": "i", "time": {"column": "t", "format": "seconds"}, "weight": None}
+    raw = read(tmp_path, {"a.parquet": arrow(users)}, path="a.parquet", max_quarantined_share=0.5, **mapping)
+    assert raw.interactions.collect()["user"].to_list() == ids
+    assert raw.quarantine["line"].to_list() == [2]
+
+
+def test_bytes_that_are_no_text_are_refused_with_their_column(tmp_path: Path) -> None:
+    mapping = {"user": "u", "item": "i", "time": None, "weight": None}
+    with pytest.raises(UnusableSource, match=r"a\.parquet: column 'u' must hold text, got bytes .*hexadecimal"):
+        read(tmp_path, {"a.parquet": arrow(pa.array([b"\xff\x01"], pa.binary(2)))}, path="a.parquet", **mapping)
+
+
+@pytest.mark.parametrize("unit", ["ms", "us"])
+def test_a_stored_time_that_no_calendar_holds_is_set_aside_as_it_is_stored(unit: str, tmp_path: Path) -> None:
+    per_second = {"ms": 10**3, "us": 10**6}[unit]
+    times = [(1_700_000_000 + row) * per_second for row in range(200)]
+    times[5] = 9_000_000_000_000_000 if unit == "ms" else 9_000_000_000_000_000_000
+    content = arrow(pa.array([f"u{row}" for row in range(200)]), pa.array(times, pa.timestamp(unit)))
+    mapping = {"user": "u", "item": "i", "time": {"column": "t"}, "weight": None}
+    raw = read(tmp_path, {"a.parquet": content}, path="a.parquet", **mapping)
+    assert raw.quarantine["line"].to_list() == [6]
+    assert str(times[5]) in raw.quarantine["text"][0]
+    assert raw.interactions.collect()["at"].max() == datetime.fromtimestamp(1_700_000_199, UTC)
+
+
+def test_a_key_may_appear_late_and_an_event_may_be_missing(tmp_path: Path) -> None:
+    rows = [{"u": f"u{row % 9}", "i": f"i{row % 7}", "t": 1_700_000_000 + row} for row in range(1_500)]
+    for row in rows[1_200:]:
+        row["kind é"] = "buy"
+    content = "\n".join(map(json.dumps, rows)).encode()
+    log = log_of(tmp_path / "late", "log.jsonl", content, event="kind é")
+    assert log["event"].to_list() == [None] * 1_200 + ["buy"] * 300
+    with pytest.raises(UnusableSource, match=r"log\.jsonl must have the column 'sort', got u, i, t"):
+        log_of(tmp_path / "never", "log.jsonl", content, event="sort")
+
+
+def test_a_row_in_another_unit_than_its_log_is_set_aside(tmp_path: Path) -> None:
+    times = [(1_700_000_000 + row) * 1000 for row in range(300)]
+    times[10], times[20] = times[10] // 1000, 0
+    content = "\n".join(["u,i,t", *(f"u{row},x,{time}" for row, time in enumerate(times))]).encode()
+    mapping = {"user": "u", "item": "i", "time": {"column": "t", "format": "milliseconds"}, "weight": None}
+    raw = read(tmp_path, {"log.csv": content}, **mapping)
+    assert raw.quarantine["line"].to_list() == [12, 22]
+    assert set(raw.quarantine["reason"]) == {"column 't' must be milliseconds as elsewhere, not 0 or in another unit"}
