@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from contracts.config import Frozen
 
@@ -176,13 +176,25 @@ class TableFiles(Frozen):
     """A file, a folder or a glob (`**` for folders in folders); several files are read in the order of their names."""
     format: Literal["csv", "tsv", "json_lines", "parquet"] | None = None
     """By the ending of the name, when absent: .csv, .tsv, .jsonl, .ndjson, .parquet, also .gz, or .zip of one file."""
-    delimiter: str | None = Field(None, min_length=1, max_length=1)
-    """Between the fields of a csv or tsv; by default the comma, or the tab."""
+    delimiter: str | None = Field(None, min_length=1, max_length=16)
+    """Between the fields of a csv or tsv, one or more characters; `whitespace` for any run of spaces and tabs. By
+    default the comma, or the tab."""
     quote: Literal['"', "none"] = '"'
     """none: a quotation mark is an ordinary character, as many tab-separated logs have it."""
     columns: tuple[str, ...] | None = Field(None, min_length=2)
     """Names for the fields of a csv or tsv without a header; when absent, the first line is the header."""
     encoding: Literal["utf-8", "iso-8859-1", "cp1252", "utf-16"] = "utf-8"
+    missing: tuple[str, ...] = ()
+    """Texts that mean no value, such as NULL or \\N."""
+    decimal: Literal["point", "comma"] = "point"
+    """comma: a weight of 1.234,5 is 1234.5."""
+
+    @field_validator("delimiter")
+    @classmethod
+    def _tells_fields_apart(cls, delimiter: str | None) -> str | None:
+        if delimiter is not None and ('"' in delimiter or not delimiter.strip("\r\n") or "\n" in delimiter):
+            raise ValueError(f"must be characters that end a field and no line, other than a quote, got {delimiter!r}")
+        return delimiter
 
 
 def _column(value: Any) -> Any:

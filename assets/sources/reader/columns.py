@@ -117,12 +117,27 @@ def words(values: pl.Series, what: str, *, needed: bool = False) -> Mapped:
     return Mapped(texts.set(lengths == 0, None), is_broken, reason)
 
 
-def number(values: pl.Series, what: str, least: float | None = None, most: float | None = None) -> Mapped:
-    """Weights: finite numbers between two limits, which belong to them."""
+def number(
+    values: pl.Series, what: str, least: float | None = None, most: float | None = None, *, decimal: str = "point"
+) -> Mapped:
+    """Weights: finite numbers between two limits, which belong to them.
+
+    Args:
+        values: as the file has them.
+        what: names the column.
+        least: the lower limit; none but that of Float32, when absent.
+        most: the upper limit.
+        decimal: comma for texts such as 1.234,5.
+    """
     least, most = (-_LARGEST if least is None else least), (_LARGEST if most is None else most)
-    numbers = (values.str.strip_chars() if values.dtype == pl.String else values).cast(pl.Float64, strict=False)
-    is_right = (numbers.is_finite() & numbers.is_between(least, most)).fill_null(False)
     reason = f"{what} must be a number from {least:g} to {most:g}"
+    written = values.str.strip_chars() if values.dtype == pl.String else values
+    if written.dtype == pl.String and decimal == "comma":
+        written = written.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    numbers = written.cast(pl.Float64, strict=False)
+    is_right = (numbers.is_finite() & numbers.is_between(least, most)).fill_null(False)
+    if written.dtype == pl.String and written.filter(~is_right).str.contains(r"^-?[0-9.]+,[0-9]+$").any():
+        reason += " (a decimal comma needs decimal: comma)"
     return Mapped(numbers.set(~is_right, None).cast(pl.Float32), ~is_right, reason)
 
 

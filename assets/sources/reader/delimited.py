@@ -32,14 +32,18 @@ from assets.sources.reader.text import (
 _NEWLINE, _QUOTE = 10, 34
 
 
+WHITESPACE = "whitespace"
+"""The delimiter that is any run of spaces and tabs."""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How the fields of a record are told apart."""
 
     delimiter: str = ","
-    """One or more characters."""
+    """One or more characters, or WHITESPACE."""
     quote: bool = True
-    """Whether a quotation mark may enclose a field."""
+    """Whether a quotation mark may enclose a field; not between runs of whitespace."""
     one_line: bool = False
     """Whether every record is one line, so that a quote which is not closed on its line is broken."""
     form: TextForm = field(default_factory=TextForm)
@@ -79,7 +83,7 @@ def header(file: RawFile, dialect: Dialect) -> tuple[str, ...]:
     text = beginning(file, dialect.form)
     if b"\0" in text.partition(b"\n")[0]:
         raise UnusableSource(f"{file.name}, line 1: must be a header, got a NUL byte in it. Write the file again.")
-    block = _Block.of(text, dialect)
+    block = _Block.of(text, dialect, is_last=True)
     rows = csv.reader(
         io.StringIO(block.text.decode("utf-8", errors="replace"), newline=""),
         delimiter=chr(block.mark),
@@ -102,7 +106,7 @@ def chunks(
     """
     rest, line, skip = b"", 1, has_header
     for text, is_last in with_last(utf8_blocks(file, dialect.form)):
-        block = _Block.of(rest + text, dialect)
+        block = _Block.of(rest + text, dialect, is_last=is_last)
         found, consumed, next_line = _find(block, line, is_last=is_last)
         records = _judged(found, block, len(names))
         rest, line = block.original(consumed, len(block.text)), next_line
@@ -124,8 +128,8 @@ class _Block:
     dialect: Dialect
 
     @classmethod
-    def of(cls, text: bytes, dialect: Dialect) -> "_Block":
-        """Puts one byte for each delimiter."""
+    def of(cls, text: bytes, dialect: Dialect, *, is_last: bool) -> "_Block":
+        """Puts one byte for each delimiter; `is_last` says that no text follows."""
         delimiter = dialect.delimiter.encode()
         if len(delimiter) == 1:
             return cls(text, delimiter[0], dialect)
@@ -135,13 +139,15 @@ class _Block:
                 f"A file with the delimiter {dialect.delimiter!r} must not hold every control character. Write it with "
                 "a delimiter of one character."
             )
+        if dialect.delimiter == WHITESPACE:
+            text = re.sub(rb"(?:^|(?<=\n))[ \t]+|[ \t]+(?=\n)", b"", text.rstrip(b" \t") if is_last else text)
+            return cls(re.sub(rb"[ \t]+", free[0], text), free[0][0], dialect)
         return cls(text.replace(delimiter, free[0]), free[0][0], dialect)
 
     def original(self, start: int, end: int) -> bytes:
-        """What the file has at these bytes of `text`."""
-        delimiter = self.dialect.delimiter.encode()
-        part = self.text[start:end]
-        return part if len(delimiter) == 1 else part.replace(bytes([self.mark]), delimiter)
+        """What the file has at these bytes of `text`; of a run of whitespace, a space."""
+        delimiter = b" " if self.dialect.delimiter == WHITESPACE else self.dialect.delimiter.encode()
+        return self.text[start:end].replace(bytes([self.mark]), delimiter)
 
     def shown(self, start: int, end: int) -> str:
         """The same, as the quarantine shows it."""

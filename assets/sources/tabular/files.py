@@ -6,8 +6,10 @@ A path cannot leave the folder: neither by what it says nor by a link.
 import difflib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import polars as pl
 
 from assets.sources.contract import MissingRawFile, SourceCard, UnusableSource
 from assets.sources.files import RawFile
@@ -111,7 +113,8 @@ def _part(table: TableFiles, file: RawFile) -> Opened:
             )
         case form:
             delimiter = table.delimiter or ("\t" if form == "tsv" else ",")
-            dialect = delimited.Dialect(delimiter, table.quote != "none", form=TextForm(table.encoding))
+            quote = table.quote != "none" and delimiter != delimited.WHITESPACE
+            dialect = delimited.Dialect(delimiter, quote, form=TextForm(table.encoding))
             delimited.beginning(file, dialect.form)
             names = table.columns or delimited.header(file, dialect)
             return Opened(
@@ -122,6 +125,20 @@ def _part(table: TableFiles, file: RawFile) -> Opened:
             )
 
 
+def _without_missing(table: TableFiles, opened: Opened) -> Opened:
+    """The same file, whose texts that mean no value are missing."""
+    if not table.missing:
+        return opened
+    is_value = ~pl.col(pl.String).str.strip_chars().is_in(list(table.missing))
+
+    def chunks(wanted: tuple[str, ...]) -> Iterator[Chunk]:
+        for chunk in opened.chunks(wanted):
+            records = chunk.records.with_columns(pl.when(is_value).then(pl.col(pl.String)))
+            yield replace(chunk, records=records)
+
+    return replace(opened, chunks=chunks)
+
+
 def inspected(table: TableFiles, wanted: Sequence[str], folder: Path, card: SourceCard) -> list[Opened]:
     """Every file of a table, opened: each has the wanted columns once, and of the same types.
 
@@ -129,7 +146,7 @@ def inspected(table: TableFiles, wanted: Sequence[str], folder: Path, card: Sour
         MissingRawFile: there is none.
         UnusableSource: one lacks a column, has it twice, or in another type than the file before.
     """
-    parts = [_part(table, file) for file in files_of(table, folder, card)]
+    parts = [_without_missing(table, _part(table, file)) for file in files_of(table, folder, card)]
     first = parts[0]
     for part in parts:
         for column in wanted:
@@ -163,7 +180,7 @@ def _lacking(part: Opened, column: str, first: Opened, table: TableFiles) -> str
         name for name in part.columns if name.lower() == column.lower()
     ]
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    others = [mark for mark in (",", ";", "\t", "|") if len(part.columns) == 1 and mark in part.columns[0]]
+    others = [mark for mark in (",", ";", "\t", "|", "::") if len(part.columns) == 1 and mark in part.columns[0]]
     if others:
         hint = f" It looks split by {others[0]!r}: write delimiter: {_yaml(others[0])}."
     elif table.columns is not None:

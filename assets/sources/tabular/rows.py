@@ -42,7 +42,13 @@ def mapped_log(config: TabularSource, records: pl.DataFrame, listed: pl.Series |
         columns["position"] = whole_number(records[config.position], f"column '{config.position}'")
     if config.weight is not None:
         weight = config.weight
-        columns["weight"] = number(records[weight.column], f"column '{weight.column}'", weight.minimum, weight.maximum)
+        columns["weight"] = number(
+            records[weight.column],
+            f"column '{weight.column}'",
+            weight.minimum,
+            weight.maximum,
+            decimal=config.decimal,
+        )
     if config.event is not None:
         columns["event"] = optional(_id(records, config.event))
     if listed is not None and config.items is not None:

@@ -12,9 +12,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
-from assets.sources import UnusableSource
-from tests.assets.sources.test_tabular import read
+from assets.sources import UnusableSource, files
+from tests.assets.sources.test_tabular import read, source
 
 # Every name that the reader, its SQL, or the raw tables use themselves.
 INTERNAL = (
@@ -175,3 +176,43 @@ def test_a_row_in_another_unit_than_its_log_is_set_aside(tmp_path: Path) -> None
     raw = read(tmp_path, {"log.csv": content}, **mapping)
     assert raw.quarantine["line"].to_list() == [12, 22]
     assert set(raw.quarantine["reason"]) == {"column 't' must be milliseconds as elsewhere, not 0 or in another unit"}
+
+
+def test_fields_may_be_told_apart_by_several_characters_or_by_whitespace(tmp_path: Path) -> None:
+    rows = [(f"u{row}", f"i{row % 3}", 1_700_000_000 + row) for row in range(50)]
+    written = {
+        "colons": ("::", "\n".join("::".join(map(str, row)) for row in [("u", "i", "t"), *rows])),
+        "a sign": ("§", "\n".join("§".join(map(str, row)) for row in [("u", "i", "t"), *rows])),
+        "spaces": ("whitespace", "".join("  {}\t {}   {} \n".format(*row) for row in [("u", "i", "t"), *rows])),
+        "last line": ("whitespace", "\n".join("{} {} {}  ".format(*row) for row in [("u", "i", "t"), *rows])),
+    }
+    for name, (delimiter, text) in written.items():
+        for block in (7, 16 << 20):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(files, "BLOCK", block)
+                log = log_of(tmp_path / f"{name} {block}", "log.csv", text.encode(), delimiter=delimiter)
+            assert log.select("user", "item", "line").rows() == [
+                (user, item, 2 + row) for row, (user, item, _) in enumerate(rows)
+            ], name
+
+
+@pytest.mark.parametrize("delimiter", ["", "\n", '"', "a\nb", "x" * 17])
+def test_a_delimiter_that_cannot_be_one_is_refused(delimiter: str) -> None:
+    with pytest.raises(ValidationError, match="delimiter"):
+        source(delimiter=delimiter)
+
+
+def test_a_decimal_comma_is_read_when_it_is_said_and_named_when_it_is_not(tmp_path: Path) -> None:
+    content = "\n".join(["u;i;t;w", *(f"u{row};x;1700000000;1.00{row % 10},5" for row in range(20))]).encode()
+    log = log_of(tmp_path / "said", "log.csv", content, delimiter=";", weight="w", decimal="comma")
+    assert log["weight"].to_list() == [1000.5 + row % 10 for row in range(20)]
+    with pytest.raises(UnusableSource, match=r"column 'w' must be a number .*decimal: comma"):
+        log_of(tmp_path / "not", "log.csv", content, delimiter=";", weight="w")
+
+
+def test_what_means_no_value_is_missing(tmp_path: Path) -> None:
+    content = b"u,i,t,e\na,x,1700000000,NULL\nNULL,x,1700000001,buy\nNULLA,x,1700000002, \\N \n"
+    mapping = {"user": "u", "item": "i", "time": {"column": "t", "format": "seconds"}, "weight": None, "event": "e"}
+    raw = read(tmp_path, {"log.csv": content}, missing=["NULL", "\\N"], max_quarantined_share=0.5, **mapping)
+    assert raw.interactions.collect().select("user", "event").rows() == [("a", None), ("NULLA", None)]
+    assert raw.quarantine["line"].to_list() == [3]
