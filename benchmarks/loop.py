@@ -25,17 +25,17 @@ from accelerate.optimizer import AcceleratedOptimizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from contracts.config import AdamW, Budget, ComputeConfig, Dmpo, ScratchBackbone, SftExperiment
+from training.backbones.scratch import scratch_model
 from training.criteria.preferred import PreferenceBatch, PreferenceTable, Preferred
 from training.criteria.win_rate_probe import WinRateProbe
 from training.engine.attention import ATTENTION
-from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
 from training.engine.windows import find_windows
 from training.io.ragged import Ragged
 from training.io.rows import Rows
 from training.loop import loop
 from training.loop.accumulation import Scorer
-from training.loop.telemetry import Telemetry
+from training.loop.telemetry import TelemetryWriter
 from training.loop.workers import Workers
 from training.representations.items import ItemVocabulary
 from training.representations.token_lists import TokenLists
@@ -129,7 +129,7 @@ def measure(workload: Callable[[], tuple[Policy, Rows, int, int]]) -> dict[str, 
     calls: Counter[str] = Counter()
     with (
         tempfile.TemporaryDirectory() as folder,
-        Telemetry(Path(folder, "telemetry.jsonl")) as telemetry,
+        TelemetryWriter(Path(folder, "telemetry.jsonl")) as telemetry,
         clocks(spent, calls),
     ):
         experiment = SftExperiment(  # of another kind only so that its start is not measured

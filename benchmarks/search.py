@@ -22,8 +22,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from contracts.config import ComputeConfig, ScratchBackbone
+from training.backbones.scratch import scratch_model
 from training.criteria.next_item import NextItem
-from training.engine.backbones import scratch_model
 from training.engine.decoding import search, trie_of
 from training.engine.policy import Policy
 from training.engine.windows import find_windows

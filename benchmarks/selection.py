@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from contracts.config import ComputeConfig, Dmpo, DynamicDmpo, ScratchBackbone
+from training.backbones.scratch import scratch_model
 from training.criteria.preferred import PreferenceTable, Preferred
 from training.criteria.win_rate_probe import WinRateProbe
-from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
 from training.engine.windows import Windows, find_windows
 from training.io.ragged import Ragged

@@ -25,7 +25,7 @@ import torch
 from contracts.config import ScratchBackbone
 from evaluation.metrics.ranking import metrics_of
 from orchestration.serving.recommender import Recommender
-from training.engine.backbones import scratch_model
+from training.backbones.scratch import scratch_model
 from training.engine.catalogue_scores import catalogue_scores
 from training.engine.policy import Policy
 from training.engine.rank_rows import rank_rows

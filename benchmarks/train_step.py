@@ -28,8 +28,8 @@ import torch
 from opponents import Work, completion_logits_only, dmpo, official, one_plain_pass, trl_loss
 
 from contracts.config import LoraConfig
+from training.backbones.adapters import attach_lora
 from training.engine.attention import ATTENTION
-from training.engine.backbones import attach_lora
 from training.engine.device import CPU, Device
 from training.engine.policy import Policy
 from training.engine.windows import Trunks

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from contracts.config import Spec
 from contracts.words import TELEMETRY
 from training.loop.memory import keep_freed_memory, peak_memory
-from training.loop.telemetry import Telemetry, TelemetryFailed
+from training.loop.telemetry import TelemetryFailed, TelemetryWriter
 
 POLICY, LAST_GOOD_POLICY = "policy", "last_good_policy"
 """What a training leaves when it ends, and when it diverges."""
@@ -69,7 +69,7 @@ class StopRequest:
 
 def run_command(
     spec_type: type[S],
-    work: Callable[[S, Telemetry], dict[str, float]],
+    work: Callable[[S, TelemetryWriter], dict[str, float]],
     results: Sequence[str],
     arguments: Sequence[str] | None,
     *,
@@ -101,7 +101,7 @@ def run_command(
             raise ValueError(f"{name} must run as one process, got {processes}. Start it without torchrun.")
         spec = _read(spec_type, path, results)
         is_main = os.environ.get("RANK", "0") == "0"
-        with Telemetry(spec.output / TELEMETRY if is_main else Path(os.devnull)) as telemetry:
+        with TelemetryWriter(spec.output / TELEMETRY if is_main else Path(os.devnull)) as telemetry:
             try:
                 metrics = work(spec, telemetry)
             except BaseException:  # an unforeseen error too is followed by an end line, then by its traceback

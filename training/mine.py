@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from contracts.config import MineSpec
 from contracts.durable import commit, sha256_of, staging_path
 from training.command import run_command
-from training.loop.telemetry import Telemetry
+from training.loop.telemetry import TelemetryWriter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ CHUNK_ROWS_OF_TOKENS = 2048
 """Rows of a shard, where an item is several: they take longer."""
 
 
-def mine(spec: MineSpec, telemetry: Telemetry) -> dict[str, float]:
+def mine(spec: MineSpec, telemetry: TelemetryWriter) -> dict[str, float]:
     """Mines shard by shard, in the order of the rows; returns shares over all that was mined."""
     # seconds of loading, which a wrong specification does not wait for
     from training.engine.device import prepare_device

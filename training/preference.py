@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from contracts.config import PreferenceSpec
 from training.command import LAST_GOOD_POLICY, POLICY, run_command
-from training.loop.telemetry import Telemetry
+from training.loop.telemetry import TelemetryWriter
 
 if TYPE_CHECKING:
     from training.criteria.preferred import Preferred
@@ -21,7 +21,7 @@ LARGEST_DRIFT = {False: 1e-2, True: 0.5}
 """Nats by which the policy may differ from its reference before training: rounding in float32, and in bf16."""
 
 
-def train(spec: PreferenceSpec, telemetry: Telemetry) -> dict[str, float]:
+def train(spec: PreferenceSpec, telemetry: TelemetryWriter) -> dict[str, float]:
     """Trains the policy in `start_policy`; returns the validation metrics of the weights that were kept."""
     # seconds of loading, which a wrong specification does not wait for
     import numpy as np

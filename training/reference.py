@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from contracts.config import ReferenceSpec
 from training.command import run_command
-from training.loop.telemetry import Telemetry
+from training.loop.telemetry import TelemetryWriter
 
 RESULT = "reference_logps.parquet"
 
 
-def compute_reference(spec: ReferenceSpec, telemetry: Telemetry) -> dict[str, float]:
+def compute_reference(spec: ReferenceSpec, telemetry: TelemetryWriter) -> dict[str, float]:
     """Scores every (row, item) of the preference rows; the chosen item of a row first, its rejected ones as listed."""
     # seconds of loading, which a wrong specification does not wait for
     import numpy as np

@@ -12,12 +12,12 @@ from contracts.config import ScoreSpec
 from contracts.words import FULL, HELD_OUT
 from contracts.words import of_candidates as protocol_of_candidates
 from training.command import run_command
-from training.loop.telemetry import Telemetry
+from training.loop.telemetry import TelemetryWriter
 
 RESULT = "predictions.parquet"
 
 
-def score(spec: ScoreSpec, telemetry: Telemetry) -> dict[str, float]:
+def score(spec: ScoreSpec, telemetry: TelemetryWriter) -> dict[str, float]:
     """Predicts all rows; returns nothing but counts, for what the predictions are worth is judged elsewhere."""
     import numpy as np
     import pyarrow as pa

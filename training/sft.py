@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from contracts.config import SftSpec
 from training.command import LAST_GOOD_POLICY, POLICY, run_command
-from training.loop.telemetry import Telemetry
+from training.loop.telemetry import TelemetryWriter
 
 
-def train(spec: SftSpec, telemetry: Telemetry) -> dict[str, float]:
+def train(spec: SftSpec, telemetry: TelemetryWriter) -> dict[str, float]:
     """Trains a policy from scratch or from a base model; returns its validation metrics."""
     # seconds of loading, which a wrong specification does not wait for
     from training.criteria.next_item import NextItem

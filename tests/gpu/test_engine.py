@@ -9,9 +9,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from contracts.config import CheckpointBackbone, LoraConfig
-from tests.training.engine.test_backbones import card
+from tests.training.backbones.test_backbones import card
+from training.backbones.adapters import attach_lora
+from training.backbones.pretrained import pretrained_model
 from training.engine.attention import ATTENTION
-from training.engine.backbones import checkpoint_model
 from training.engine.device import CPU, Device
 from training.engine.policy import Policy
 from training.engine.windows import Trunks, find_windows, lay_out
@@ -119,10 +120,10 @@ def test_weights_in_4_bits_load_train_and_are_saved_whole(tmp_path: Path) -> Non
         kind="checkpoint", name=str(tmp_path / "checkpoint"), lora=lora, context=16, quantization="nf4"
     )
     place, vocabulary = Device(CUDA, is_bf16=True), ItemVocabulary(12)
-    model = checkpoint_model(backbone, vocabulary.n_tokens, seed=0, device=place)
+    model = pretrained_model(backbone, vocabulary.n_tokens, seed=0, device=place)
     layer = model.get_submodule("model.layers.0.mlp.up_proj")
     assert layer.weight.numel() * layer.weight.element_size() <= 256 * 512 / 2  # pyright: ignore
-    policy = Policy(model, vocabulary, 16, lora=lora, device=place)
+    policy = Policy(model, vocabulary, 16, adapter=attach_lora(model, lora, 0, trains_ends=True), device=place)
     rows = Rows(np.arange(2), np.arange(2), Ragged.of([[1, 2], [4, 11, 0]]), np.array([3, 9]))
     trunks, items = lay_out(find_windows(rows), np.arange(2), vocabulary), np.array([[3, 5], [9, 0]])
     stepper = torch.optim.AdamW(policy.trained_parameters().values(), lr=0.01)

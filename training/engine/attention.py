@@ -86,7 +86,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Layout:
+class PassLayout:
     """What the tokens of a pass are, for the attention of every layer."""
 
     trunks: Packing | None
@@ -102,7 +102,7 @@ def attend(
     value: Float[Tensor, "1 g t+n d"],
     attention_mask: None,
     *,
-    layout: Layout,
+    layout: PassLayout,
     scaling: float | None = None,
     dropout: float = 0.0,
     **others: Any,

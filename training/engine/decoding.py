@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from training.engine.attention import Layout, Memory, Packing
+from training.engine.attention import Memory, Packing, PassLayout
 from training.engine.logps import path_logps
 from training.engine.policy import Policy
 from training.engine.tree import Nodes, Predictions, grow, lay_branches
@@ -158,7 +158,7 @@ class _Walk:
         n = len(prompts)
         tokens = prompts.padded(policy.vocabulary.pad, width).reshape(-1)
         memory = Memory()
-        layout = Layout(Packing(n, width, None), memory=memory)
+        layout = PassLayout(Packing(n, width, None), memory=memory)
         hidden = policy.run(tokens, np.tile(np.arange(width), n), layout)
         self.trunks = memory.trunks
         self.ends = hidden[policy.tensor(np.arange(n) * width + self.lengths - 1)]
@@ -205,7 +205,7 @@ class _Walk:
             part = slice(start, start + PASS_NODES)
             nodes = Nodes(tokens[part], line[part], self.lengths[line[part]], above[part])
             branches = lay_branches(nodes, widths, n_earlier + start, self.policy.device.device)
-            parts.append(self.policy.run(nodes.tokens, nodes.positions, Layout(None, branches, memory)))
+            parts.append(self.policy.run(nodes.tokens, nodes.positions, PassLayout(None, branches, memory)))
         return torch.cat(parts)
 
 

@@ -13,9 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from contracts.config import LoraConfig
-from training.engine.attention import Layout
-from training.engine.backbones import attach_lora, merged
+from training.engine.attention import PassLayout
 from training.engine.device import CPU, Device
 from training.engine.logps import item_logits, item_logps, path_logps, prompt_ends
 from training.engine.tree import Nodes, grow, lay_out_pass
@@ -37,18 +35,15 @@ class Policy:
         vocabulary: Representation,
         context: int,
         *,
-        lora: LoraConfig | None = None,
-        seed: int = 0,
-        trains_ends: bool = True,
+        adapter: "PeftModel | None" = None,
         device: Device = CPU,
     ) -> None:
         self.vocabulary, self.context, self.device = vocabulary, context, device
         tokens = vocabulary.completions
         self.is_direct = len(vocabulary.bridge) == 0 and np.array_equal(tokens.values, np.arange(len(tokens)))
         """Whether item k is token k alone, so that the state behind a history scores the whole catalogue."""
-        self.adapter: PeftModel | None = (
-            None if lora is None else attach_lora(model, lora, seed, trains_ends=trains_ends)
-        )
+        self.adapter = adapter
+        """Attached to the model already: with it disabled, the frozen weights answer."""
         self.model = model.to(device.device)  # pyright: ignore[reportArgumentType]
         self.model.eval()
 
@@ -83,7 +78,7 @@ class Policy:
         return self.run(tokens, positions, layout)
 
     def run(
-        self, tokens: Int[np.ndarray, " t"], positions: Int[np.ndarray, " t"], layout: Layout
+        self, tokens: Int[np.ndarray, " t"], positions: Int[np.ndarray, " t"], layout: PassLayout
     ) -> Float[Tensor, "t d"]:
         """The hidden states of tokens that are laid out already."""
         with self.device.autocast():
@@ -159,9 +154,3 @@ class Policy:
             yield
         finally:
             self.model.train(was_training)
-
-    def merged_model(self) -> "PreTrainedModel":
-        """The model with the adapter's change written into its weights; the policy must not be used afterwards."""
-        if self.adapter is None:
-            return self.model
-        return merged(self.adapter)

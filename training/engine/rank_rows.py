@@ -3,7 +3,7 @@
 Dimensions: r rows, c candidates of a row.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -29,9 +29,7 @@ SEARCH_DEPTH = 100
 
 
 @torch.no_grad()
-def rank_targets(
-    policy: Policy, rows: Rows, progress: Callable[[int], None] | None = None
-) -> tuple[Int[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+def rank_targets(policy: Policy, rows: Rows) -> tuple[Int[np.ndarray, " r"], Float[np.ndarray, " r"]]:
     """Rank and log-probability of the target of every row, in the order of the rows.
 
     Ranks are in the catalogue without the history; among the candidates, where prompts list them.
@@ -39,13 +37,9 @@ def rank_targets(
     ranks apart, nearly the whole catalogue would have to be scored after each history.
     """
     rank, logp = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
-    done = 0
     rank_them = _rank_direct if policy.is_direct else _rank_by_search
     for index, ranks, logps in (rank_them if rows.candidates is None else _rank_listed)(policy, rows):
         rank[index], logp[index] = ranks, logps
-        done += len(index)
-        if progress is not None:
-            progress(done)
     return rank, logp
 
 

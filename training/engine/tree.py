@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from training.engine.attention import Branches, Layout, Packing, pack
+from training.engine.attention import Branches, Packing, PassLayout, pack
 from training.io.ragged import Ragged
 
 
@@ -175,14 +175,14 @@ def _paths(nodes: Nodes, n_earlier: int, device: torch.device) -> tuple[torch.Te
 
 def lay_out_pass(
     offsets: Int[np.ndarray, " w+1"], nodes: Nodes | None, device: torch.device
-) -> tuple[Int[np.ndarray, " t+n"], Layout]:
+) -> tuple[Int[np.ndarray, " t+n"], PassLayout]:
     """Positions of the tokens of a pass, and its layout."""
     lengths = np.diff(offsets)
     positions = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     trunks: Packing = pack(offsets, device)
     if nodes is None or not len(nodes):
-        return positions, Layout(trunks)
-    return np.concatenate([positions, nodes.positions]), Layout(trunks, lay_branches(nodes, lengths, 0, device))
+        return positions, PassLayout(trunks)
+    return np.concatenate([positions, nodes.positions]), PassLayout(trunks, lay_branches(nodes, lengths, 0, device))
 
 
 def _on(array: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from training.engine.attention import Layout, Memory, Packing
+from training.engine.attention import Memory, Packing, PassLayout
 from training.engine.logps import path_logps
 from training.engine.policy import Policy
 from training.engine.tree import Nodes, Predictions, grow, lay_branches
@@ -46,7 +46,7 @@ def trie_scores(policy: Policy, windows: Windows) -> Iterator[tuple[np.ndarray, 
             lengths[: len(at)] = prompts.lengths[at]
             memory = Memory()
             positions = np.tile(np.arange(width), lines)
-            trunks = Layout(Packing(lines, width, None), memory=memory)
+            trunks = PassLayout(Packing(lines, width, None), memory=memory)
             hidden = policy.run(tokens.reshape(-1), positions, trunks)
             ends = hidden[policy.tensor(np.arange(lines) * width + lengths - 1)]
             scores = ends.new_empty(lines, vocabulary.n_items, dtype=torch.float32)
@@ -65,7 +65,7 @@ def _part_logps(
     if n_nodes:
         nodes = part.nodes.repeated(lengths)
         branches = lay_branches(nodes, np.full(n_lines, width), 0, policy.device.device)
-        layout = Layout(None, branches, memory)
+        layout = PassLayout(None, branches, memory)
         states = torch.cat([ends, policy.run(nodes.tokens, nodes.positions, layout)])
     line, n_items = np.arange(n_lines)[:, None], len(part.items)
     predicting = np.where(part.predictions.state == 0, line, n_lines + line * n_nodes + part.predictions.state - 1)

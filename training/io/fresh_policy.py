@@ -1,7 +1,9 @@
 """The policy of an SFT experiment before its first step: from scratch, or a base model with the catalogue's tokens."""
 
 from contracts.config import SftSpec
-from training.engine.backbones import checkpoint_model, scratch_model
+from training.backbones.adapters import adapter_for
+from training.backbones.pretrained import pretrained_model
+from training.backbones.scratch import scratch_model
 from training.engine.device import Device
 from training.engine.policy import Policy
 from training.io.readers import read_n_items, read_texts
@@ -31,7 +33,7 @@ def fresh_policy(spec: SftSpec, device: Device) -> tuple[Policy, dict[str, float
             tokeniser, size = titles.trained_tokeniser(representation, texts), None
         else:
             tokeniser = titles.checkpoint_tokeniser(backbone)
-            model = checkpoint_model(backbone, None, seed, device)
+            model = pretrained_model(backbone, None, seed, device)
             size = int(model.get_output_embeddings().weight.shape[0])  # pyright: ignore[reportOptionalMemberAccess,reportArgumentType]
         vocabulary = titles.title_lists(representation, tokeniser, size, texts, items)
         notes = {
@@ -42,11 +44,7 @@ def fresh_policy(spec: SftSpec, device: Device) -> tuple[Policy, dict[str, float
         }
     if backbone.kind == "scratch":
         model = scratch_model(backbone, vocabulary.n_tokens, seed)
-        return Policy(model, vocabulary, backbone.context, seed=seed, device=device), notes
-    if model is None:
-        model = checkpoint_model(backbone, vocabulary.n_tokens, seed, device)
-    trains_ends = representation.kind != "titles"
-    policy = Policy(
-        model, vocabulary, backbone.context, lora=backbone.lora, seed=seed, trains_ends=trains_ends, device=device
-    )
-    return policy, notes
+    elif model is None:
+        model = pretrained_model(backbone, vocabulary.n_tokens, seed, device)
+    adapter = adapter_for(model, backbone, representation, seed)
+    return Policy(model, vocabulary, backbone.context, adapter=adapter, device=device), notes

@@ -1,23 +1,31 @@
 """Policies on disk: model.safetensors, config.json and policy.json in one folder that appears whole or not at all."""
 
+import json
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from transformers.models.llama.configuration_llama import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from contracts.config import Backbone, Frozen, PreferenceExperiment, Representation, SftExperiment, identity
 from contracts.durable import commit, sha256_of, staging_path
-from training.engine.backbones import load_model
+from training.backbones.adapters import adapter_for, merged
+from training.backbones.scratch import drop_hidden
+from training.engine.attention import ATTENTION
 from training.engine.device import CPU, Device
 from training.engine.policy import Policy
 from training.representations.token_lists import TOKENS, load_representation, save_representation
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 WEIGHTS, ARCHITECTURE, CARD = "model.safetensors", "config.json", "policy.json"
 
 
-class Selection(Frozen):
+class KeptWeights(Frozen):
     """Which weights of a run these are, and why."""
 
     metric: str
@@ -39,7 +47,7 @@ class PolicyCard(Frozen):
     """Of the experiment, see `contracts.config.identity`."""
     start: str | None
     """SHA-256 of the weights that training started from, see `base_model`; none, when it was from scratch."""
-    selection: Selection
+    selection: KeptWeights
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the other files of the folder."""
 
@@ -62,12 +70,12 @@ class PolicyCard(Frozen):
             experiment=experiment,
             identity=identity(experiment),
             start=start,
-            selection=Selection(metric=experiment.budget.select_by, value=0.0, step=0),
+            selection=KeptWeights(metric=experiment.budget.select_by, value=0.0, step=0),
         )
 
     def selected(self, value: float, step: int) -> "PolicyCard":
         """The card of the weights of one step."""
-        return self.model_copy(update={"selection": Selection(metric=self.selection.metric, value=value, step=step)})
+        return self.model_copy(update={"selection": KeptWeights(metric=self.selection.metric, value=value, step=step)})
 
 
 def save_policy(folder: Path, policy: Policy, card: PolicyCard) -> None:
@@ -80,7 +88,7 @@ def save_policy(folder: Path, policy: Policy, card: PolicyCard) -> None:
     """
     if folder.exists():
         raise FileExistsError(f"{folder} must not exist yet. A policy is never overwritten; write to a new folder.")
-    model = policy.merged_model()
+    model = policy.model if policy.adapter is None else merged(policy.adapter)
     weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         del weights[
@@ -139,20 +147,35 @@ def load_policy(folder: Path, device: Device = CPU, *, adapter_seed: int | None 
     """
     card = read_card(folder)
     vocabulary = load_representation(folder, card.n_items)
-    model = load_model(folder)
+    model = _load_model(folder)
     if model.config.vocab_size != vocabulary.n_tokens:
         raise ValueError(
             f"{folder} must hold {vocabulary.n_tokens} tokens for {card.n_items} items, got {model.config.vocab_size}."
         )
-    if adapter_seed is None or card.backbone.kind != "checkpoint":
-        return Policy(model, vocabulary, card.context, device=device)
-    trains_ends = card.representation.kind != "titles"
-    return Policy(
-        model,
-        vocabulary,
-        card.context,
-        lora=card.backbone.lora,
-        seed=adapter_seed,
-        trains_ends=trains_ends,
-        device=device,
-    )
+    adapter = None
+    if adapter_seed is not None:
+        adapter = adapter_for(model, card.backbone, card.representation, adapter_seed)
+    return Policy(model, vocabulary, card.context, adapter=adapter, device=device)
+
+
+def _load_model(folder: Path) -> "PreTrainedModel":
+    """A model as this project saved it: config.json and model.safetensors, every weight named in both."""
+    description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if description.get("model_type") == "llama":
+        config: Any = LlamaConfig.from_dict(description)
+        config._attn_implementation = ATTENTION
+        model: PreTrainedModel = LlamaForCausalLM(config)
+        drop_hidden(model)
+    else:
+        from transformers.models.auto.configuration_auto import AutoConfig
+        from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION, trust_remote_code=False)
+    missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    if set(missing) - tied or unexpected:
+        raise ValueError(
+            f"weights in {folder} must be those of its config.json, got missing {missing}, unexpected {unexpected}."
+        )
+    return model

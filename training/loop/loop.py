@@ -32,7 +32,7 @@ from training.loop.states import (
     restore_generators,
     restore_optimizer,
 )
-from training.loop.telemetry import Meter, Telemetry
+from training.loop.telemetry import Meter, TelemetryWriter
 from training.loop.validation import row_values, validate
 from training.loop.workers import Workers, worker_seed
 
@@ -63,7 +63,7 @@ class Run:
     """Its optimizer, budget and seed. A preference experiment is also measured before its first step."""
     compute: ComputeConfig
     """How a step is cut to fit; the loss does not depend on it."""
-    telemetry: Telemetry
+    telemetry: TelemetryWriter
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class TelemetryFailed(OSError):
     """A line could not be written."""
 
 
-class Telemetry:
+class TelemetryWriter:
     """Writes `telemetry.jsonl` in the output folder of a command."""
 
     def __init__(self, path: Path) -> None:

@@ -17,11 +17,11 @@ from training.objectives.orpo import orpo_loss
 from training.objectives.rpo import rpo_loss
 from training.objectives.sdpo import sdpo_loss
 from training.objectives.simpo import simpo_loss
-from training.objectives.types import Objective, Preferences
+from training.objectives.types import Loss, Preferences
 
-__all__ = ["BASES", "OBJECTIVES", "Objective", "Preferences"]
+__all__ = ["BASES", "OBJECTIVES", "Loss", "Preferences"]
 
-BASES: dict[str, Objective] = {
+BASES: dict[str, Loss] = {
     "cpo": cpo_loss,  # these two have an nll_weight of their own
     "rpo": rpo_loss,
     "dmpo": with_nll(dmpo_loss),
@@ -35,4 +35,4 @@ BASES: dict[str, Objective] = {
     "simpo": with_nll(simpo_loss),
 }
 
-OBJECTIVES: dict[str, Objective] = BASES | {f"dynamicpo-{kind}": dynamicpo(base) for kind, base in BASES.items()}
+OBJECTIVES: dict[str, Loss] = BASES | {f"dynamicpo-{kind}": dynamicpo(base) for kind, base in BASES.items()}

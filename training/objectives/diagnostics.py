@@ -17,19 +17,19 @@ from training.objectives.dynamicpo import focus, scores_to_select_by
 FOCUS = ("margin", "clusters", "scale", "selection", "weighting", "selection_score")
 """DynamicPO's own hyperparameters; beta is shared with its base, the others are the base's."""
 
+EASY_MARGIN = 5.0
+"""Nats of policy log-probability from which a negative counts as easy."""
 PAIRWISE_SIGMOID = ("dpo", "simpo", "cpo", "rpo")
 SETWISE_SIGMOID = ("dmpo", "sdpo", "mppo", "mcpo")
 QUANTILES = {"q10": 0.1, "q50": 0.5, "q90": 0.9}
 
 
-def diagnose(
-    prefs: Preferences, kind: str, *, easy_margin: float = 5.0, **hyperparameters: Any
-) -> dict[str, Float[Tensor, ""]]:
+def diagnose(prefs: Preferences, kind: str, **hyperparameters: Any) -> dict[str, Float[Tensor, ""]]:
     """Every diagnostic of one batch, as scalars on the batch's device: nothing here waits for the device.
 
     With c_j the absolute gradient of the loss with respect to the policy's log-probability of negative j:
 
-    - `grad_share_easy`: share of Σ c_j on negatives at least `easy_margin` below the chosen item; mean over rows.
+    - `grad_share_easy`: share of Σ c_j on negatives more than 5 nats below the chosen item; mean over rows.
     - `grad_boundary_abs`: mean c_j of the boundary negatives. DMPO's share never changes; this shows its saturation.
     - `effective_negatives`: (Σ c_j)² / Σ c_j², mean over rows.
     - `saturation`: the factor σ(−z) that scales the gradient, mean; 0 is a loss that teaches nothing any more. Absent
@@ -51,7 +51,6 @@ def diagnose(
     Args:
         prefs: The batch.
         kind: The objective, one of `OBJECTIVES`.
-        easy_margin: Nats of policy log-probability.
         hyperparameters: The objective's. The state of a generator among them stays as it was.
 
     >>> prefs = Preferences.of_row([0.0, 0.0, -10.0])
@@ -77,7 +76,7 @@ def diagnose(
     total = gradient.sum(dim=-1)
     policy_margins = prefs.policy_chosen[:, None] - prefs.rejected_logp
     ratio_margins = prefs.chosen_log_ratio[:, None] - prefs.rejected_log_ratio
-    is_easy = (policy_margins > easy_margin) & is_negative
+    is_easy = (policy_margins > EASY_MARGIN) & is_negative
     violates_policy, violates_ratio = policy_margins <= 0, ratio_margins <= 0
     has_violation = ((rejected >= chosen[:, None]) & is_negative).any(dim=-1)
     takes_all = (boundary == is_negative).all(dim=-1)

@@ -13,13 +13,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from training.objectives.boundary import select_boundary
-from training.objectives.types import Objective, Preferences
+from training.objectives.types import Loss, Preferences
 from training.objectives.weighting import boundary_beta
 
 Score = Literal["policy_logp", "log_ratio"]
 
 
-def dynamicpo(base: Objective) -> Objective:
+def dynamicpo(base: Loss) -> Loss:
     """`base` on the boundary negatives only, each with a beta of its own.
 
     >>> from training.objectives.dmpo import dmpo_loss

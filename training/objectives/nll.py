@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from training.objectives.reductions import zero_without_negatives
-from training.objectives.types import Objective, Preferences
+from training.objectives.types import Loss, Preferences
 
 
 def chosen_nll(prefs: Preferences) -> Float[Tensor, " b"]:
@@ -15,7 +15,7 @@ def chosen_nll(prefs: Preferences) -> Float[Tensor, " b"]:
     return zero_without_negatives(-prefs.chosen_mean_logp, prefs)
 
 
-def with_nll(objective: Objective) -> Objective:
+def with_nll(objective: Loss) -> Loss:
     """`objective` plus `nll_weight` (a further hyperparameter, 0 by default) times the chosen item's NLL per token.
 
     >>> from training.objectives.dpo import dpo_loss

@@ -113,5 +113,5 @@ class Preferences:
         return self.rejected_tokens.masked_fill(~self.is_negative, 1)  # padding has length 0; 0 / 0 is NaN
 
 
-Objective = Callable[..., Float[Tensor, " b"]]
+Loss = Callable[..., Float[Tensor, " b"]]
 """Preferences and keyword-only hyperparameters in, the unreduced loss out: the caller decides how prompts weigh."""

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from contracts.config import ScratchBackbone
+from training.backbones.scratch import scratch_model
 from training.criteria.win_rate_probe import NEGATIVES, WinRateProbe, probe_items
-from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
 from training.io.ragged import Ragged
 from training.io.readers import read_rows

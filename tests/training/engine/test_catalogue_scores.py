@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from contracts.config import ScratchBackbone
+from training.backbones.scratch import scratch_model
 from training.engine import catalogue_scores as scoring
 from training.engine.attention import ATTENTION
-from training.engine.backbones import scratch_model
 from training.engine.catalogue_scores import catalogue_scores
 from training.engine.policy import Policy
 from training.engine.rank_rows import rank_targets

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from contracts.config import ScratchBackbone
+from training.backbones.scratch import scratch_model
 from training.engine import decoding
 from training.engine import rank_rows as ranking_of_rows
-from training.engine.attention import Layout
-from training.engine.backbones import scratch_model
+from training.engine.attention import PassLayout
 from training.engine.catalogue_scores import catalogue_scores
 from training.engine.decoding import search, trie_of
 from training.engine.policy import Policy
@@ -80,7 +80,7 @@ def test_what_cannot_be_among_the_best_is_not_computed(
 ) -> None:
     trie, fed, run = trie_of(policy.vocabulary.completions), [], policy.run
 
-    def count(tokens: np.ndarray, positions: np.ndarray, layout: Layout) -> torch.Tensor:
+    def count(tokens: np.ndarray, positions: np.ndarray, layout: PassLayout) -> torch.Tensor:
         fed.append(len(tokens) if layout.trunks is None else 0)  # behind the prompts
         return run(tokens, positions, layout)
 

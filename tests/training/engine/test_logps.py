@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from contracts.config import ComputeConfig, ScratchBackbone
+from training.backbones.scratch import scratch_model
 from training.criteria.next_item import NextItem
 from training.engine.attention import ATTENTION
-from training.engine.backbones import scratch_model
 from training.engine.logps import catalogue_logps, item_logps
 from training.engine.policy import Policy
 from training.engine.windows import Windows, find_windows, lay_out

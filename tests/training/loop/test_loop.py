@@ -21,8 +21,8 @@ from contracts.config import (
     ScratchBackbone,
     SftExperiment,
 )
+from training.backbones.scratch import scratch_model
 from training.criteria.next_item import NextItem, Targets
-from training.engine.backbones import scratch_model
 from training.engine.policy import Policy
 from training.engine.windows import Windows, find_windows
 from training.io.readers import read_rows
@@ -31,7 +31,7 @@ from training.loop import loop
 from training.loop.accumulation import accumulate
 from training.loop.loop import Diverged, Kept, Run, fit, learning_rate
 from training.loop.replies import Replies
-from training.loop.telemetry import Telemetry
+from training.loop.telemetry import TelemetryWriter
 from training.representations.items import ItemVocabulary
 
 BUDGET = Budget(epochs=4, batch_size=32, validations=4)
@@ -63,7 +63,7 @@ class Setting:
             experiment = PreferenceExperiment(
                 kind="preference", start_from="sft", objective=Dmpo(kind="dmpo"), optimizer=optimizer, budget=budget
             )
-        with Telemetry(self.output / "telemetry.jsonl") as telemetry:
+        with TelemetryWriter(self.output / "telemetry.jsonl") as telemetry:
             run = Run(
                 self.policy,
                 self.windows,

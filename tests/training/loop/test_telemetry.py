@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.loop import telemetry as module
-from training.loop.telemetry import Telemetry
+from training.loop.telemetry import TelemetryWriter
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -16,7 +16,7 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 def test_a_line_is_on_disk_at_once(tmp_path: Path) -> None:
     path = tmp_path / "telemetry.jsonl"
-    with Telemetry(path) as telemetry:
+    with TelemetryWriter(path) as telemetry:
         telemetry.at(3, 0.25)
         telemetry.write("train", {"loss": 1.5})
         (line,) = lines(path)
@@ -25,7 +25,7 @@ def test_a_line_is_on_disk_at_once(tmp_path: Path) -> None:
 
 
 def test_what_is_no_number_is_left_out(tmp_path: Path) -> None:
-    with Telemetry(tmp_path / "telemetry.jsonl") as telemetry:
+    with TelemetryWriter(tmp_path / "telemetry.jsonl") as telemetry:
         telemetry.write("diagnostic", {"a": math.nan, "b": math.inf, "c": 1})
     assert lines(tmp_path / "telemetry.jsonl")[0]["metrics"] == {"c": 1}
 
@@ -35,7 +35,7 @@ def test_progress_is_at_most_two_lines_a_second_and_always_the_last(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
-    with Telemetry(tmp_path / "telemetry.jsonl") as telemetry:
+    with TelemetryWriter(tmp_path / "telemetry.jsonl") as telemetry:
         for done in range(1, 101):
             now = done / 50  # fifty a second, for two seconds
             telemetry.progress("rows", done, 100)

@@ -9,7 +9,7 @@ import torch
 from pydantic import TypeAdapter
 
 from contracts.config import Objective
-from training.objectives import OBJECTIVES, Preferences
+from training.objectives import OBJECTIVES, Preferences, diagnostics
 from training.objectives.diagnostics import diagnose
 
 CONFIGS = {kind: TypeAdapter(Objective).validate_python({"kind": kind}) for kind in OBJECTIVES}
@@ -111,7 +111,7 @@ def test_rates_count_by_policy_and_by_log_ratio() -> None:
 
 
 @pytest.mark.parametrize("kind", OBJECTIVES)
-def test_gradients_are_those_of_the_loss(kind: str) -> None:
+def test_gradients_are_those_of_the_loss(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same numbers, computed from the objective itself and row by row."""
     prefs = ragged()
     leaf = prefs.policy_rejected.clone().requires_grad_()
@@ -124,7 +124,8 @@ def test_gradients_are_those_of_the_loss(kind: str) -> None:
             is_easy = (prefs.policy_chosen[row] - prefs.policy_rejected[row] > 2.0) & prefs.is_negative[row]
             shares.append((size[is_easy].sum() / size.sum()).item())
             effective.append((size.sum() ** 2 / size.square().sum()).item())
-    values = measured(prefs, kind, easy_margin=2.0)
+    monkeypatch.setattr(diagnostics, "EASY_MARGIN", 2.0)
+    values = measured(prefs, kind)
     assert values["grad_share_easy"] == pytest.approx(sum(shares) / len(shares))
     assert values["effective_negatives"] == pytest.approx(sum(effective) / len(effective))
 

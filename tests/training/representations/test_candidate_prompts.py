@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 
 from contracts.config import CandidateList, ScratchBackbone, SftExperiment, Titles
+from training.backbones.scratch import scratch_model
 from training.criteria.win_rate_probe import probe_items
 from training.engine.attention import ATTENTION
-from training.engine.backbones import scratch_model
 from training.engine.catalogue_scores import item_scores
 from training.engine.policy import Policy
 from training.engine.rank_rows import rank_rows, rank_targets

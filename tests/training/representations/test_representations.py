@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 
 from contracts.config import ScratchBackbone, SemanticIds, Titles
+from training.backbones.scratch import scratch_model
 from training.engine import trie_scores
 from training.engine.attention import ATTENTION
-from training.engine.backbones import scratch_model
 from training.engine.catalogue_scores import catalogue_scores
 from training.engine.policy import Policy
 from training.engine.windows import find_windows, lay_out

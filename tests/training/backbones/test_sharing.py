@@ -9,9 +9,9 @@ import torch
 import transformers
 
 from contracts.config import CheckpointBackbone
-from tests.training.engine.test_backbones import N_ITEMS, card
+from tests.training.backbones.test_backbones import N_ITEMS, card
+from training.backbones.pretrained import pretrained_model
 from training.engine import attention
-from training.engine.backbones import checkpoint_model
 from training.engine.policy import Policy
 from training.engine.windows import find_windows, lay_out
 from training.io.policy_folder import load_policy, save_policy
@@ -53,7 +53,7 @@ def saved(folder: Path, architecture: str, **settings: Any) -> CheckpointBackbon
     ],
 )
 def test_full_causal_attention_is_accepted(architecture: str, settings: dict[str, Any], tmp_path: Path) -> None:
-    model = checkpoint_model(saved(tmp_path, architecture, **settings), None, seed=0)
+    model = pretrained_model(saved(tmp_path, architecture, **settings), None, seed=0)
     assert model.get_input_embeddings().weight.shape[0] == 50
 
 
@@ -114,7 +114,7 @@ def test_what_breaks_the_equality_is_refused_by_name(
 ) -> None:
     backbone = saved(tmp_path, architecture, **settings)
     with pytest.raises(ValueError, match=message):
-        checkpoint_model(backbone, None, seed=0)
+        pretrained_model(backbone, None, seed=0)
 
 
 def test_equal_scores_with_other_gradients_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_equal_scores_with_other_gradients_are_refused(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(attention, "_attend_from_nodes", without_gradient_of_prompts)
     with pytest.raises(ValueError, match="the gradients that they have alone"):
-        checkpoint_model(saved(tmp_path, "Llama", **GQA), None, seed=0)
+        pretrained_model(saved(tmp_path, "Llama", **GQA), None, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_under_a_new_vocabulary_a_saved_policy_scores_as_before(
 ) -> None:
     backbone = saved(tmp_path / "checkpoint", architecture, **settings)
     vocabulary = ItemVocabulary(N_ITEMS)
-    policy = Policy(checkpoint_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, 32)
+    policy = Policy(pretrained_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, 32)
     rows = Rows(np.arange(2), np.arange(2), Ragged.of([[1, 2], [4, 11, 0]]), np.array([3, 9]))
     trunks = lay_out(find_windows(rows), np.arange(2), vocabulary)
     asked = np.array([[3, 5], [9, 0]])

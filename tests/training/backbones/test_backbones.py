@@ -19,15 +19,17 @@ from transformers import (
 )
 
 from contracts.config import CheckpointBackbone, ComputeConfig, LoraConfig, ScratchBackbone, SftExperiment, identity
+from training.backbones import pretrained
+from training.backbones.adapters import attach_lora
+from training.backbones.pretrained import pretrained_model
+from training.backbones.scratch import scratch_model
 from training.criteria.next_item import NextItem
-from training.engine import backbones
-from training.engine.backbones import attach_lora, checkpoint_model, scratch_model
 from training.engine.device import Device
 from training.engine.logps import catalogue_logps
 from training.engine.policy import Policy
 from training.engine.tree import lay_out_pass
 from training.engine.windows import Windows, find_windows, lay_out
-from training.io.policy_folder import PolicyCard, Selection, load_policy, save_policy
+from training.io.policy_folder import KeptWeights, PolicyCard, load_policy, save_policy
 from training.io.ragged import Ragged
 from training.io.rows import Rows
 from training.loop.accumulation import accumulate
@@ -73,7 +75,7 @@ def card(backbone: ScratchBackbone | CheckpointBackbone) -> PolicyCard:
         experiment=experiment,
         identity=identity(experiment),
         start=None,
-        selection=Selection(metric="ndcg_at_10_full", value=0.5, step=3),
+        selection=KeptWeights(metric="ndcg_at_10_full", value=0.5, step=3),
     )
 
 
@@ -110,8 +112,9 @@ def test_a_lora_adapter_on_a_checkpoint_trains_and_switched_off_it_is_the_start(
 ) -> None:
     backbone = small_checkpoint(tmp_path / "checkpoint", architecture)
     vocabulary = ItemVocabulary(N_ITEMS)
-    start = Policy(checkpoint_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, 16)
-    policy = Policy(checkpoint_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, 16, lora=backbone.lora)
+    start = Policy(pretrained_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, 16)
+    model = pretrained_model(backbone, vocabulary.n_tokens, seed=0)
+    policy = Policy(model, vocabulary, 16, adapter=attach_lora(model, LORA, 0, trains_ends=True))
     before = scores(start, windows)
     assert torch.equal(scores(policy, windows), before)  # an untrained adapter changes nothing
     frozen = {name: weight.clone() for name, weight in policy.model.named_parameters() if not weight.requires_grad}
@@ -256,7 +259,7 @@ def test_a_checkpoint_that_cannot_be_trusted_is_refused(name: str, message: str,
     name = str(tmp_path) if name == "EMPTY" else name
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
     with pytest.raises(ValueError, match=message):
-        checkpoint_model(CheckpointBackbone(kind="checkpoint", name=name), 14, seed=0)
+        pretrained_model(CheckpointBackbone(kind="checkpoint", name=name), 14, seed=0)
 
 
 def test_a_checkpoint_with_a_weight_missing_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -265,7 +268,7 @@ def test_a_checkpoint_with_a_weight_missing_is_refused_by_its_name(tmp_path: Pat
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"all weights .*1 are missing .*model\.layers\.1\.mlp\.up_proj\.weight"):
-        checkpoint_model(backbone, None, seed=0)
+        pretrained_model(backbone, None, seed=0)
 
 
 def test_a_checkpoint_without_one_of_its_files_is_refused_by_the_file(tmp_path: Path) -> None:
@@ -278,14 +281,14 @@ def test_a_checkpoint_without_one_of_its_files_is_refused_by_the_file(tmp_path: 
         save_file(of_shard, tmp_path / shard, metadata={"format": "pt"})
     index = {"metadata": {"total_size": 1}, "weight_map": shards}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert checkpoint_model(backbone, None, seed=0) is not None
+    assert pretrained_model(backbone, None, seed=0) is not None
     cut = (tmp_path / "model-00002-of-00002.safetensors").read_bytes()[:-100]
     (tmp_path / "model-00002-of-00002.safetensors").write_bytes(cut)
     with pytest.raises(ValueError, match=r"backbone.name must be a checkpoint with all its files"):
-        checkpoint_model(backbone, None, seed=0)
+        pretrained_model(backbone, None, seed=0)
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(ValueError, match=r"all its files, got .*model-00002-of-00002"):
-        checkpoint_model(backbone, None, seed=0)
+        pretrained_model(backbone, None, seed=0)
 
 
 def test_a_checkpoint_with_code_of_its_own_is_refused_and_its_code_not_run(tmp_path: Path) -> None:
@@ -295,7 +298,7 @@ def test_a_checkpoint_with_code_of_its_own_is_refused_and_its_code_not_run(tmp_p
     (tmp_path / "config.json").write_text(json.dumps(described))
     (tmp_path / "mine.py").write_text("raise SystemExit('it ran')")
     with pytest.raises(ValueError, match="brings code of its own: that is never run") as refused:
-        checkpoint_model(backbone, None, seed=0)
+        pretrained_model(backbone, None, seed=0)
     assert "Pass" not in str(refused.value)
 
 
@@ -304,11 +307,11 @@ def test_an_architecture_whose_attention_cannot_be_replaced_is_refused(tmp_path:
         GPTNeoConfig(hidden_size=16, num_layers=2, num_heads=4, attention_types=[[["global"], 2]], vocab_size=50)
     ).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="must be a decoder-only language model that this version"):
-        checkpoint_model(CheckpointBackbone(kind="checkpoint", name=str(tmp_path)), None, seed=0)
+        pretrained_model(CheckpointBackbone(kind="checkpoint", name=str(tmp_path)), None, seed=0)
 
 
 def test_adapters_on_layers_that_are_not_there_are_refused_with_those_that_are(tmp_path: Path) -> None:
-    model = checkpoint_model(small_checkpoint(tmp_path, "llama"), None, seed=0)
+    model = pretrained_model(small_checkpoint(tmp_path, "llama"), None, seed=0)
     lora = LORA.model_copy(update={"targets": ["q_proj", "c_attn"]})
     with pytest.raises(ValueError, match=r"of llama, got c_attn\. Choose among down_proj, .*v_proj"):
         attach_lora(model, lora, 0, trains_ends=False)
@@ -319,9 +322,9 @@ def test_adapters_on_weights_in_4_bits_are_saved_as_they_were_trained(
     windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a CPU, where bitsandbytes computes too, though slowly: what CUDA adds is speed."""
-    in_4_bits = backbones._four_bit(Device(torch.device("cuda")))  # pyright: ignore[reportPrivateUsage]
+    in_4_bits = pretrained._four_bit(Device(torch.device("cuda")))  # pyright: ignore[reportPrivateUsage]
     on_cpu = {**in_4_bits, "device_map": {"": "cpu"}}
-    monkeypatch.setattr(backbones, "_four_bit", lambda _: on_cpu)
+    monkeypatch.setattr(pretrained, "_four_bit", lambda _: on_cpu)
     torch.manual_seed(0)
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=50)).save_pretrained(tmp_path / "checkpoint")
@@ -329,7 +332,8 @@ def test_adapters_on_weights_in_4_bits_are_saved_as_they_were_trained(
         kind="checkpoint", name=str(tmp_path / "checkpoint"), lora=LORA, context=16, quantization="nf4"
     )
     vocabulary = ItemVocabulary(N_ITEMS)
-    policy = Policy(checkpoint_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, 16, lora=LORA)
+    model = pretrained_model(backbone, vocabulary.n_tokens, seed=0)
+    policy = Policy(model, vocabulary, 16, adapter=attach_lora(model, LORA, 0, trains_ends=True))
     before = scores(policy, windows)
     losses = train_a_little(policy, windows, steps=10)
     assert losses[-1] < losses[0]
