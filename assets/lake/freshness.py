@@ -1,4 +1,4 @@
-"""Which measurements still speak of what is there: of the experiment's file as it is, and of every table above them."""
+"""Which versions are current: made from files and tables as they are now. Where a version comes from is here too."""
 
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
@@ -18,28 +18,28 @@ from contracts.files.load import (
 
 
 @dataclass(frozen=True)
-class Standing:
+class MeasuredExperiments:
     """The experiments of one data set that have metrics."""
 
     current: tuple[str, ...]
-    """Those whose metrics may stand side by side."""
+    """Those whose metrics may be compared: nothing above them has changed."""
     kinds: dict[str, str]
-    """Of the current ones: sft, preference or baseline."""
+    """Kind of each current one: sft, preference or baseline."""
     bases: dict[str, str]
     """What each current one is compared with: what it started from; else the start that most experiments share."""
     left_out: dict[str, str]
     """All others, and what has changed since they were measured."""
     floors: tuple[str, ...] = ()
-    """Of the current ones, those that ignore the user."""
+    """The current ones that ignore the user."""
     choices: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     """What the file of each current one chose: objective, representation, seed, as far as its kind has them."""
 
     def inputs(self, dataset: str) -> list[tuple[str, Partition]]:
-        """The metrics of the current ones, as `publish` wants its inputs."""
+        """The metrics of the current ones, as a `Read` finds its inputs."""
         return [("metrics", (dataset, experiment)) for experiment in self.current]
 
 
-def standing(lake: Lake, dataset: str) -> Standing:
+def measured_experiments(lake: Lake, dataset: str) -> MeasuredExperiments:
     """Judges every measured experiment of a data set."""
     left_out: dict[str, str] = {}
     kinds: dict[str, str] = {}
@@ -62,7 +62,7 @@ def standing(lake: Lake, dataset: str) -> Standing:
     of_kind_sft = [experiment for experiment in sorted(kinds) if kinds[experiment] == "sft"]
     shared = max(of_kind_sft, key=list(starts.values()).count, default=None)
     bases = {experiment: starts.get(experiment, shared) for experiment in kinds}
-    return Standing(
+    return MeasuredExperiments(
         current=tuple(sorted(kinds)),
         kinds=kinds,
         bases={experiment: base for experiment, base in bases.items() if base in kinds},
@@ -181,9 +181,9 @@ class Published:
         version = self.current("metrics", (dataset, experiment))
         return version if version is not None and self.what_changed(version) is None else None
 
-    def standing(self, dataset: str) -> Standing:
-        """See `standing`."""
-        return standing(self._lake, dataset)
+    def measured_experiments(self, dataset: str) -> MeasuredExperiments:
+        """See `measured_experiments`."""
+        return measured_experiments(self._lake, dataset)
 
     def what_changed(self, metrics: Version) -> str | None:
         """See `what_changed`."""

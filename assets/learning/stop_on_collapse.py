@@ -47,6 +47,6 @@ def collapse_check(judgement: Judgement) -> Check:
     return Check(CHECK, judgement.diagnosis != "collapsed", detail, blocks=False)
 
 
-def published_verdict(policy: Version) -> dict[str, Any] | None:
-    """What was found of a published policy: verdict, message and numbers; None of one that is not judged."""
+def collapse_of(policy: Version) -> dict[str, Any] | None:
+    """The diagnosis of a published policy, with its reasons and numbers; None for a policy that is not judged."""
     return next((dict(found["detail"]) for found in policy.manifest["checks"] if found["name"] == CHECK), None)

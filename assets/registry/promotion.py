@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.lake.asset import Request, Step, asset
-from assets.lake.freshness import Standing
+from assets.lake.freshness import MeasuredExperiments
 from assets.lake.leaks import accepted_in, leak_tags
 from assets.lake.partitions import ANY_EXPERIMENT_FILE, DATASETS
 from assets.lake.ports import Launcher, Tracker
@@ -109,7 +109,7 @@ def promotion(
 class Candidates:
     """The plan of a promotion."""
 
-    now: Standing
+    now: MeasuredExperiments
     contenders: Mapping[str, str]
     """Experiment → its version, of those that the registry still has."""
     is_by_person: bool
@@ -117,7 +117,7 @@ class Candidates:
 
 def _candidates(request: Request) -> Candidates:
     (dataset,) = request.partition
-    now = request.published.standing(dataset)
+    now = request.published.measured_experiments(dataset)
     contenders: dict[str, str] = {}
     for name in now.current:
         found = (

@@ -14,7 +14,7 @@ from assets.lake.publish import Content
 from assets.lake.reads import same_dataset, same_experiment
 from assets.lake.versions import Version, partition_text
 from assets.learning.experiments import OWN_POLICY, Planned, flatten, plan_experiment, wrong_kind
-from assets.learning.stop_on_collapse import published_verdict
+from assets.learning.stop_on_collapse import collapse_of
 from assets.registry.registration import REGISTRATION_FILE, registration_of
 from assets.results.measurement import MLFLOW_RUN_ID
 from contracts.files.load import is_servable, source_of
@@ -52,7 +52,7 @@ def registered_models(
 ) -> Content:
     """The policy as a servable model without pickle, a version of `borderline-<dataset>`, tagged with its lineage."""
     keys, experiment = of.keys, of.experiment
-    collapse = published_verdict(policy)
+    collapse = collapse_of(policy)
     measured = plain_metadata(metrics)
     card = ModelCard(
         dataset=keys.dataset,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from assets.lake.freshness import Standing
+from assets.lake.freshness import MeasuredExperiments
 from assets.lake.leaks import accepted_leaks
 from assets.lake.versions import Version
 from assets.results.costs import cost_beside
@@ -27,7 +27,7 @@ class Foreign:
 def compared(
     dataset: str,
     split: str,
-    now: Standing,
+    now: MeasuredExperiments,
     measured: Mapping[str, Version],
     candidate_sets: Version,
     foreign: Foreign | None = None,

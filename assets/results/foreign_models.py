@@ -5,7 +5,7 @@ Publishes nothing and holds no asset: a foreign model leaves no trace in the lak
 
 import polars as pl
 
-from assets.lake.freshness import standing
+from assets.lake.freshness import measured_experiments
 from assets.lake.versions import Lake
 from assets.results.comparison import Foreign, compared
 from assets.results.measurement import train_catalogue
@@ -44,7 +44,7 @@ def beside_leaderboard(
     rows = held_out.filter(pl.col("split") == split)
     metrics = metrics_of(found.table, rows, n_items=n_items)
     beyond = beyond_accuracy(found.table, metrics, rows, catalogue)
-    now = standing(lake, dataset)
+    now = measured_experiments(lake, dataset)
     measured = {experiment: lake.require("metrics", (dataset, experiment)) for experiment in now.current}
     foreign = Foreign(name if name not in measured else or_else or f"{name} (foreign)", metrics, beyond)
     return compared(dataset, split, now, measured, candidate_sets, foreign), found.notes

@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.lake.asset import Step, asset
 from assets.lake.checks import Check
-from assets.lake.freshness import Standing
+from assets.lake.freshness import MeasuredExperiments
 from assets.lake.leaks import accepted_in, leak_tags
 from assets.lake.partitions import ANY_EXPERIMENT_FILE, DATASETS
 from assets.lake.plots import image
@@ -29,7 +29,7 @@ CURRENT_METRICS = Read(
 
 @asset(
     by=DATASETS,
-    plan=lambda request: request.published.standing(request.partition[0]),
+    plan=lambda request: request.published.measured_experiments(request.partition[0]),
     file=ANY_EXPERIMENT_FILE,
     reads=[CURRENT_METRICS, same_dataset("candidate_sets")],
     config=lambda of: {
@@ -45,7 +45,9 @@ CURRENT_METRICS = Read(
     checks=["every_entry_is_current"],
     still_valid=lambda version, of, tracker: run_is_kept(version, of, tracker) and is_readable(version),
 )
-def leaderboard(step: Step, of: Standing, metrics: list[Version], candidate_sets: Version, tracker: Tracker) -> Content:
+def leaderboard(
+    step: Step, of: MeasuredExperiments, metrics: list[Version], candidate_sets: Version, tracker: Tracker
+) -> Content:
     """Every measured experiment that is still what its file says, on the current tables; the others are named.
 
     Costs are kept beside the results, and are no part of their data version.

@@ -31,7 +31,7 @@ METRICS = Read(
 
 @asset(
     by=STUDIES,
-    plan=lambda request: _measured(request),
+    plan=lambda request: _results(request),
     file=ANY_EXPERIMENT_FILE,
     reads=[METRICS],
     config=lambda of: {
@@ -45,7 +45,7 @@ METRICS = Read(
     owner="evaluation",
     checks=["every_experiment_is_measured"],
 )
-def paper_comparison(step: Step, of: "Measured", metrics: list[Version], tracker: Tracker) -> Content:
+def paper_comparison(step: Step, of: "PaperResults", metrics: list[Version], tracker: Tracker) -> Content:
     """What we get on the splits of papers beside what others got; validation always, test where its rows are here."""
     (name,), study = step.partition, of.study
     by_partition = {version.partition: version for version in metrics}
@@ -79,7 +79,7 @@ def paper_comparison(step: Step, of: "Measured", metrics: list[Version], tracker
 
 
 @dataclass(frozen=True)
-class Measured:
+class PaperResults:
     """What is published of a study of papers."""
 
     study: PublishedStudy
@@ -89,7 +89,7 @@ class Measured:
     """What was asked for and is not there, and why."""
 
 
-def _measured(request: Request) -> Measured:
+def _results(request: Request) -> PaperResults:
     """Which experiments of the study can be shown; those that rest on accepted leaks only where these are accepted."""
     (name,), published = request.partition, request.published
     study = load_published(name)
@@ -114,7 +114,7 @@ def _measured(request: Request) -> Measured:
             f"Run: borderline study {name}",
             allow_retries=False,
         )
-    return Measured(study, found, tuple(missing))
+    return PaperResults(study, found, tuple(missing))
 
 
 def _parts(

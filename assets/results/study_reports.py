@@ -144,7 +144,7 @@ def _subject(request: Request) -> Subject:
             allow_retries=False,
         )
     starts = list(dict.fromkeys(start for point in now.measured if (start := _start_of(point.key))))
-    current = request.published.standing(dataset).current
+    current = request.published.measured_experiments(dataset).current
     for start in starts:
         if start not in current:
             raise dg.Failure(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assets.lake.freshness import standing
+from assets.lake.freshness import measured_experiments
 from orchestration.resources.lake import LakeStorage
 from tests.pipeline.shop import borderline_in, client_of, lake_of, start, wait_until, write_project
 
@@ -117,7 +117,7 @@ def test_the_leaderboard_and_the_promotion_do_not_know_its_experiments(
     resumed: object, lake: LakeStorage, studied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BORDERLINE_PROJECT", str(studied))
-    now = standing(lake, "shop")
+    now = measured_experiments(lake, "shop")
     assert set(now.current) == {"sft", "popularity", "random"}
     assert now.left_out == {}
     assert lake.partitions("registered_models") == []

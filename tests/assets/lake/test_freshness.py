@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assets.lake.freshness import standing
+from assets.lake.freshness import measured_experiments
 from assets.lake.versions import Partition, Version
 from contracts.files.load import definition
 
@@ -77,7 +77,7 @@ def lake(write: Callable[[str, str], Path]) -> Any:
 
 
 def test_everyone_stands_while_nothing_has_changed(lake: Any) -> None:
-    now = standing(lake, "shop")
+    now = measured_experiments(lake, "shop")
     assert now.current == ("dmpo", "large", "popularity", "sft")
     assert now.left_out == {}
     assert now.kinds["dmpo"] == "preference"
@@ -87,7 +87,7 @@ def test_everyone_stands_while_nothing_has_changed(lake: Any) -> None:
 def test_the_base_is_what_it_started_from_not_the_first_name(lake: Any, write: Callable[[str, str], Path]) -> None:
     write("dmpo", DMPO.replace("start_from: sft", "start_from: large"))
     lake.measure("dmpo", "preference_policies", [("sft_policies", ("shop", "large"))])
-    assert standing(lake, "shop").bases["dmpo"] == "large"
+    assert measured_experiments(lake, "shop").bases["dmpo"] == "large"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_table_that_changed_far_above_leaves_out_what_was_made_from_it(
     lake: Any, table: tuple[str, Partition], reason: str
 ) -> None:
     lake.put(*table, "second", [])
-    now = standing(lake, "shop")
+    now = measured_experiments(lake, "shop")
     assert reason in now.left_out["dmpo"]
     assert ("large" in now.current) == (table[0] == "sft_policies")
 
@@ -111,11 +111,11 @@ def test_a_changed_file_leaves_out_its_experiment_and_those_that_start_from_it(
     lake: Any, write: Callable[[str, str], Path]
 ) -> None:
     write("sft", SFT.replace("1.0e-3", "3.0e-3"))
-    now = standing(lake, "shop")
+    now = measured_experiments(lake, "shop")
     assert set(now.left_out) == {"sft", "dmpo"}
     assert "has changed since it was measured" in now.left_out["sft"]
     write("sft", "# another spelling\n" + SFT.replace("1.0e-3", "0.001"))
-    assert standing(lake, "shop").left_out == {}
+    assert measured_experiments(lake, "shop").left_out == {}
 
 
 def test_a_file_that_is_gone_or_wrong_leaves_out_its_experiment_alone(
@@ -123,7 +123,7 @@ def test_a_file_that_is_gone_or_wrong_leaves_out_its_experiment_alone(
 ) -> None:
     write("large", "kind: sft\n")
     write("popularity", "").unlink()
-    now = standing(lake, "shop")
+    now = measured_experiments(lake, "shop")
     assert now.current == ("dmpo", "sft")
     assert now.left_out["popularity"] == "experiments/popularity.yaml is gone"
     assert "is wrong now" in now.left_out["large"]
