@@ -93,7 +93,7 @@ def _part(file: RawFile, keys: tuple[str, ...], row: Callable[[pl.DataFrame], Ro
 def _review(records: pl.DataFrame) -> Row:
     in_milliseconds = unix_time(records["timestamp"], per_second=1000, earliest=_FIRST_DAY)
     in_seconds = unix_time(records["unixReviewTime"], earliest=_FIRST_DAY)
-    counts_milliseconds = records["timestamp"].is_not_null()
+    counts_milliseconds = (records["timestamp"] != "").fill_null(False)
     given = {
         "user": identifier(_first(records, "user_id", "reviewerID"), "user id"),
         "item": identifier(_first(records, "parent_asin", "asin"), "item id"),
@@ -135,7 +135,8 @@ def _joined(text: str, separator: str) -> str:
         return text
     if values and isinstance(values[0], list):
         values = values[0]
-    return separator.join(value for value in values if isinstance(value, str) and value.strip())
+    texts = [value if isinstance(value, str) else json.dumps(value) for value in values if value is not None]
+    return separator.join(text for text in texts if text.strip())
 
 
 def _as_json(source: RawFile, scratch: Path) -> RawFile:

@@ -150,3 +150,11 @@ def test_the_counts_of_a_category_come_from_its_file() -> None:
     published = source_card(source(2014, published={"interactions": 198_502, "users": 22_363})).published
     assert published is not None
     assert (published.interactions, published.users, published.items) == (198_502, 22_363, None)
+
+
+def test_lists_of_anything_become_text_and_an_empty_time_is_no_time(tmp_path: Path) -> None:
+    metadata = '{"asin": "B1", "title": "Soap", "category": ["a", 3, null, " ", "b"], "description": "[not json"}\n'
+    reviews = '{"reviewerID": "A1", "asin": "B1", "overall": 5, "timestamp": "", "unixReviewTime": 1252800000}'
+    raw = read(source(2018), written(tmp_path, 2018, reviews=reviews, metadata=metadata))
+    assert raw.items.rows() == [("B1", "Soap", "a|3|b", "[not json")]
+    assert raw.interactions["at"].to_list() == [datetime(2009, 9, 13, tzinfo=UTC)]
