@@ -294,7 +294,7 @@ def _unfinished(declared: _Declaration, launcher: Launcher | None, partition: Pa
     if declared.resumes_in is None:
         return None
     assert launcher is not None  # only what a launcher runs goes on from where it was interrupted
-    return launcher.checkpoints_root.with_name(declared.resumes_in).joinpath(*partition)
+    return launcher.resume_points_root.with_name(declared.resumes_in).joinpath(*partition)
 
 
 def _tidied(folder: Path | None, fingerprint: str, *, afresh: bool) -> Path | None:

@@ -41,7 +41,7 @@ class Launcher(Protocol):
         ...
 
     @property
-    def checkpoints_root(self) -> Path:
+    def resume_points_root(self) -> Path:
         """Where checkpoints of trainings under way are kept: a folder that outlives a failed run."""
         ...
 

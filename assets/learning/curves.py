@@ -20,8 +20,8 @@ def read_curves(path: Path) -> Curves:
     """The curves of a training that has ended, from its telemetry file."""
     curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for line in path.read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        if event["kind"] in DRAWN:
-            for name, value in named(event["kind"], event["metrics"]).items():
-                curves[name].append((event["step"], value))
+        entry = json.loads(line)
+        if entry["kind"] in DRAWN:
+            for name, value in named(entry["kind"], entry["metrics"]).items():
+                curves[name].append((entry["step"], value))
     return dict(curves)

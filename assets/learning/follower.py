@@ -36,34 +36,34 @@ class Follower:
         self.stopped_at: int | None = None
         """The step at which a collapse ended the training before its last one."""
 
-    def __call__(self, event: Telemetry) -> None:
+    def __call__(self, entry: Telemetry) -> None:
         """Takes one telemetry line."""
-        if event.kind in DRAWN:
-            points = named(event.kind, event.metrics)
+        if entry.kind in DRAWN:
+            points = named(entry.kind, entry.metrics)
             for name, value in points.items():
-                self.curves[name].append((event.step, value))
+                self.curves[name].append((entry.step, value))
             if self.live is not None:
-                self.live.log(points, event.step)
-        if event.kind == "system" and self.live is not None:
-            self.live.log({f"system/{name}": value for name, value in event.metrics.items()}, event.step)
-        if event.kind == "progress":
-            self.rates |= {k.removesuffix("_per_s"): v for k, v in event.metrics.items() if k.endswith("_per_s")}
-        if event.kind == "end":
-            self.end = event.metrics
-        if "resumed_from_step" in event.metrics:
-            self._resumed(int(event.metrics["resumed_from_step"]))
-        elif "torn_checkpoints" in event.metrics:
-            n = event.metrics["torn_checkpoints"]
+                self.live.log(points, entry.step)
+        if entry.kind == "system" and self.live is not None:
+            self.live.log({f"system/{name}": value for name, value in entry.metrics.items()}, entry.step)
+        if entry.kind == "progress":
+            self.rates |= {k.removesuffix("_per_s"): v for k, v in entry.metrics.items() if k.endswith("_per_s")}
+        if entry.kind == "end":
+            self.end = entry.metrics
+        if "resumed_from_step" in entry.metrics:
+            self._resumed(int(entry.metrics["resumed_from_step"]))
+        elif "torn_checkpoints" in entry.metrics:
+            n = entry.metrics["torn_checkpoints"]
             self._say(f"all {n:.0f} checkpoints are torn, training starts from the beginning")
-        elif "stopped_on_collapse" in event.metrics:
-            self._stopped(event.step)
-        elif event.kind == "validation":
+        elif "stopped_on_collapse" in entry.metrics:
+            self._stopped(entry.step)
+        elif entry.kind == "validation":
             if self.on_validation is not None:
-                self.on_validation(event.step, self.curves)
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
-            self._say(f"validation at step {event.step} (epoch {event.epoch:.1f}): {shown}")
-        elif event.kind == "progress" and time.monotonic() - self.said_at > EVERY_S:
-            self._say(_progress(event))
+                self.on_validation(entry.step, self.curves)
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in entry.metrics.items())
+            self._say(f"validation at step {entry.step} (epoch {entry.epoch:.1f}): {shown}")
+        elif entry.kind == "progress" and time.monotonic() - self.said_at > EVERY_S:
+            self._say(_progress(entry))
 
     def _resumed(self, step: int) -> None:
         self.resumed_from_step = step
@@ -82,11 +82,11 @@ class Follower:
         self.log(f"{self.what}: {text}")
 
 
-def _progress(event: Telemetry) -> str:
-    for name, done in event.metrics.items():
+def _progress(entry: Telemetry) -> str:
+    for name, done in entry.metrics.items():
         if name.endswith("_done"):
             unit = name.removesuffix("_done")
-            total, rate = event.metrics.get(f"{unit}_total"), event.metrics.get(f"{unit}_per_s")
+            total, rate = entry.metrics.get(f"{unit}_total"), entry.metrics.get(f"{unit}_per_s")
             text = f"{done:,.0f}"
             if total:
                 text += f" of {total:,.0f} {unit} ({done / total:.0%})"
@@ -95,4 +95,4 @@ def _progress(event: Telemetry) -> str:
                 if total:
                     text += f", {(total - done) / rate:.0f} s left"
             return text
-    return ", ".join(f"{name} {value:g}" for name, value in event.metrics.items())
+    return ", ".join(f"{name} {value:g}" for name, value in entry.metrics.items())

@@ -117,9 +117,9 @@ def _binned(values: pl.Series, bounds: Sequence[int]) -> pl.Expr:
     place = np.searchsorted(np.asarray(bounds), values.to_numpy(), side="right")
     width = len(str(bounds[-1]))
     starts = (0, *bounds)
-    labels = [f"{a:0{width}}-{b - 1:0{width}}" for a, b in zip(starts, bounds, strict=False)]
-    labels.append(f"{bounds[-1]:0{width}}+")
-    return pl.lit(pl.Series([labels[p] for p in place], dtype=pl.String))
+    names = [f"{a:0{width}}-{b - 1:0{width}}" for a, b in zip(starts, bounds, strict=False)]
+    names.append(f"{bounds[-1]:0{width}}+")
+    return pl.lit(pl.Series([names[p] for p in place], dtype=pl.String))
 
 
 def _temperature(counts: pl.Series) -> pl.Expr:

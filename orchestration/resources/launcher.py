@@ -85,7 +85,7 @@ class SubprocessLauncher(dg.ConfigurableResource):
         return ComputeConfig.model_validate({name: getattr(self, name) for name in fields})
 
     @property
-    def checkpoints_root(self) -> Path:
+    def resume_points_root(self) -> Path:
         """See `assets.lake.ports.Launcher`."""
         return Path(self.home) / "checkpoints"
 
@@ -180,8 +180,8 @@ class _Tail:
     def read(self) -> None:
         *lines, self.partial = (self.partial + self.file.read()).split(b"\n")
         for line in lines:
-            event = json.loads(line)
-            self.on_telemetry(Telemetry(event["step"], event["epoch"], event["kind"], event["metrics"]))
+            entry = json.loads(line)
+            self.on_telemetry(Telemetry(entry["step"], entry["epoch"], entry["kind"], entry["metrics"]))
 
 
 def _device(asked: str) -> str:

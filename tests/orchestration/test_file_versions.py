@@ -66,7 +66,7 @@ class Lab:
             self.lake.publish(asset, partition, staged, fingerprint="1", manifest={"inputs": [], "metadata": {}})
 
     def materialise(self, experiment: str) -> None:
-        launcher = SimpleNamespace(compute=ComputeConfig(), checkpoints_root=self.folder / "checkpoints")
+        launcher = SimpleNamespace(compute=ComputeConfig(), resume_points_root=self.folder / "checkpoints")
         assert dg.materialize(
             [policies.preference_policies],
             partition_key=dg.MultiPartitionKey({"dataset": "shop", "experiment": experiment}),

@@ -273,7 +273,7 @@ class _Training:
         self.telemetry.mark()
         if self.resume_points is None:
             return
-        folder = self.workers.of_main(self.resume_points.latest() if self.workers.is_main else None)
+        folder = self.workers.of_main(self.resume_points.newest() if self.workers.is_main else None)
         torn = {"torn_checkpoints": self.resume_points.n_torn} if self.resume_points.n_torn else {}
         if folder is None:
             if torn:

@@ -107,9 +107,9 @@ class ResumePoints:
         self.saved_at = time.monotonic()
         self.saved_step = 0
         self.n_torn = 0
-        """How many `latest` skipped."""
+        """How many `newest` skipped."""
 
-    def latest(self) -> Path | None:
+    def newest(self) -> Path | None:
         """The newest whole one; None where training starts at its first step.
 
         Raises:
@@ -136,7 +136,7 @@ class ResumePoints:
         return None
 
     def load(self, path: Path) -> ResumePoint:
-        """The resume point in a folder that `latest` gave; warns where training cannot continue to the bit."""
+        """The resume point in a folder that `newest` gave; warns where training cannot continue to the bit."""
         card = _parsed(path)
         for name, ours in self.made_by.items():
             theirs = card.made_by.get(name, "none")

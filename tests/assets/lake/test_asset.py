@@ -150,7 +150,7 @@ def test_several_versions_come_as_a_list(tmp_path: Path) -> None:
 
 
 def test_what_an_interrupted_step_left_is_found_again_and_goes_when_it_is_published(tmp_path: Path) -> None:
-    launcher = SimpleNamespace(checkpoints_root=tmp_path / "checkpoints")
+    launcher = SimpleNamespace(resume_points_root=tmp_path / "checkpoints")
     found: list[list[str]] = []
 
     def policy(fails: bool, seed: int) -> dg.AssetsDefinition:

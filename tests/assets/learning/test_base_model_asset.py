@@ -158,7 +158,7 @@ class Lab:
         monkeypatch.setenv("BORDERLINE_PROJECT", str(folder))
         monkeypatch.setattr(sft_policies, "run_tracked", self.train)
         self.lake = LakeStorage(root=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"))
-        self.launcher = SimpleNamespace(compute=ComputeConfig(), checkpoints_root=folder / "checkpoints")
+        self.launcher = SimpleNamespace(compute=ComputeConfig(), resume_points_root=folder / "checkpoints")
         for asset in ("histories", "items"):
             with self.lake.staging(asset, ("shop",)) as staged:
                 pl.DataFrame({"row_id": [0]}).write_parquet(staged / f"{asset}.parquet")
