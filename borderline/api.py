@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from borderline import checks, home
-from contracts.files.load import ConfigurationError, default_experiments, load_dataset, load_experiment
+from contracts.files.experiments import default_experiments
+from contracts.files.load import load_dataset, load_experiment
+from contracts.files.yaml_lines import ConfigurationError
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,7 +11,7 @@ import polars as pl
 
 from assets.lake.versions import Lake
 from assets.results.stored_leaderboard import stored
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 from contracts.words import REPORTED
 from evaluation.reports import document
 from evaluation.reports.leaderboard import Leaderboard, as_json, of_protocol

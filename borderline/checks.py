@@ -2,7 +2,8 @@
 
 import os
 
-from contracts.files.load import ConfigurationError, load_dataset, raw_folder
+from contracts.files.load import load_dataset, raw_folder
+from contracts.files.yaml_lines import ConfigurationError
 from orchestration.compute import compute_from_environment
 
 

@@ -15,7 +15,9 @@ from assets.sources import (
     located,
     source_card,
 )
-from contracts.files.load import ConfigurationError, dataset_keys, load_dataset, project_folder, raw_folder
+from contracts.files.load import load_dataset, raw_folder
+from contracts.files.names import dataset_keys, project_folder
+from contracts.files.yaml_lines import ConfigurationError
 
 _KEY, _TITLE = 31, 48
 TABLES = (

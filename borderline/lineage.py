@@ -6,7 +6,7 @@ from assets.lake.freshness import ancestors, raw_files
 from assets.lake.ports import RegisteredVersion, Tracker
 from assets.lake.versions import Lake, NotMaterialised, Version, partition_text
 from borderline.versions import named_version
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 from contracts.words import POLICY_ASSETS
 from orchestration.resources.mlflow_runs import MlflowTracker
 

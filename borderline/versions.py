@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.lake.versions import Lake, Version
-from contracts.files.load import ConfigurationError, did_you_mean
+from contracts.files.yaml_lines import ConfigurationError, did_you_mean
 from orchestration.definitions import asset_modules
 
 

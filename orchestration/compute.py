@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from contracts.config import ComputeConfig
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 
 VARIABLES = {
     "device": "BORDERLINE_DEVICE",

@@ -13,7 +13,7 @@ import dagster as dg
 from assets.data.dataset_files import dataset_file_version
 from assets.lake.partitions import DATASETS, EXPERIMENTS
 from assets.learning.experiment_files import experiment_file_version
-from contracts.files.load import project_folder
+from contracts.files.names import project_folder
 
 DATA_VERSION_TAG = "dagster/data_version"
 

@@ -3,7 +3,8 @@
 import dagster as dg
 
 from assets.lake.partitions import DATASETS, EXPERIMENTS, STUDIES
-from contracts.files.load import dataset_keys, experiment_partitions, study_keys
+from contracts.files.experiments import experiment_partitions
+from contracts.files.names import dataset_keys, study_keys
 
 FILES = {DATASETS: dataset_keys, EXPERIMENTS: experiment_partitions, STUDIES: study_keys}
 

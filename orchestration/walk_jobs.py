@@ -8,7 +8,7 @@ from pydantic import Field
 
 from assets.lake.leaks import is_accepting
 from assets.lake.partitions import BY_EXPERIMENT
-from contracts.files.load import default_experiments
+from contracts.files.experiments import default_experiments
 from orchestration.resources.lake import LakeStorage
 from orchestration.resources.mlflow_runs import MlflowTracker
 from orchestration.walks.experiments import walk_experiments

@@ -3,7 +3,8 @@
 from assets.lake.file_node import file_node, file_version
 from assets.lake.partitions import DATASETS
 from contracts.config import identity
-from contracts.files.load import dataset_keys, load_dataset
+from contracts.files.load import load_dataset
+from contracts.files.names import dataset_keys
 
 
 def dataset_file_version(key: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 from dagster._core.definitions.external_asset import create_external_asset_from_source_asset
 
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 
 WRONG = "wrong"
 """The data version of a file that cannot be read."""

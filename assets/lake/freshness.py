@@ -5,16 +5,10 @@ from dataclasses import dataclass, field
 
 from assets.lake.versions import Lake, Partition, Version, partition_text
 from contracts.config import BaselineExperiment, PreferenceExperiment
-from contracts.files.load import (
-    ConfigurationError,
-    definition,
-    experiment_keys,
-    listed_candidates,
-    load_experiment,
-    study_keys,
-    study_of,
-    written_as,
-)
+from contracts.files.experiments import definition, listed_candidates
+from contracts.files.load import load_experiment
+from contracts.files.names import experiment_keys, study_keys, study_of, written_as
+from contracts.files.yaml_lines import ConfigurationError
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from assets.lake.file_node import file_node, file_version
 from assets.lake.partitions import EXPERIMENTS
 from contracts.config import identity
-from contracts.files.load import experiment_partitions, load_experiment
+from contracts.files.experiments import experiment_partitions
+from contracts.files.load import load_experiment
 
 
 def experiment_file_version(key: str) -> str:

@@ -16,7 +16,9 @@ from assets.lake.partitions import Keys
 from assets.lake.reads import Read, same_dataset
 from assets.lake.versions import partition_text
 from contracts.config import Experiment
-from contracts.files.load import listed_candidates, load_dataset, load_experiment, source_of, study_of
+from contracts.files.experiments import listed_candidates
+from contracts.files.load import load_dataset, load_experiment
+from contracts.files.names import source_of, study_of
 from contracts.words import PARENT_RUN_TAG, POLICY_ASSETS
 
 

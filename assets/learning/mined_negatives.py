@@ -21,7 +21,8 @@ from assets.learning.start import start_of
 from assets.transforms.guarantees.finding import no_train_item_among_negatives
 from assets.transforms.rounds import compare_rounds
 from contracts.config import BaselineExperiment, MineSpec, Pool, SftExperiment
-from contracts.files.load import load_experiment, load_start, source_of
+from contracts.files.load import load_experiment, load_start
+from contracts.files.names import source_of
 
 MINER = Read(
     "policy",

@@ -14,7 +14,8 @@ from assets.learning.start import START, Preferring, plan_preference
 from assets.transforms.guarantees.finding import no_train_item_among_negatives
 from assets.transforms.preferences import Shortfall, choose_negatives, negatives_missing
 from contracts.config import Negatives
-from contracts.files.load import load_start, source_of
+from contracts.files.load import load_start
+from contracts.files.names import source_of
 
 POOL = Read("pool", (of_any_experiment("mined_negatives"),), lambda keys, of: [("mined_negatives", of.start.pool)])
 

@@ -16,7 +16,8 @@ from assets.lake.versions import Version
 from assets.learning.experiments import LISTED_IN_PROMPTS, lists_candidates, wrong_kind
 from assets.learning.tracked_training import run_tracked
 from contracts.config import SemanticIds, SftExperiment, SftSpec, identity
-from contracts.files.load import load_experiment, raw_folder, source_of
+from contracts.files.load import load_experiment, raw_folder
+from contracts.files.names import source_of
 from training.io.base_model import base_files, base_folder, base_sha256
 
 

@@ -9,7 +9,8 @@ from assets.lake.reads import Read
 from assets.lake.versions import Partition
 from assets.learning.experiments import lists_candidates, wrong_kind
 from contracts.config import PreferenceExperiment
-from contracts.files.load import load_experiment, previous_round
+from contracts.files.experiments import previous_round
+from contracts.files.load import load_experiment
 
 
 @dataclass(frozen=True)

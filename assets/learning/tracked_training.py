@@ -24,7 +24,7 @@ from assets.learning.follower import Follower
 from assets.learning.stop_on_collapse import StopOnCollapse, collapse_check, judge_training
 from contracts.config import PreferenceExperiment, SftExperiment, TrainingSpec
 from contracts.durable import write_json
-from contracts.files.load import written_as
+from contracts.files.names import written_as
 
 RUN = "run.json"
 """Beside a policy: what its training cost, and which tracked run it was. Beside checkpoints: the run of an attempt."""

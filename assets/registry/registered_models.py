@@ -17,7 +17,8 @@ from assets.learning.experiments import OWN_POLICY, Planned, flatten, plan_exper
 from assets.learning.stop_on_collapse import collapse_of
 from assets.registry.registration import REGISTRATION_FILE, registration_of
 from assets.results.measurement import MLFLOW_RUN_ID
-from contracts.files.load import is_servable, source_of
+from contracts.files.experiments import is_servable
+from contracts.files.names import source_of
 
 EXAMPLES = 3
 

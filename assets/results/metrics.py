@@ -17,7 +17,7 @@ from assets.learning.experiments import OWN_POLICY, Planned, as_yaml, flatten, p
 from assets.learning.tracked_training import training_run
 from assets.results.costs import cost_of, has_cost, write_cost
 from assets.results.measurement import BEYOND_FILE, MLFLOW_RUN_ID, run_is_kept, train_catalogue
-from contracts.files.load import definition
+from contracts.files.experiments import definition
 from contracts.words import HELD_OUT
 from evaluation.metrics.beyond_accuracy import Catalogue, beyond_accuracy
 from evaluation.metrics.groups import group_metrics, row_groups

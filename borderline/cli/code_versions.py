@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from contracts.files.load import ConfigurationError, did_you_mean
+from contracts.files.yaml_lines import ConfigurationError, did_you_mean
 
 
 def code_versions(

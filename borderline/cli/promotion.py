@@ -7,7 +7,8 @@ import typer
 
 from borderline import home
 from borderline.cli.options import Dataset
-from contracts.files.load import ConfigurationError, load_dataset
+from contracts.files.load import load_dataset
+from contracts.files.yaml_lines import ConfigurationError
 
 Force = Annotated[bool, typer.Option("--force", help="Also where the last promotion's files are damaged.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it stays in the promotion history.")]

@@ -8,7 +8,9 @@ import typer
 from borderline import api, home
 from borderline.checks import check_raw_files
 from borderline.cli.options import AcceptLeaks, Dataset, Device, Force
-from contracts.files.load import ConfigurationError, default_experiments, load_dataset
+from contracts.files.experiments import default_experiments
+from contracts.files.load import load_dataset
+from contracts.files.yaml_lines import ConfigurationError
 
 
 def run(

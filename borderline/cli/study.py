@@ -8,7 +8,8 @@ import typer
 from borderline import home
 from borderline.checks import check_raw_files, choose_device
 from borderline.cli.options import AcceptLeaks, Device, Force
-from contracts.files.load import ConfigurationError, is_published, load_dataset, load_study
+from contracts.files.load import is_published, load_dataset, load_study
+from contracts.files.yaml_lines import ConfigurationError
 
 
 def study(

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from borderline.home import opened
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 from orchestration import settings
 
 WORKSPACE = f"""\

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from contracts.files.load import dataset_keys
+from contracts.files.names import dataset_keys
 from orchestration.walk_jobs import RetrainConfig, retrain
 
 

@@ -3,15 +3,10 @@
 from collections.abc import Sequence
 
 from contracts.config import BaselineExperiment, PreferenceExperiment
-from contracts.files.load import (
-    ConfigurationError,
-    experiment_keys,
-    is_servable,
-    load_dataset,
-    load_experiment,
-    previous_round,
-    rounds_to,
-)
+from contracts.files.experiments import is_servable, previous_round, rounds_to
+from contracts.files.load import load_dataset, load_experiment
+from contracts.files.names import experiment_keys
+from contracts.files.yaml_lines import ConfigurationError
 from contracts.words import FLOORS
 from orchestration.walks.home_lock import only_walk
 from orchestration.walks.runner import LayerRunner

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from assets.sources import MissingRawFile, located
 from contracts.config.paper_study import Benchmark
-from contracts.files.load import ConfigurationError, load_dataset, load_published, raw_folder
+from contracts.files.load import load_dataset, load_published, raw_folder
+from contracts.files.yaml_lines import ConfigurationError
 from contracts.words import ACCEPT_LEAKS_TAG, STUDY_TAG
 from orchestration.walks.experiments import in_order, jobs_of, mining_for
 from orchestration.walks.home_lock import only_walk

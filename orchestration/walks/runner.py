@@ -20,7 +20,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepo
 
 from assets.lake.versions import NotMaterialised
 from assets.sources import MissingRawFile, UnusableSource
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 from contracts.words import ACCEPT_LEAKS_TAG, DATASET_TAG, FORCE_TAG
 from orchestration import settings
 from orchestration.resources.lake import LakeStorage

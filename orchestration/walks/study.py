@@ -8,7 +8,9 @@ from assets.lake.partitions import EXPERIMENTS
 from assets.results.study_progress import choice, is_measured
 from contracts.config import PreferenceExperiment
 from contracts.config.study import Grid, Point
-from contracts.files.load import experiment_keys, load_dataset, load_experiment, load_study, rounds_to
+from contracts.files.experiments import rounds_to
+from contracts.files.load import load_dataset, load_experiment, load_study
+from contracts.files.names import experiment_keys
 from contracts.words import FLOORS, PARENT_RUN_TAG, STUDY_TAG
 from orchestration.file_versions import record_files
 from orchestration.walks.experiments import jobs_of

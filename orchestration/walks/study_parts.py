@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from contracts.config.study import Grid, Point
-from contracts.files.load import ConfigurationError, listed_candidates, load_dataset, load_experiment
+from contracts.files.experiments import listed_candidates
+from contracts.files.load import load_dataset, load_experiment
+from contracts.files.yaml_lines import ConfigurationError
 
 Only = Mapping[str, Sequence[str]]
 """Axis → labels that are wanted; axes that are not named are wanted whole."""

@@ -13,7 +13,8 @@ from assets.sources.reader.tables import Log, published_part, read_log
 from assets.sources.reader.text import TextForm
 from assets.transforms.cleaning.interactions import clean_interactions
 from contracts.config.dataset import Cleaning
-from contracts.files.load import ConfigurationError, load_dataset, load_experiment
+from contracts.files.load import load_dataset, load_experiment
+from contracts.files.yaml_lines import ConfigurationError
 from orchestration.resources.lake import LakeStorage
 
 IDS = [

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import borderline
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 
 
 @pytest.mark.parametrize("call", ["run", "leaderboard", "table", "load_policy"])

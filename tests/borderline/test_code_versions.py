@@ -3,7 +3,7 @@
 import pytest
 
 from borderline.cli.code_versions import code_versions
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import pytest
 
 from assets.sources import files, source_card
 from borderline.data_sets import listed, shown
-from contracts.files.load import ConfigurationError, dataset_keys, load_dataset, project_folder, raw_folder
+from contracts.files.load import load_dataset, raw_folder
+from contracts.files.names import dataset_keys, project_folder
+from contracts.files.yaml_lines import ConfigurationError
 
 
 @pytest.fixture

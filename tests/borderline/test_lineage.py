@@ -7,7 +7,7 @@ import pytest
 
 from assets.lake.versions import NotMaterialised
 from borderline.lineage import described
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 from orchestration.resources.lake import LakeStorage
 
 

@@ -7,21 +7,17 @@ from pathlib import Path
 import pytest
 
 from contracts.config import BaselineExperiment, identity
-from contracts.files.load import (
-    ConfigurationError,
+from contracts.files.experiments import (
     default_experiments,
     definition,
-    experiment_keys,
     experiment_partitions,
     is_servable,
-    load_dataset,
-    load_experiment,
     previous_round,
-    project_folder,
     rounds_to,
-    source_of,
-    study_of,
 )
+from contracts.files.load import load_dataset, load_experiment
+from contracts.files.names import experiment_keys, project_folder, source_of, study_of
+from contracts.files.yaml_lines import ConfigurationError
 
 GOOD = """\
 kind: preference
@@ -56,7 +52,7 @@ def write(project: Path, text: str, key: str = "mine") -> None:
         ("miner: mixed", "miner: hard", 4, "negatives.miner must be 'mixed', 'hardest', 'boundary', 'uniform', 'pop"),
         ("n: 15", "n: 15, min_rank: 0", 4, "negatives.min_rank must be greater than or equal to 1, got 0"),
         ("optimizer: {kind: adamw, lr: 3.0e-4}\n", "", 1, "'optimizer' is missing"),
-        ("seed: 0", "seed: 0\nseed: 1", 7, "'seed' stands twice"),
+        ("seed: 0", "seed: 0\nseed: 1", 7, "'seed' is written twice"),
         ("kind: preference", "kind: prefrence", 1, "Did you mean 'preference'? Accepted: sft, preference, baseline"),
         ("{kind: adamw, lr: 3.0e-4}", "{lr: 3.0e-4}", 5, "'optimizer' must say its kind. Accepted: adamw"),
         ("seed: 0", "seed: [", 7, "not valid YAML"),

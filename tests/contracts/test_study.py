@@ -6,19 +6,10 @@ from pathlib import Path
 import pytest
 
 from contracts.config import PreferenceExperiment
-from contracts.files.load import (
-    ConfigurationError,
-    default_experiments,
-    definition,
-    experiment_keys,
-    is_published,
-    load_experiment,
-    load_published,
-    load_study,
-    project_folder,
-    study_keys,
-    study_of,
-)
+from contracts.files.experiments import default_experiments, definition
+from contracts.files.load import is_published, load_experiment, load_published, load_study
+from contracts.files.names import experiment_keys, project_folder, study_keys, study_of
+from contracts.files.yaml_lines import ConfigurationError
 from orchestration.walks.study_parts import asked_parts, wanted
 
 GOOD = """\
@@ -158,7 +149,7 @@ def test_experiments_of_a_study_are_no_experiments_of_the_data_set(project: Path
             "boundary: plain, negatives: k5",
             "boundary: plain, negatives: k5, negatives: k1",
             22,
-            "'negatives' stands twice",
+            "'negatives' is written twice",
         ),
         (
             "lr: 1.0e-3",
@@ -166,7 +157,7 @@ def test_experiments_of_a_study_are_no_experiments_of_the_data_set(project: Path
             25,
             "got mine.dmpo-plain-k1-low-s0 and mine.dmpo-plain-k1-high-s0, which set the same",
         ),
-        ("    plain: {}", "    dynamicpo: {}", 14, "'dynamicpo' stands twice"),
+        ("    plain: {}", "    dynamicpo: {}", 14, "'dynamicpo' is written twice"),
         ("  boundary:", "  seed:", 12, "axes must not hold 'seed'"),
         ("beta: 1.0}", "beta: 1.0}\n  seed: 1", 7, "experiment must not say its seed"),
     ],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.files.load import project_folder
+from contracts.files.names import project_folder
 
 NGINX = shutil.which("nginx")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="needs nginx (Debian: nginx-light)")

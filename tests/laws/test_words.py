@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.files.load import project_folder
+from contracts.files.names import project_folder
 
 ROOMS = ("borderline", "orchestration", "assets", "training", "evaluation", "contracts")
 GLOSSARY = (project_folder() / "docs" / "glossary.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from contracts.files.load import project_folder
+from contracts.files.names import project_folder
 from orchestration.compute import VARIABLES
 
 FILE = project_folder() / "docker-compose.yml"

@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.config import ComputeConfig
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 from orchestration import compute
 from orchestration.compute import VARIABLES, compute_from_environment
 from orchestration.resources.launcher import SubprocessLauncher

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from assets.lake.shown import LINEAGE, column_lineage, column_schema
-from contracts.files.load import dataset_keys
+from contracts.files.names import dataset_keys
 from contracts.tables import TABLES
 from orchestration.definitions import asset_modules, build_definitions
 

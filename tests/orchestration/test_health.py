@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from contracts.files.load import project_folder
+from contracts.files.names import project_folder
 
 SCRIPT = project_folder() / "docker" / "healthy.py"
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import borderline
 from assets.lake.versions import NotMaterialised
 from borderline.cli.main import app
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 from evaluation.metrics.ranking import InvalidPredictions
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"

@@ -8,7 +8,7 @@ import pytest
 
 from assets.lake.freshness import measured_experiments
 from assets.lake.versions import Partition, Version
-from contracts.files.load import definition
+from contracts.files.experiments import definition
 
 SFT = "kind: sft\noptimizer: {kind: adamw, lr: 1.0e-3}\n"
 DMPO = "kind: preference\nstart_from: sft\nobjective: {kind: dmpo, beta: 1.0}\noptimizer: {kind: adamw, lr: 1.0e-4}\n"

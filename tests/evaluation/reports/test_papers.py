@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from contracts.files.load import ConfigurationError, is_published, load_published, load_study, study_keys
+from contracts.files.load import is_published, load_published, load_study
+from contracts.files.names import study_keys
+from contracts.files.yaml_lines import ConfigurationError
 from evaluation.metrics.ranking import METRICS_SCHEMA
 from evaluation.reports.papers import Claim, as_html, as_json, as_markdown, paper_table
 from evaluation.statistics.significance import Resampling

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from contracts.files.load import ConfigurationError, load_published
+from contracts.files.load import load_published
+from contracts.files.yaml_lines import ConfigurationError
 from contracts.words import ACCEPT_LEAKS_TAG
 from orchestration.walks.papers import walk_benchmarks, walk_papers
 

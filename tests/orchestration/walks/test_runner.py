@@ -8,7 +8,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from assets.lake.versions import NotMaterialised
-from contracts.files.load import ConfigurationError
+from contracts.files.yaml_lines import ConfigurationError
 from orchestration.console import console
 from orchestration.walks.runner import (
     FORCE_TAG,

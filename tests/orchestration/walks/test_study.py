@@ -11,7 +11,8 @@ import pytest
 
 from assets.results.study_progress import Choice
 from contracts.config.study import Grid, Group
-from contracts.files.load import ConfigurationError, load_study
+from contracts.files.load import load_study
+from contracts.files.yaml_lines import ConfigurationError
 from orchestration.resources.mlflow_runs import MlflowTracker
 from orchestration.walks import study as studies
 from orchestration.walks.runner import LayerFailed, LayerRefused
