@@ -45,7 +45,7 @@ def test_ingest_makes_every_table_and_shows_the_publishers_counts(project: Path,
     assert "| interactions | 100836 | 480 |" in done.stdout
     lake = tmp_path / "home" / "lake"
     quarantine = pl.read_parquet(lake / "quarantine" / KEY / "current" / "quarantine.parquet", glob=False)
-    assert quarantine.select("line", "reason").rows() == [(482, "must have 4 fields")]
+    assert quarantine.select("line", "reason").rows() == [(482, "must have 4 fields, got 3")]
     for table in ("raw_interactions", "raw_items", "interactions", "items", "histories", "candidate_sets"):
         assert (lake / table / KEY / "current" / f"{table}.parquet").is_file()
         assert table in done.stdout
