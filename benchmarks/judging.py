@@ -70,7 +70,7 @@ def judged_tables() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFr
         "item_id"
     )
     items = pl.DataFrame({"item_id": range(ITEMS), "category": [f"{i % 18}|{i % 7}" for i in range(ITEMS)]})
-    return predictions.cast(dict(PREDICTIONS_SCHEMA)), rows, interactions, items
+    return predictions.cast({**PREDICTIONS_SCHEMA}), rows, interactions, items
 
 
 def by_loop(predictions: pl.DataFrame) -> tuple[float, float]:

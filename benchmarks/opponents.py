@@ -99,11 +99,11 @@ def trl_loss(model: Any, work: Work) -> Any:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOConfig, DPOTrainer  # pyright: ignore[reportMissingImports]
 
-    import datasets
+    import datasets  # with trl, of the extra `bench`
 
-    datasets.disable_progress_bars()
+    datasets.disable_progress_bars()  # pyright: ignore[reportAttributeAccessIssue]  # it takes datasets/ for it
     logging.disable(logging.WARNING)  # of a data set that is never used
     warnings.filterwarnings("ignore")
     words = {f"w{place}": place for place in range(model.config.vocab_size - 2)}
@@ -111,7 +111,7 @@ def trl_loss(model: Any, work: Work) -> Any:
     tokeniser = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(WordLevel(words, unk_token="<pad>")), pad_token="<pad>", eos_token="<end>"
     )
-    rows = datasets.Dataset.from_list([{"prompt": "w1", "chosen": "w2", "rejected": "w3"}] * 2)
+    rows = datasets.Dataset.from_list([{"prompt": "w1", "chosen": "w2", "rejected": "w3"}] * 2)  # pyright: ignore[reportAttributeAccessIssue]
     settings = DPOConfig(
         output_dir=tempfile.mkdtemp(), report_to=[], use_cpu=not torch.cuda.is_available(), bf16=False, max_length=None,
         disable_tqdm=True,

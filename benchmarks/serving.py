@@ -129,8 +129,7 @@ def by_sorting(policy: Policy, rows: Rows) -> list[int]:
 def evaluation_workload(repeats: int, users: int) -> dict[str, float | str]:
     policy, (rows, candidates) = a_policy(), some_rows(users)
     table = evaluated(policy, rows, candidates)
-    part = Rows(*(getattr(rows, name)[: users // 100] for name in ("row_id", "user_id")),
-                rows.history.take(np.arange(users // 100)), rows.target[: users // 100])  # fmt: skip
+    part = rows.take(np.arange(users // 100))
     recall = np.array([rank <= 10 for rank in by_sorting(policy, part)], dtype=float)
     ours = table.filter((pl.col("metric") == "recall_at_10_full") & (pl.col("row_id") < users // 100)).sort("row_id")
     assert np.array_equal(ours["value"].to_numpy(), recall)
@@ -157,10 +156,10 @@ def pyfunc_workload(repeats: int) -> dict[str, float | str]:
     asked = pd.DataFrame({"history": histories})
     context = SimpleNamespace(artifacts={})
     together = model.predict(context, asked)
-    alone = [model.predict(context, asked[at : at + 1])["items"].iloc[0] for at in range(SINGLY)]
+    alone = [model.predict(context, asked.iloc[[at]])["items"].iloc[0] for at in range(SINGLY)]
     assert together["items"][:SINGLY].tolist() == alone
     assert {len(items) for items in together["items"]} == {10}
-    singly = best(lambda: [model.predict(context, asked[at : at + 1]) for at in range(SINGLY)], repeats)
+    singly = best(lambda: [model.predict(context, asked.iloc[[at]]) for at in range(SINGLY)], repeats)
     at_once = best(lambda: model.predict(context, asked), repeats)
     return {
         "workload": "pyfunc",

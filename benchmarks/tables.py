@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -87,7 +88,7 @@ def with_pandas(raw: Path, out: Path, to: str) -> None:
     """What `borderline ingest` makes, the usual way."""
     import pandas as pd
 
-    log = pd.read_csv(
+    log: Any = pd.read_csv(
         raw / "ratings.dat", sep="::", engine="python", header=None, names=["user", "item", "weight", "time"]
     )
     log = log.drop_duplicates()
@@ -117,7 +118,7 @@ def with_pandas(raw: Path, out: Path, to: str) -> None:
             rows.append((0, user, "train", items[start:place], items[place]))
         for order, split, place in ((1, "validation", n_train), (2, "test", n_train + 1)):
             rows.append((order, user, split, items[max(0, place - MAX_LENGTH) : place], items[place]))
-    histories = pd.DataFrame(rows, columns=["order", "user_id", "split", "history", "target"])
+    histories: Any = pd.DataFrame(rows, columns=["order", "user_id", "split", "history", "target"])
     histories = histories.sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
     histories.insert(0, "row_id", np.arange(len(histories)))
     histories.to_parquet(out / "histories.parquet")

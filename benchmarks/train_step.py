@@ -95,7 +95,7 @@ def largest_flops(device: str) -> float:
     best = float("inf")
     for _ in range(8):
         started = time.perf_counter()
-        left @ right
+        torch.mm(left, right)
         if device == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
@@ -152,11 +152,12 @@ def contestants(size: Size, workload: Workload, device: str, only: str | None = 
         return step
 
     if only in (None, "ours"):
-        policy = Policy(_model(size, ATTENTION, lora=False), RandomTexts(work, size.vocabulary), 4096, device=place)
+        texts: Any = RandomTexts(work, size.vocabulary)
+        policy = Policy(_model(size, ATTENTION, lora=False), texts, 4096, device=place)
         trained = policy.model
         if size.lora:
             attach_lora(policy.model, LoraConfig(dropout=0.0), 0, trains_ends=False)
-            trained = policy.model.to(device)
+            trained = policy.model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
         trunks = Trunks(
             work.prompts.reshape(-1).numpy(),
             np.arange(workload.histories + 1) * workload.prompt,

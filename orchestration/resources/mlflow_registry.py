@@ -16,6 +16,7 @@ class MlflowRegistry(MlflowStore):
         """See `assets.lake.ports.Tracker`."""
         client = self.client()
         import mlflow
+        from mlflow.entities import Metric
         from mlflow.exceptions import MlflowException
 
         from orchestration.serving.packaging import log_recommender
@@ -23,9 +24,7 @@ class MlflowRegistry(MlflowStore):
         mlflow.set_tracking_uri(self.tracking_uri)
         model = log_recommender(run_id, policy, catalogue, card)
         now = int(time.time() * 1000)
-        measured = [
-            mlflow.entities.Metric(k, value, now, 0, model_id=model.model_id) for k, value in card.metrics.items()
-        ]
+        measured = [Metric(k, value, now, 0, model_id=model.model_id) for k, value in card.metrics.items()]
         client.log_batch(run_id, metrics=measured)  # again, but now they are the model's too
         name = _model_name(card.dataset)
         try:

@@ -53,7 +53,7 @@ def test_losses_and_gradients_are_those_of_the_independent_implementation(
     expected = setting["expected"]
     assert len(expected) == len(loss) == 64
     tolerance = TOLERANCE[dtype]
-    compare = {"rtol": tolerance, "atol": tolerance}
+    compare: dict[str, Any] = {"rtol": tolerance, "atol": tolerance}
     loss, expected_loss = loss.detach().double(), torch.tensor([e["loss"] for e in expected], dtype=torch.float64)
     torch.testing.assert_close(loss, expected_loss, **compare)
     assert prefs.policy_chosen.grad is not None

@@ -13,11 +13,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evaluation.metrics.ranking import CUT_OFFS, PREDICTIONS_SCHEMA, Measure, mean_metrics
+from evaluation.metrics.ranking import CUT_OFFS, PREDICTIONS_SCHEMA, Measure, MeasureKind, mean_metrics
 
 GOLDEN = Path(__file__).with_name("ranx.json")
 ROWS, ITEMS = 60, 30
-THEIRS = {"hit_ratio": "hit_rate", "recall": "recall", "precision": "precision", "ndcg": "ndcg", "map": "map"}
+THEIRS: dict[MeasureKind, str] = {
+    "hit_ratio": "hit_rate",
+    "recall": "recall",
+    "precision": "precision",
+    "ndcg": "ndcg",
+    "map": "map",
+}
 
 
 def compute() -> dict[str, Any]:
@@ -38,7 +44,7 @@ def compute() -> dict[str, Any]:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of numba, about its own casts
-        values = evaluate(qrels, run, names, return_mean=False)
+        values: Any = evaluate(qrels, run, names, return_mean=False)
     return {
         "ranx": version("ranx"),
         "targets": targets,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from contracts.config import EXPERIMENT
+from contracts.config import EXPERIMENT, PreferenceExperiment
 from training.objectives import OBJECTIVES, Preferences
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -30,6 +30,7 @@ def batch(device: str, *, rows: int = 64, n: int = 15) -> Preferences:
 def test_every_objective_is_the_same_on_the_device(kind: str) -> None:
     settings = {"kind": "preference", "start_from": "sft", "objective": {"kind": kind}}
     experiment = EXPERIMENT.validate_python({**settings, "optimizer": {"kind": "adamw", "lr": 1e-3}})
+    assert isinstance(experiment, PreferenceExperiment)
     losses = []
     torch.use_deterministic_algorithms(True)
     try:

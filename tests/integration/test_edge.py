@@ -60,7 +60,7 @@ class _Upstream(http.server.BaseHTTPRequestHandler):
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         self.rfile.read(length)
-        body = str(self.server.server_address[0]).encode()
+        body = str(self.server.server_address[0]).encode()  # pyright: ignore[reportIndexIssue]
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -4,6 +4,7 @@ import csv
 import io
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -31,7 +32,7 @@ def read(content: bytes, block: int, *, has_header: bool = False) -> tuple[list[
     return fields, lines, [line for chunk in found for line in chunk.bad["line"]]
 
 
-def written(rows: list[tuple[str, ...]], quoting: int) -> bytes:
+def written(rows: list[tuple[str, ...]], quoting: Literal[0, 1]) -> bytes:
     out = io.StringIO(newline="")
     csv.writer(out, quoting=quoting, lineterminator="\n").writerows(rows)
     return out.getvalue().encode()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -44,7 +44,8 @@ def loss_of(kind: str, prefs: Preferences, seed: int = 0, **changed: Any) -> Ten
 def loss_and_gradients(kind: str, prefs: Preferences, **changed: Any) -> tuple[Tensor, Tensor, Tensor]:
     chosen, rejected = (logp.clone().requires_grad_() for logp in (prefs.policy_chosen, prefs.policy_rejected))
     loss = loss_of(kind, replace(prefs, policy_chosen=chosen, policy_rejected=rejected), **changed)
-    return loss.detach(), *torch.autograd.grad(loss.sum(), [chosen, rejected])
+    of_chosen, of_rejected = torch.autograd.grad(loss.sum(), [chosen, rejected])
+    return loss.detach(), of_chosen, of_rejected
 
 
 @st.composite
@@ -101,7 +102,7 @@ def row(prefs: Preferences, index: int) -> Preferences:
 
 def test_every_objective_has_a_config_with_defaults_and_no_config_lacks_an_objective() -> None:
     kinds = {
-        kind for member in Objective.__origin__.__args__ for kind in member.model_fields["kind"].annotation.__args__
+        kind for member in get_args(get_args(Objective)[0]) for kind in member.model_fields["kind"].annotation.__args__
     }
     assert kinds == set(OBJECTIVES)
     assert set(OBJECTIVES) == set(BASES) | {f"dynamicpo-{kind}" for kind in BASES}
@@ -263,7 +264,7 @@ def test_dynamicpo_without_selection_and_weighting_is_its_base(kind: str, prefs:
 @pytest.mark.parametrize("score", ["policy_logp", "log_ratio"])
 @pytest.mark.parametrize("kind", DYNAMIC)
 @given(prefs=preferences(is_negative=st.booleans()))
-def test_dynamicpo_alone_selects_what_its_base_sees(kind: str, score: str, prefs: Preferences) -> None:
+def test_dynamicpo_alone_selects_what_its_base_sees(kind: str, score: Any, prefs: Preferences) -> None:
     boundary, betas = focus(prefs, beta=CONFIGS[kind].beta, margin=6.0, weighting=False, selection_score=score)
     assert (betas == CONFIGS[kind].beta).all()
     narrowed = replace(prefs, is_negative=boundary)

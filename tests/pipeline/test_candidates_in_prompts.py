@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trained_tokeniser(Titles(kind="titles", vocabulary=300), ["The Quiet River (1999)"]).save_pretrained(
         folder / "tiny"
     )
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     LlamaForCausalLM(LlamaConfig(vocab_size=320, **sizes)).save_pretrained(folder / "tiny")
     for name, text in {
         "datasets/shop": SHOP,

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import borderline
 from assets.lake.versions import NotMaterialised
 from borderline.cli.main import app
+from borderline.home import lake
 from contracts.files.yaml_lines import ConfigurationError
 from evaluation.metrics.ranking import InvalidPredictions
 
@@ -137,7 +138,7 @@ def test_what_is_no_table_is_refused_with_what_is(demo: Path, name: str, fact: s
 def test_a_policy_gives_every_item_a_log_probability(demo: Path) -> None:
     for experiment in ("sft", "dmpo-k15"):
         policy = borderline.load_policy("demo", experiment)
-        assert policy.catalogue_of(borderline.home.lake().require("items", ("demo",)).table_path) == 150
+        assert policy.catalogue_of(lake().require("items", ("demo",)).table_path) == 150
 
 
 def test_a_baseline_has_no_policy_and_an_untrained_one_says_how_to_make_it(demo: Path) -> None:

@@ -31,7 +31,7 @@ PREFERENCE = {
 }
 
 
-def of_prompts(tables: Any) -> dict[str, Path]:
+def of_prompts(tables: Any) -> dict[str, Any]:
     return {"interactions": tables.interactions, "candidate_sets": tables.candidate_sets}
 
 
@@ -74,7 +74,7 @@ def test_the_commands_go_the_whole_way_with_a_checkpoint(
     for at, row_id in enumerate(rows.row_id.tolist()):  # the negatives of a row are what else its prompt lists
         assert sorted([*rejected[row_id], int(rows.target[at])]) == sorted(listed[at].tolist())
 
-    inputs = {"preference_rows": write_rows(tables, tmp_path / "preference_rows.parquet", rejected)}
+    inputs: dict[str, Any] = {"preference_rows": write_rows(tables, tmp_path / "preference_rows.parquet", rejected)}
     found = run(tables, tmp_path, "reference", policy=policy, interactions=tables.interactions, **inputs)
     of_pairs = pq.read_table(found / "reference_logps.parquet").to_pylist()
     of_reference = {(pair["row_id"], pair["item_id"]): pair["logp"] for pair in of_pairs}
@@ -118,7 +118,7 @@ def test_what_a_prompt_does_not_list_is_refused_as_negative_as_pool_and_as_selec
         int(row_id): [item for item in range(tables.n_items) if item not in listed[at].tolist()][:2]
         for at, row_id in enumerate(rows.row_id)
     }
-    inputs = {"preference_rows": write_rows(tables, tmp_path / "preference_rows.parquet", others)}
+    inputs: dict[str, Any] = {"preference_rows": write_rows(tables, tmp_path / "preference_rows.parquet", others)}
     inputs |= {"start_policy": policy, "reference_logps": tmp_path / "never read.parquet"}
     run(tables, tmp_path, "preference", exit_code=2, experiment=PREFERENCE, **inputs, **of_prompts(tables))
     wanted = f"{2 * len(rows)} break this, the first is item {others[int(rows.row_id[0])][0]} of row {rows.row_id[0]}"
@@ -150,7 +150,7 @@ def test_sft_is_refused_before_it_begins(
 ) -> None:
     config = experiment(tmp_path / "checkpoint", tables)
     config["backbone"] |= change
-    inputs = {name: path for name, path in of_prompts(tables).items() if name != missing}
+    inputs: dict[str, Any] = {name: path for name, path in of_prompts(tables).items() if name != missing}
     output = run(tables, tmp_path, "sft", exit_code=2, experiment=config, **inputs)
     assert message in capsys.readouterr().err
     assert [line["kind"] for line in telemetry_lines(output)][-1] == "end"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -83,7 +84,7 @@ class Workshop:
         return output / "reference_logps.parquet"
 
     def preference(self, start: Path, rows: Path, reference: Path, name: str = "preference", **fields: Any) -> Path:
-        inputs = {"start_policy": start, "preference_rows": rows, "reference_logps": reference}
+        inputs: dict[str, Any] = {"start_policy": start, "preference_rows": rows, "reference_logps": reference}
         return self.run("preference", name, **{"experiment": PREFERENCE, **inputs, **fields})
 
 
@@ -206,7 +207,12 @@ def test_validation_can_look_at_a_sample_of_rows_that_is_the_same_each_time(
 
 
 def test_a_checkpoint_goes_the_whole_way_through_adapters_the_same_twice(workshop: Workshop, tmp_path: Path) -> None:
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     LlamaForCausalLM(LlamaConfig(vocab_size=40, **sizes)).save_pretrained(tmp_path / "checkpoint")
     backbone = {"kind": "checkpoint", "name": str(tmp_path / "checkpoint"), "lora": {"rank": 2}, "context": 16}
     experiment = {**SFT, "backbone": backbone}
@@ -372,7 +378,7 @@ def test_a_reference_table_with_holes_is_refused_with_the_count(
     reference = workshop.reference(policy, rows)
     table = pq.read_table(reference)
     pq.write_table(table.slice(3), reference)
-    inputs = {"start_policy": policy, "preference_rows": rows, "reference_logps": reference}
+    inputs: dict[str, Any] = {"start_policy": policy, "preference_rows": rows, "reference_logps": reference}
     workshop.run("preference", exit_code=2, experiment=PREFERENCE, **inputs)
     assert f"got {len(table) - 3} of {len(table)} pairs: 3 are missing" in capsys.readouterr().err
 
@@ -381,7 +387,7 @@ def test_the_reference_of_another_policy_is_refused(workshop: Workshop, capsys: 
     policy, other = workshop.sft(), workshop.sft("other", {**SFT, "seed": 5})
     rows = workshop.preference_rows(workshop.mine(policy))
     reference = workshop.reference(other, rows)
-    inputs = {"start_policy": policy, "preference_rows": rows, "reference_logps": reference}
+    inputs: dict[str, Any] = {"start_policy": policy, "preference_rows": rows, "reference_logps": reference}
     workshop.run("preference", exit_code=2, experiment=PREFERENCE, **inputs)
     assert "reference_logps must be those of the starting policy" in capsys.readouterr().err
 
@@ -398,7 +404,7 @@ def test_each_objective_trains_from_its_kind_alone(workshop: Workshop, kind: str
 def test_a_row_without_negatives_is_no_obstacle(workshop: Workshop) -> None:
     policy = workshop.sft()
     mined = workshop.mine(policy)
-    rows = workshop.preference_rows(mined.filter(pa.compute.greater(mined["row_id"], 20)))
+    rows = workshop.preference_rows(mined.filter(pc.field("row_id") > 20))
     output = workshop.preference(policy, rows, workshop.reference(policy, rows))
     assert (output / "policy").is_dir()
 
@@ -486,6 +492,7 @@ def start(path: Path, **environment: str) -> subprocess.Popen[bytes]:
     return child
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_command_promptly_with_an_end_line(
     workshop: Workshop, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
 ) -> None:

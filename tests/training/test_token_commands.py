@@ -48,7 +48,12 @@ def with_words(folder: Path, tables: Any) -> dict[str, Any]:
     """A checkpoint with weights, and a tokeniser that knows the titles."""
     tokeniser = trained_tokeniser(Titles(kind="titles", vocabulary=320), read_texts(tables.items, "title"))
     tokeniser.save_pretrained(folder)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     LlamaForCausalLM(LlamaConfig(vocab_size=330, **sizes)).save_pretrained(folder)
     return {"kind": "checkpoint", "name": str(folder), "lora": {"rank": 2}, "context": 64}
 
@@ -89,7 +94,7 @@ def test_the_commands_go_the_whole_way(
         "rejected": pa.array([pools[row["row_id"]] for row in train], pa.list_(pa.int32())),
     }
     pq.write_table(pa.table(table), tmp_path / "preference_rows.parquet")
-    inputs = {"preference_rows": tmp_path / "preference_rows.parquet"}
+    inputs: dict[str, Any] = {"preference_rows": tmp_path / "preference_rows.parquet"}
     found = run(tables, tmp_path, "reference", policy=policy, **inputs) / "reference_logps.parquet"
     lists = load_policy(policy).vocabulary.completions
     of_pairs = pq.read_table(found)

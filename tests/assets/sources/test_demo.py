@@ -45,7 +45,7 @@ def test_a_seed_gives_one_shop_and_another_seed_another() -> None:
 
 
 def test_the_smallest_shop_that_a_config_allows_opens() -> None:
-    config = DemoSource(kind="demo", users=50, items=50)
+    config = DemoSource.model_validate({"kind": "demo", "users": 50, "items": 50})
     interactions, items = simulate(config.users, config.items, config.seed)
     validate(interactions, TABLES["raw_interactions"])
     touched = interactions.group_by("user").agg(pl.col("item").n_unique())["item"].to_list()

@@ -303,7 +303,7 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_source_has_a_card() -> None:
-    demo, movielens = source_card(DemoSource(kind="demo")), source_card(SOURCE)
+    demo, movielens = source_card(DemoSource.model_validate({"kind": "demo"})), source_card(SOURCE)
     assert (demo.files, demo.page, demo.published) == ((), None, None)
     assert movielens.published is not None
     assert movielens.published.interactions == 100_000
@@ -311,7 +311,7 @@ def test_every_source_has_a_card() -> None:
 
 
 def test_the_demo_needs_no_folder(tmp_path: Path) -> None:
-    config = DemoSource(kind="demo", users=50, items=50)
+    config = DemoSource.model_validate({"kind": "demo", "users": 50, "items": 50})
     raw = read(config, tmp_path / "not there")
     assert raw.quarantine.is_empty()
     assert source_files(config, tmp_path / "not there") == ()

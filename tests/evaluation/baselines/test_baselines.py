@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -30,7 +32,7 @@ CANDIDATE_SETS = pl.DataFrame(
 INTERACTIONS = pl.DataFrame({"item_id": [0, 0, 0, 1, 2, 4, 3, 3], "split": ["train"] * 6 + ["validation", "test"]})
 
 
-def of(predictions: pl.DataFrame, row_id: int, protocol: str) -> dict[str, object]:
+def of(predictions: pl.DataFrame, row_id: int, protocol: str) -> dict[str, Any]:
     return predictions.filter((pl.col("row_id") == row_id) & (pl.col("protocol") == protocol)).row(0, named=True)
 
 
@@ -117,9 +119,9 @@ def test_random_ranks_are_chance_and_both_protocols_share_the_scores() -> None:
     for name, chance in [("hit_ratio_at_1_of_20", 1 / 20), ("recall_at_10_full", 10 / (n_items - 5))]:
         assert abs(hits[name] - chance) < 4 * np.sqrt(chance * (1 - chance) / rows)
     first = of(table, 0, "of_20")
-    shared = dict(zip(first["items"], first["scores"], strict=True))  # pyright: ignore[reportArgumentType]
+    shared = dict(zip(first["items"], first["scores"], strict=True))
     full = of(table, 0, "full")
-    everywhere = dict(zip(full["items"], full["scores"], strict=True))  # pyright: ignore[reportArgumentType]
+    everywhere = dict(zip(full["items"], full["scores"], strict=True))
     both = shared.keys() & everywhere.keys()
     assert len(both) >= 10
     assert all(shared[item] == everywhere[item] for item in both)

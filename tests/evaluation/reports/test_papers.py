@@ -99,16 +99,16 @@ benchmarks:
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
     monkeypatch.setenv("BORDERLINE_PROJECT", str(tmp_path))
     for folder in ("datasets", "experiments", "studies"):
         (tmp_path / folder).mkdir()
     (tmp_path / "datasets" / "shop.yaml").write_text("source: {kind: demo, users: 300, items: 150, seed: 3}\n")
     (tmp_path / "experiments" / "popularity.yaml").write_text("kind: baseline\nbaseline: popularity\n")
-    return lambda text: (tmp_path / "studies" / "published.yaml").write_text(text) and None
+    return lambda text: (tmp_path / "studies" / "published.yaml").write_text(text)
 
 
-def test_a_study_of_paper_comparison_is_told_from_a_grid(write: Callable[[str], None]) -> None:
+def test_a_study_of_paper_comparison_is_told_from_a_grid(write: Callable[[str], object]) -> None:
     write(FILE)
     assert is_published("published")
     assert load_published("published").benchmarks["shop"].experiments == ["popularity"]
@@ -126,7 +126,7 @@ def test_a_study_of_paper_comparison_is_told_from_a_grid(write: Callable[[str], 
         ("{experiments", "{same_rows_as: fair, experiments", "same_rows_as must be another data set of the study"),
     ],
 )
-def test_a_mistake_in_the_file_is_named(write: Callable[[str], None], old: str, new: str, said: str) -> None:
+def test_a_mistake_in_the_file_is_named(write: Callable[[str], object], old: str, new: str, said: str) -> None:
     write(FILE.replace(old, new))
     with pytest.raises(ConfigurationError, match=said):
         load_published("published")

@@ -52,8 +52,11 @@ def windows() -> Windows:
 
 
 def small_checkpoint(folder: Path, architecture: str) -> CheckpointBackbone:
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 50}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}  # fewer keys than queries, as modern models have
+    sizes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 50}
+    heads: dict[str, Any] = {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }  # fewer keys than queries, as modern models have
     torch.manual_seed(0)
     if architecture == "qwen2":
         model = Qwen2ForCausalLM(Qwen2Config(**sizes, **heads, tie_word_embeddings=True))
@@ -326,7 +329,12 @@ def test_adapters_on_weights_in_4_bits_are_saved_as_they_were_trained(
     on_cpu = {**in_4_bits, "device_map": {"": "cpu"}}
     monkeypatch.setattr(pretrained, "_four_bit", lambda _: on_cpu)
     torch.manual_seed(0)
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=50)).save_pretrained(tmp_path / "checkpoint")
     backbone = CheckpointBackbone(
         kind="checkpoint", name=str(tmp_path / "checkpoint"), lora=LORA, context=16, quantization="nf4"

@@ -54,7 +54,7 @@ def saved(folder: Path, architecture: str, **settings: Any) -> CheckpointBackbon
 )
 def test_full_causal_attention_is_accepted(architecture: str, settings: dict[str, Any], tmp_path: Path) -> None:
     model = pretrained_model(saved(tmp_path, architecture, **settings), None, seed=0)
-    assert model.get_input_embeddings().weight.shape[0] == 50
+    assert model.get_input_embeddings().get_parameter("weight").shape[0] == 50
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_scores_are_the_same_to_the_bit_whatever_else_is_scored(policy: Policy, 
 def test_scores_are_those_of_the_prompt_alone(policy: Policy, rows: Rows) -> None:
     table = scores_of(policy, rows)
     for row in (0, 17, 123):
+        assert isinstance(policy.vocabulary, ItemVocabulary)
         prompt = torch.tensor([[policy.vocabulary.begin, *rows.history[row].tolist()]])
         policy.model.config._attn_implementation = "sdpa"
         with torch.no_grad():

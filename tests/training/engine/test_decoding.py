@@ -112,6 +112,8 @@ def test_rankings_are_those_of_the_scores_of_the_whole_catalogue(policy: Policy,
     history = Ragged.of([[*rows.history[row], int(others[row][0])] for row in range(20)])  # what the context cut off
     full, few = {}, {}
     for at, of_candidates, of_catalogue in rank_rows(policy, rows, history, candidates, 7):
+        assert of_candidates is not None
+        assert of_catalogue is not None
         for place, row in enumerate(at):
             few[int(row)], full[int(row)] = (r.take(np.array([place])) for r in (of_candidates, of_catalogue))
     ranks, logps = rank_targets(policy, rows)

@@ -34,7 +34,8 @@ def tiny_policy(n_items: int, dtype: torch.dtype = torch.float32) -> Policy:
             for name, child in module.named_children():
                 if isinstance(child, LlamaRMSNorm):
                     setattr(module, name, torch.nn.RMSNorm(TINY.hidden, eps=child.variance_epsilon))
-    return Policy(model.to(dtype), ItemVocabulary(n_items), TINY.context)
+    model.to(dtype)  # pyright: ignore[reportArgumentType]
+    return Policy(model, ItemVocabulary(n_items), TINY.context)
 
 
 @pytest.fixture
@@ -45,6 +46,7 @@ def windows(simulate: Callable[..., Any], tmp_path: Any) -> Windows:
 
 def repeat_the_prompt(policy: Policy, windows: Windows, row: int, items: list[int]) -> Tensor:
     """Each item appended to a copy of the prompt, as `transformers` itself computes it, with its own attention."""
+    assert isinstance(policy.vocabulary, ItemVocabulary)
     prompt = [policy.vocabulary.begin, *windows.rows.history[row].tolist()]
     policy.model.config._attn_implementation = "sdpa"
     logits = policy.model(input_ids=torch.tensor([[*prompt, item] for item in items])).logits

@@ -44,7 +44,8 @@ def tiny_model(dtype: torch.dtype, dropout: float = 0.0, key_heads: int = 2) -> 
             for name, child in module.named_children():
                 if isinstance(child, LlamaRMSNorm):
                     setattr(module, name, torch.nn.RMSNorm(16, eps=child.variance_epsilon))
-    return model.to(dtype)
+    model.to(dtype)  # pyright: ignore[reportArgumentType]
+    return model
 
 
 MODELS = {dtype: tiny_model(dtype) for dtype in (torch.float32, torch.float64)}

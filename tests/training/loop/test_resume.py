@@ -479,6 +479,7 @@ def run_on_a_small_disk(output: Path, largest: int) -> str:
     return ended.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_disk_too_full_for_the_policy_is_one_line_and_leaves_nothing_half(
     trainings: Trainings, telemetry_lines: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
@@ -504,6 +505,7 @@ def test_a_disk_too_full_for_the_policy_is_one_line_and_leaves_nothing_half(
     assert (output / "policy" / "policy.json").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_too_full_for_telemetry_names_the_file(trainings: Trainings) -> None:
     output = trainings.spec()
     said = run_on_a_small_disk(output, 500)

@@ -110,7 +110,8 @@ def test_scikit_learn_agrees_with_the_optimum_in_this_share_of_rows(starts: int,
     floors = top_cluster_floor(scores, clusters=3).tolist()
     agrees = 0
     for row, floor in zip(scores, floors, strict=True):
-        fitted = KMeans(n_clusters=3, n_init=starts, random_state=42).fit(row[:, None].numpy())
+        clusters = KMeans(n_clusters=3, n_init=starts, random_state=42)  # pyright: ignore[reportArgumentType]
+        fitted = clusters.fit(row[:, None].numpy())
         top = fitted.labels_ == fitted.cluster_centers_[:, 0].argmax()
         agrees += row[torch.from_numpy(top)].min().item() == floor
     assert low <= agrees / len(floors) <= high, agrees / len(floors)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -113,7 +113,7 @@ def test_a_list_is_the_same_whatever_else_is_drawn_for(tables: Any, monkeypatch:
 def test_a_list_does_not_change_with_held_out_interactions(tables: Any, tmp_path: Path) -> None:
     lists, rows = lists_of(tables), read_rows(tables.histories, "train", tables.n_items)
     log = pq.read_table(tables.interactions)
-    pq.write_table(log.filter(pa.compute.equal(log["split"], "train")), tmp_path / "train.parquet")
+    pq.write_table(log.filter(pc.field("split") == "train"), tmp_path / "train.parquet")
     alone, whole = with_drawn(rows, lists, tmp_path / "train.parquet"), train_rows(tables, lists)
     assert alone.candidates is not None
     assert whole.candidates is not None
@@ -191,7 +191,7 @@ def test_where_the_context_is_short_the_oldest_titles_go_and_no_candidate(prompt
     longest = int(lists.completions.lengths.max()) - 1
     kept = lists.prompt_tokens(cut.history, cut.candidates) + longest
     assert kept.max() <= context
-    for row in np.flatnonzero(cut.history.lengths < rows.history.lengths):
+    for row in np.flatnonzero(cut.history.lengths < rows.history.lengths).tolist():
         n = len(cut.history[row])
         assert cut.history[row].tolist() == rows.history[row].tolist()[-n:]
         assert kept[row] + len(lists.pieces[rows.history[row][-n - 1]]) > context  # one title more would not fit

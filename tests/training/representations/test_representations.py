@@ -357,8 +357,9 @@ def test_activations_computed_again_give_the_same_gradients(tables: Any, tmp_pat
 
     policy.model.train()
     kept = gradients()
-    forward, calls = policy.model.base_model.layers[0].mlp.forward, []
-    policy.model.base_model.layers[0].mlp.forward = lambda *inputs: (calls.append(1), forward(*inputs))[1]
+    base: Any = policy.model.base_model
+    forward, calls = base.layers[0].mlp.forward, []
+    base.layers[0].mlp.forward = lambda *inputs: (calls.append(1), forward(*inputs))[1]
     policy.recompute_activations()
     again = gradients()
     assert len(calls) == 2

@@ -1,6 +1,7 @@
 """Predictions of models from elsewhere: measured as they are, or refused by name."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -33,7 +34,7 @@ CANDIDATES = pl.DataFrame(
 )
 
 
-def table(**changes: list[object]) -> pl.DataFrame:
+def table(**changes: Sequence[object]) -> pl.DataFrame:
     columns = {
         "row_id": [5, 6, 5, 6],
         "protocol": ["full", "full", "of_3", "of_3"],
