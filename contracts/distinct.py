@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Items = NDArray[np.integer]
+Items = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 ABSENT = -1

@@ -76,7 +76,7 @@ def test_uniforms_fill_the_unit_interval_evenly_and_independently() -> None:
     counts = np.histogram(draws, bins=20, range=(0, 1))[0]
     chi_square = ((counts - draws.size / 20) ** 2 / (draws.size / 20)).sum()
     assert chi_square < 43.8  # 99.9 % point of chi-square with 19 degrees of freedom
-    between_draws = np.corrcoef(draws.T)[np.triu_indices(4, k=1)]
+    between_draws = np.asarray(np.corrcoef(draws.T))[np.triu_indices(4, k=1)]
     between_rows = np.corrcoef(draws[1:, 0], draws[:-1, 0])[0, 1]
     assert np.abs([*between_draws, between_rows]).max() < 4 / np.sqrt(len(draws))
 

@@ -13,7 +13,7 @@ def ordered_by_hand(scores: list[float], target: int) -> list[int]:
 @pytest.mark.parametrize("seed", range(20))
 def test_rank_and_order_are_those_of_a_sort_with_the_target_last_among_equals(seed: int) -> None:
     draw = np.random.default_rng(seed)
-    scores = draw.choice([-np.float32(3.4e38), -1.5, -0.0, 0.0, 1e-40, 2.0, 3.4e38], size=(40, 12)).astype(np.float32)
+    scores = draw.choice([-3.4e38, -1.5, -0.0, 0.0, 1e-40, 2.0, 3.4e38], size=(40, 12)).astype(np.float32)
     target = draw.integers(0, 12, 40)
     keys = ranking_keys(scores)
     keys[np.arange(40), target] |= TARGET

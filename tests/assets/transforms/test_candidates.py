@@ -35,9 +35,11 @@ def tables(touched: list[list[int]], targets: list[int] | None = None) -> tuple[
     return histories, interactions
 
 
-def drawn(touched: list[list[int]], n_items: int, n: int, **options: object) -> np.ndarray:
-    histories, interactions = tables(touched, options.get("targets"))
-    sets = draw_candidates(histories, interactions, n_items, Candidates(n=n), int(options.get("seed", 0)))
+def drawn(
+    touched: list[list[int]], n_items: int, n: int, *, seed: int = 0, targets: list[int] | None = None
+) -> np.ndarray:
+    histories, interactions = tables(touched, targets)
+    sets = draw_candidates(histories, interactions, n_items, Candidates(n=n), seed)
     validate(sets, TABLES["candidate_sets"])
     return np.array(sets["candidates"].to_list())
 

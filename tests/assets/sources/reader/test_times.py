@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pytest
@@ -89,7 +89,8 @@ def test_a_pattern_with_an_offset_does_not_look_at_the_zone() -> None:
 
 
 def test_a_time_after_the_year_9999_is_missing() -> None:
-    for unit, per_second in (("ms", 10**3), ("us", 10**6)):
+    units: list[tuple[Literal["ms", "us"], int]] = [("ms", 10**3), ("us", 10**6)]
+    for unit, per_second in units:
         times = pl.Series([146_000 * 31_556_952 * per_second, 1_714_557_600 * per_second]).cast(pl.Datetime(unit))
         assert parsed(times, column("iso")).is_null().to_list() == [True, False]
         assert misread(times, column("iso"), NOW) is None
