@@ -1,4 +1,4 @@
-"""The jobs that a person launches for a whole way: `train` for an experiment, `retrain` for a data set, `study`.
+"""The jobs that a person launches: `train` for an experiment, `retrain` for a data set, `study`, and two for decisions.
 
 Each has one op, which walks the layer jobs of its own code location. The itineraries are in `orchestration.walks`.
 """
@@ -9,21 +9,32 @@ from pydantic import Field
 from assets.lake.leaks import is_accepting
 from assets.lake.partitions import BY_EXPERIMENT
 from contracts.files.experiments import default_experiments
+from contracts.files.names import dataset_keys, study_keys
+from contracts.words import CHAMPION_TAG, REASON_TAG, ROLLBACK_TAG
 from orchestration.resources.lake import LakeStorage
 from orchestration.resources.mlflow_runs import MlflowTracker
+from orchestration.walks.decision import decide
 from orchestration.walks.experiments import walk_experiments
 from orchestration.walks.runner import LOCATION, LayerRunner, tags_of
 from orchestration.walks.study import walk_study
 
 ACCEPT_LEAKS = "Run on tables that leak their answers; every number from them is marked. The run tag does the same."
+DATASET = "A file in datasets/, without .yaml. A file that is newer than the page: Reload definitions."
+REASON = "Why; it stays in the promotion history."
+
+
+class TrainConfig(dg.Config):
+    """How to train the experiment that the partition names."""
+
+    accept_leaks: bool = Field(default=False, description=ACCEPT_LEAKS)
 
 
 class RetrainConfig(dg.Config):
     """What to walk the whole way for."""
 
-    dataset: str = Field(description="A file in datasets/, without .yaml.")
+    dataset: str = Field(description=DATASET)
     experiments: list[str] = Field(
-        default_factory=list,
+        default=[],
         description="Files in experiments/, without .yaml; when empty, all that read items as one token each.",
     )
     accept_leaks: bool = Field(default=False, description=ACCEPT_LEAKS)
@@ -32,45 +43,110 @@ class RetrainConfig(dg.Config):
 class StudyConfig(dg.Config):
     """What to study."""
 
-    study: str = Field(description="A file in studies/, without .yaml.")
-    dataset: str = Field(description="A file in datasets/, without .yaml.")
+    study: str = Field(description="A file in studies/, without .yaml. A newer file: Reload definitions.")
+    dataset: str = Field(description=DATASET)
     only: dict[str, list[str]] = Field(
-        default_factory=dict, description='Axis → labels, where not all are wanted: {"seed": ["0"]}.'
+        default={}, description='Axis → labels, where not all are wanted: {"seed": ["0"]}.'
     )
     accept_leaks: bool = Field(default=False, description=ACCEPT_LEAKS)
 
 
-@dg.op(description="Walks every layer for this experiment; what is unchanged is reused.")
+class PromoteConfig(dg.Config):
+    """Which version is to serve."""
+
+    dataset: str = Field(description=DATASET)
+    version: int = Field(description="Of the registered model borderline-<dataset>, as MLflow counts it.")
+    reason: str = Field(description=REASON)
+
+
+class RollbackConfig(dg.Config):
+    """Whose champion before this one is to serve again."""
+
+    dataset: str = Field(description=DATASET)
+    reason: str = Field(description=REASON)
+
+
+NAMES = {
+    name: dg.Enum(name, [dg.EnumValue(key) for key in keys])
+    for name, keys in {"dataset": dataset_keys(), "study": study_keys()}.items()
+}
+"""What the Launchpad completes and accepts, by the name of the field."""
+
+
+def form(config: type[dg.Config]) -> dict[str, dg.Field]:
+    """The fields of a config, of which those in `NAMES` take one of the names that there are.
+
+    Pydantic cannot say it: the names are known only when the definitions load.
+    """
+    return {
+        name: dg.Field(NAMES[name], description=field.description) if name in NAMES else field
+        for name, field in config.to_fields_dict().items()
+    }
+
+
+@dg.op(
+    config_schema=form(TrainConfig), description="Walks every layer for this experiment; what is unchanged is reused."
+)
 def walk_experiment(
     context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeStorage], tracker: dg.ResourceParam[MlflowTracker]
 ) -> None:
     """Materialises everything one experiment needs, then the experiment."""
     keys = context.partition_key.keys_by_dimension  # type: ignore[attr-defined]
-    walk_experiments(_runner(context, lake, tracker), keys["dataset"], [keys["experiment"]])
+    config = TrainConfig(**context.op_config)
+    runner = _runner(context, lake, tracker, accept_leaks=config.accept_leaks)
+    walk_experiments(runner, keys["dataset"], [keys["experiment"]])
 
 
-@dg.op(description="Walks every layer for all experiments of a data set; what is unchanged is reused.")
+@dg.op(
+    config_schema=form(RetrainConfig),
+    description="Walks every layer for all experiments of a data set; what is unchanged is reused.",
+)
 def walk_dataset(
-    context: dg.OpExecutionContext,
-    config: RetrainConfig,
-    lake: dg.ResourceParam[LakeStorage],
-    tracker: dg.ResourceParam[MlflowTracker],
+    context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeStorage], tracker: dg.ResourceParam[MlflowTracker]
 ) -> None:
     """Materialises a data set, every experiment on it, the leaderboard and the promotion."""
+    config = RetrainConfig(**context.op_config)
     runner = _runner(context, lake, tracker, accept_leaks=config.accept_leaks)
     walk_experiments(runner, config.dataset, list(config.experiments) or default_experiments())
 
 
-@dg.op(name="walk_study", description="Walks every experiment of a study; what is finished is reused.")
+@dg.op(
+    name="walk_study",
+    config_schema=form(StudyConfig),
+    description="Walks every experiment of a study; what is finished is reused.",
+)
 def walk_whole_study(
-    context: dg.OpExecutionContext,
-    config: StudyConfig,
-    lake: dg.ResourceParam[LakeStorage],
-    tracker: dg.ResourceParam[MlflowTracker],
+    context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeStorage], tracker: dg.ResourceParam[MlflowTracker]
 ) -> None:
     """Materialises the experiments of a study and its report; progress goes to this run's log."""
+    config = StudyConfig(**context.op_config)
     runner = _runner(context, lake, tracker, accept_leaks=config.accept_leaks)
     walk_study(runner, config.study, config.dataset, config.only)
+
+
+@dg.op(config_schema=form(PromoteConfig), description="Makes a version the champion, whatever the gates say.")
+def decide_for_version(
+    context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeStorage], tracker: dg.ResourceParam[MlflowTracker]
+) -> None:
+    """Carries out a person's decision for a version."""
+    config = PromoteConfig(**context.op_config)
+    _decide(context, lake, tracker, config.dataset, {CHAMPION_TAG: str(config.version), REASON_TAG: config.reason})
+
+
+@dg.op(config_schema=form(RollbackConfig), description="Makes the champion before this one the champion again.")
+def decide_for_previous(
+    context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeStorage], tracker: dg.ResourceParam[MlflowTracker]
+) -> None:
+    """Carries out a person's decision for the champion before."""
+    config = RollbackConfig(**context.op_config)
+    _decide(context, lake, tracker, config.dataset, {ROLLBACK_TAG: "true", REASON_TAG: config.reason})
+
+
+def _decide(
+    context: dg.OpExecutionContext, lake: LakeStorage, tracker: MlflowTracker, dataset: str, tags: dict[str, str]
+) -> None:
+    decide(_runner(context, lake, tracker), dataset, tags)
+    context.log.info(f"champion of {dataset}: version {tracker.champion(dataset)}")
 
 
 def _runner(
@@ -80,7 +156,7 @@ def _runner(
     accepts, origin = accept_leaks or is_accepting(context.run.tags), context.run.remote_job_origin
     return LayerRunner(
         context.instance,
-        context.repository_def.get_job,
+        lambda name: context.repository_def.get_job(name),
         lake,
         tracker,
         tags_of(accept_leaks=accepts, parent_run_id=context.run.run_id),
@@ -118,4 +194,23 @@ def study() -> None:
     walk_whole_study()
 
 
-WALKS = [train, retrain, study]
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="A version that a person chose becomes the champion, whatever the gates say; the history keeps the "
+    "reason. The job `promote` lets the gates decide.",
+)
+def promote_version() -> None:
+    """The job to launch to overrule the gates."""
+    decide_for_version()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="The champion before this one serves again; the history keeps the reason.",
+)
+def rollback() -> None:
+    """The job to launch to take the last change of the champion back."""
+    decide_for_previous()
+
+
+WALKS = [train, retrain, study, promote_version, rollback]
