@@ -21,8 +21,8 @@ from assets.sources.contract import (
 from assets.sources.digests import DIFFERS
 from assets.sources.digests import verdicts as digest_verdicts
 from assets.sources.files import RawFile, hashed
-from contracts.config import dataset
-from contracts.config.dataset import Source
+from contracts.config import sources
+from contracts.config.sources import Source
 
 __all__ = [
     "DIFFERS",
@@ -41,14 +41,14 @@ __all__ = [
 ]
 
 _MODULES: dict[type, ModuleType] = {
-    dataset.DemoSource: demo,
-    dataset.MovieLensSource: movielens,
-    dataset.LastfmSource: lastfm,
-    dataset.SteamSource: steam,
-    dataset.OnlineRetailSource: online_retail,
-    dataset.AmazonSource: amazon,
-    dataset.TabularSource: tabular,
-    dataset.PresplitSource: presplit,
+    sources.DemoSource: demo,
+    sources.MovieLensSource: movielens,
+    sources.LastfmSource: lastfm,
+    sources.SteamSource: steam,
+    sources.OnlineRetailSource: online_retail,
+    sources.AmazonSource: amazon,
+    sources.TabularSource: tabular,
+    sources.PresplitSource: presplit,
 }
 
 

@@ -21,7 +21,7 @@ from assets.sources.reader import json_lines
 from assets.sources.reader.columns import Mapped, Row, identifier, item_row, log_row, number, unix_time, words
 from assets.sources.reader.tables import Part, read_items, read_log, with_unlisted
 from assets.sources.reader.text import TextForm, whole_lines
-from contracts.config.dataset import AmazonSource
+from contracts.config.sources import AmazonSource
 
 _PAGES = {
     2014: "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",

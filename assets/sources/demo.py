@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from assets.sources.contract import RawTables, SourceCard
 from assets.sources.files import RawFile
-from contracts.config.dataset import DemoSource
+from contracts.config.sources import DemoSource
 from evaluation.schemas import empty
 
 Ints = NDArray[np.int64]

@@ -27,7 +27,7 @@ from assets.sources.reader.columns import (
 from assets.sources.reader.delimited import Dialect
 from assets.sources.reader.tables import published_part, read_items, read_log
 from assets.sources.reader.text import TextForm
-from contracts.config.dataset import LastfmSource
+from contracts.config.sources import LastfmSource
 
 _ARCHIVE, _ARTISTS = "hetrec2011-lastfm-2k.zip", "artists.dat"
 _LOGS = {"listens": "user_artists.dat", "tags": "user_taggedartists-timestamps.dat"}

@@ -15,7 +15,7 @@ from assets.sources.reader.columns import Row, identifier, item_row, log_row, nu
 from assets.sources.reader.delimited import Dialect
 from assets.sources.reader.tables import published_part, read_items, read_log
 from assets.sources.reader.text import TextForm
-from contracts.config.dataset import MovieLensSource
+from contracts.config.sources import MovieLensSource
 
 # In the order of u.item's last 19 fields (README and u.genre of the archive).
 _GENRES_100K = (

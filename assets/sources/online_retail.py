@@ -28,7 +28,7 @@ from assets.sources.reader import parquet
 from assets.sources.reader.columns import Mapped, Row, fine, identifier, log_row, number, rule
 from assets.sources.reader.tables import Part, read_log
 from assets.sources.reader.text import SHOWN, Chunk, bad_rows
-from contracts.config.dataset import OnlineRetailSource
+from contracts.config.sources import OnlineRetailSource
 
 SHEETS = ("Year 2009-2010", "Year 2010-2011")
 PRODUCT = r"^([0-9]{5}[A-Z]{0,2}|DCGS.*|SP[0-9]{4}|PADS)$"

@@ -28,7 +28,7 @@ from assets.sources.reader.columns import (
 from assets.sources.reader.delimited import Dialect
 from assets.sources.reader.tables import published_part, read_items, read_log, with_unlisted
 from assets.sources.reader.text import TextForm
-from contracts.config.dataset import SteamSource
+from contracts.config.sources import SteamSource
 
 _ARCHIVE, _CSV = "steam-200k-caserec.zip", "steam-200k.csv"
 _LOGS = {"purchase": "game_purchase.dat", "play": "game_play.dat"}

@@ -17,7 +17,7 @@ from assets.sources.presplit.prompts import read_prompts
 from assets.sources.presplit.sequences import read_sequences
 from assets.sources.reader.quarantine import Quarantine
 from assets.sources.reader.text import bad_rows
-from contracts.config.dataset import InnerPath, InputRows, PresplitSource, PromptRows, SequenceRows
+from contracts.config.sources import InnerPath, InputRows, PresplitSource, PromptRows, SequenceRows
 from contracts.words import HELD_OUT, SPLITS
 from evaluation.schemas import empty, schema_of
 

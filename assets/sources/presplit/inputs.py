@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from assets.sources.contract import UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.presplit.found import Found, Row, lines_of
-from contracts.config.dataset import InputRows
+from contracts.config.sources import InputRows
 
 
 def read_inputs(config: InputRows, files: Mapping[str, RawFile], found: Found) -> None:

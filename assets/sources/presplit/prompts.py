@@ -6,7 +6,7 @@ from typing import Any
 
 from assets.sources.files import RawFile
 from assets.sources.presplit.found import Found, Row, lines_of, objects_of
-from contracts.config.dataset import PromptRows
+from contracts.config.sources import PromptRows
 
 
 def read_prompts(config: PromptRows, files: Mapping[str, RawFile], found: Found) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from assets.sources.contract import UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.presplit.found import Found, Row, json_of, lines_of
-from contracts.config.dataset import SequenceRows
+from contracts.config.sources import SequenceRows
 
 _SHORTEST = 3  # items of a sequence that has a validation and a test target
 

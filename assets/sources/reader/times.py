@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from contracts.config.dataset import UNITS, TimeColumn
+from contracts.config.sources import UNITS, TimeColumn
 from evaluation.schemas import UTC as UTC_TYPE
 
 _PER_SECOND = dict(zip(UNITS, (1, 1_000, 1_000_000, 1_000_000_000), strict=True))
@@ -21,7 +21,7 @@ _PATTERNS = ("%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M", "%d/%m/%Y", "
 def parsed(values: pl.Series, time: TimeColumn) -> pl.Series:
     """The times as UTC; missing where one cannot be read.
 
-    >>> from contracts.config.dataset import TimeColumn
+    >>> from contracts.config.sources import TimeColumn
     >>> clocks = TimeColumn(column="at", format="iso", zone="Europe/Berlin")
     >>> texts = ["2024-05-01", "2024-05-01 12:00:00", "2024-05-01T12:00:00.5+00:00", "May"]
     >>> [str(at) for at in parsed(pl.Series(texts), clocks)[:3]]
@@ -53,7 +53,7 @@ def in_another_unit(values: pl.Series, at: pl.Series, time: TimeColumn, now: dat
     """Which times of a log that counts since 1970 were counted otherwise: 0, or in a coarser unit.
 
     >>> from datetime import UTC, datetime
-    >>> from contracts.config.dataset import TimeColumn
+    >>> from contracts.config.sources import TimeColumn
     >>> clock = TimeColumn(column="ts", format="milliseconds")
     >>> texts = pl.Series(["1714557600000", "1714557600", "0"])
     >>> in_another_unit(texts, parsed(texts, clock), clock, datetime(2025, 1, 1, tzinfo=UTC)).to_list()
@@ -79,7 +79,7 @@ def misread(values: pl.Series, time: TimeColumn, now: datetime) -> str | None:
     """Why the first times of a file cannot have been written as `time` says, and what fits instead; None if they can.
 
     >>> from datetime import UTC, datetime
-    >>> from contracts.config.dataset import TimeColumn
+    >>> from contracts.config.sources import TimeColumn
     >>> clock = TimeColumn(column="ts", format="seconds")
     >>> misread(pl.Series(["1714557600000"] * 3), clock, datetime(2025, 1, 1, tzinfo=UTC))
     "must be seconds, got '1714557600000', which would be the year 56,302; as milliseconds it is 2024-05-01. \

@@ -18,7 +18,7 @@ from assets.sources.reader.text import Chunk
 from assets.sources.reader.times import misread
 from assets.sources.tabular.files import Opened, files_of, inspected
 from assets.sources.tabular.rows import mapped_items, mapped_log
-from contracts.config.dataset import ItemFiles, TableFiles, TabularSource
+from contracts.config.sources import ItemFiles, TableFiles, TabularSource
 from evaluation.schemas import empty
 
 

@@ -15,7 +15,7 @@ from assets.sources.contract import MissingRawFile, SourceCard, UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.reader import delimited, json_lines, parquet
 from assets.sources.reader.text import Chunk, TextForm
-from contracts.config.dataset import TableFiles
+from contracts.config.sources import TableFiles
 
 _ENDINGS = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "json_lines", ".ndjson": "json_lines",

@@ -19,7 +19,7 @@ from assets.sources.reader.columns import (
     words,
 )
 from assets.sources.reader.times import in_another_unit, parsed
-from contracts.config.dataset import ItemFiles, TabularSource, TimeColumn
+from contracts.config.sources import ItemFiles, TabularSource, TimeColumn
 
 
 def mapped_log(config: TabularSource, records: pl.DataFrame, listed: pl.Series | None, now: datetime) -> Row:

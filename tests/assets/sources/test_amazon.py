@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from assets.sources import MissingRawFile, UnusableSource, source_card
-from contracts.config.dataset import AmazonSource
+from contracts.config.sources import AmazonSource
 from tests.assets.sources.test_movielens import Raw
 from tests.assets.sources.test_movielens import read as read_source
 

@@ -9,7 +9,8 @@ import pytest
 from assets.lake.validate import validate
 from assets.sources.demo import GENRE_WORDS, GENRES, simulate
 from assets.transforms.cleaning.interactions import Cleaned, clean_interactions
-from contracts.config.dataset import Cleaning, DemoSource, Histories, LeaveOneOut
+from contracts.config.dataset import Cleaning, Histories, LeaveOneOut
+from contracts.config.sources import DemoSource
 from contracts.tables import TABLES
 from evaluation.statistics.significance import smallest_detectable_difference
 from tests.assets.transforms.whole import assign_split, build_histories

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assets.sources import MissingRawFile, UnusableSource, source_card
-from contracts.config.dataset import LastfmSource
+from contracts.config.sources import LastfmSource
 from tests.assets.sources.test_movielens import Raw
 from tests.assets.sources.test_movielens import read as read_source
 

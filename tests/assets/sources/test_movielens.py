@@ -21,7 +21,7 @@ from assets.sources import (
     source_card,
     source_files,
 )
-from contracts.config.dataset import DemoSource, MovieLensSource, Source
+from contracts.config.sources import DemoSource, MovieLensSource, Source
 from contracts.tables import TABLES
 
 SOURCE = MovieLensSource(kind="movielens", release="100k")

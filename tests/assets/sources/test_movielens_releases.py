@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from assets.sources import MissingRawFile, UnusableSource, source_card
 from assets.sources.movielens import RELEASES
-from contracts.config.dataset import MovieLensSource
+from contracts.config.sources import MovieLensSource
 from tests.assets.sources.test_movielens import read
 
 CSV_RATINGS = "userId,movieId,rating,timestamp\n1,2,3.5,1112486027\n1,29,0.5,1112484676\n2,3,5.0,1112484819\n"

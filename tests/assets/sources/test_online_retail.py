@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from assets.lake.validate import validate
 from assets.sources import MissingRawFile, UnusableSource, compared_with_published, online_retail, source_card
-from contracts.config.dataset import OnlineRetailSource
+from contracts.config.sources import OnlineRetailSource
 from contracts.tables import TABLES
 from tests.assets.sources.test_movielens import Raw
 from tests.assets.sources.test_movielens import read as read_source

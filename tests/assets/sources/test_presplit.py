@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from assets.lake.validate import validate
 from assets.sources import MissingRawFile, RawTables, UnusableSource, presplit
-from contracts.config.dataset import PresplitSource
+from contracts.config.sources import PresplitSource
 from contracts.tables import TABLES
 
 PROMPTS = {

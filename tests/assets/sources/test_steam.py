@@ -8,7 +8,8 @@ import pytest
 
 from assets.sources import MissingRawFile, UnusableSource, source_card
 from assets.transforms.splits import refuse_without_order
-from contracts.config.dataset import LeaveOneOut, SteamSource
+from contracts.config.dataset import LeaveOneOut
+from contracts.config.sources import SteamSource
 from contracts.files.load import load_dataset
 from tests.assets.sources.test_movielens import read
 

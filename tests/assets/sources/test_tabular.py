@@ -22,7 +22,7 @@ from assets.lake.validate import validate
 from assets.sources import MissingRawFile, RawTables, UnusableSource, files, source_files, tabular
 from assets.sources.reader import text
 from assets.sources.tabular.files import files_of
-from contracts.config.dataset import Source, TabularSource
+from contracts.config.sources import Source, TabularSource
 from contracts.tables import TABLES
 
 GOOD = [f"u{row % 150},i{row % 3},{row % 5 + 1},{1_700_000_000 + row}" for row in range(300)]

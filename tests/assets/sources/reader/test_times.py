@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from assets.sources.reader.times import in_another_unit, misread, parsed
-from contracts.config.dataset import TimeColumn
+from contracts.config.sources import TimeColumn
 
 DAYS = (
     "%Y-%m-%d", "%d/%m/%y", "%d %b %Y", "%B %d, %Y", "%Y%m%d", "%A, %d %B %Y", "%Y day %j", "%G-W%V-%u", "%x",
