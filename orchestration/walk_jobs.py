@@ -3,6 +3,9 @@
 Each has one op, which walks the layer jobs of its own code location. The itineraries are in `orchestration.walks`.
 """
 
+from collections.abc import Callable
+from functools import wraps
+
 import dagster as dg
 from pydantic import Field
 
@@ -15,7 +18,7 @@ from orchestration.resources.lake import LakeStorage
 from orchestration.resources.mlflow_runs import MlflowTracker
 from orchestration.walks.decision import decide
 from orchestration.walks.experiments import walk_experiments
-from orchestration.walks.runner import LOCATION, LayerRunner, tags_of
+from orchestration.walks.runner import LOCATION, REFUSALS, LayerFailed, LayerRunner, tags_of
 from orchestration.walks.study import walk_study
 
 ACCEPT_LEAKS = "Run on tables that leak their answers; every number from them is marked. The run tag does the same."
@@ -84,9 +87,29 @@ def form(config: type[dg.Config]) -> dict[str, dg.Field]:
     }
 
 
+Body = Callable[[dg.OpExecutionContext, LakeStorage, MlflowTracker], None]
+
+
+def failing_in_a_sentence(body: Body) -> Body:
+    """An op whose failure shows what a person must change, or which layer failed, without the traces of the walk.
+
+    The run of the layer, which the sentence names, keeps its own trace.
+    """
+
+    @wraps(body)
+    def op(context: dg.OpExecutionContext, lake: LakeStorage, tracker: MlflowTracker) -> None:
+        try:
+            body(context, lake, tracker)
+        except (LayerFailed, *REFUSALS) as failure:
+            raise dg.Failure(str(failure), allow_retries=False) from None
+
+    return op
+
+
 @dg.op(
     config_schema=form(TrainConfig), description="Walks every layer for this experiment; what is unchanged is reused."
 )
+@failing_in_a_sentence
 def walk_experiment(
     context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeStorage], tracker: dg.ResourceParam[MlflowTracker]
 ) -> None:
@@ -101,6 +124,7 @@ def walk_experiment(
     config_schema=form(RetrainConfig),
     description="Walks every layer for all experiments of a data set; what is unchanged is reused.",
 )
+@failing_in_a_sentence
 def walk_dataset(
     context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeStorage], tracker: dg.ResourceParam[MlflowTracker]
 ) -> None:
@@ -115,6 +139,7 @@ def walk_dataset(
     config_schema=form(StudyConfig),
     description="Walks every experiment of a study; what is finished is reused.",
 )
+@failing_in_a_sentence
 def walk_whole_study(
     context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeStorage], tracker: dg.ResourceParam[MlflowTracker]
 ) -> None:
@@ -125,6 +150,7 @@ def walk_whole_study(
 
 
 @dg.op(config_schema=form(PromoteConfig), description="Makes a version the champion, whatever the gates say.")
+@failing_in_a_sentence
 def decide_for_version(
     context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeStorage], tracker: dg.ResourceParam[MlflowTracker]
 ) -> None:
@@ -134,6 +160,7 @@ def decide_for_version(
 
 
 @dg.op(config_schema=form(RollbackConfig), description="Makes the champion before this one the champion again.")
+@failing_in_a_sentence
 def decide_for_previous(
     context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeStorage], tracker: dg.ResourceParam[MlflowTracker]
 ) -> None:

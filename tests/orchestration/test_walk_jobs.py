@@ -6,9 +6,10 @@ import dagster as dg
 import pytest
 
 from contracts.files.names import dataset_keys, study_keys
+from contracts.files.yaml_lines import ConfigurationError
 from contracts.words import ACCEPT_LEAKS_TAG
 from orchestration import walk_jobs
-from orchestration.walks.runner import LayerRunner
+from orchestration.walks.runner import LayerFailed, LayerRefused, LayerRunner
 
 FIELDS = {
     "train": {"accept_leaks"},
@@ -118,3 +119,45 @@ def test_leaks_are_accepted_by_the_form_of_train_or_by_its_tag(asked: Asked, way
         assert launched(walk_jobs.train, asked, config, partition_key=key, tags=tags, instance=instance).success
     assert asked.walks == [(DATASET, ["sft"])]
     assert asked.tags.get(ACCEPT_LEAKS_TAG) == (None if way == "neither" else "true")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LayerRefused("raw_interactions: MovieLens 1M must have ml-1m.zip\nThe run: ingest of ml-1m, 1234."),
+        LayerFailed("sft_policies: loss must be finite\nThe run: train_sft of demo|sft, 1234."),
+        ConfigurationError("unknown experiment 'stf'. Accepted: sft."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_failure_of_a_walk_is_its_sentence_without_the_traces_of_what_led_to_it(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: Any) -> None:
+        try:
+            raise OSError("what led to it")
+        except OSError as cause:
+            raise error from cause
+
+    monkeypatch.setattr(walk_jobs, "walk_experiments", fails)
+    result = launched(walk_jobs.retrain, asked, {"dataset": DATASET})
+    [failed] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failed.user_failure_data is not None
+    assert failed.user_failure_data.description == str(error)
+    assert failed.error is not None
+    assert failed.error.cause is None
+    assert failed.error.context is None
+    assert "what led to it" not in failed.error.to_string()
+
+
+def test_an_error_that_nobody_expects_keeps_its_trace(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(walk_jobs, "walk_experiments", fails)
+    result = launched(walk_jobs.retrain, asked, {"dataset": DATASET})
+    [failed] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failed.user_failure_data is None
+    assert failed.error is not None
+    assert failed.error.cause is not None
+    assert "in fails" in failed.error.cause.to_string()
