@@ -20,6 +20,7 @@ from contracts.config import (
 )
 from evaluation.baselines import (
     ScoreRows,
+    by_popularity,
     fit_als,
     fit_bpr,
     fit_item_cooccurrence,
@@ -87,7 +88,10 @@ def baseline_predictions(
             score_rows = _fitted(experiment, log, n_items, say)
             fitted_at = time.monotonic()
             say(f"{experiment.baseline}: fitted; ranking the rows")
-            table = row_predictions(score_rows, rows, lists, n_items=n_items, top_k=top_k)
+            # Most items have no co-occurrence on a sparse log; factors seldom tie.
+            is_counting = isinstance(experiment, ItemCooccurrence | ItemKnn)
+            ties = by_popularity(log, n_items=n_items) if is_counting else None
+            table = row_predictions(score_rows, rows, lists, n_items=n_items, top_k=top_k, ties=ties)
     return Predicted(table, fitted_at - started, time.monotonic() - fitted_at)
 
 

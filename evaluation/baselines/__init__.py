@@ -4,13 +4,14 @@ from evaluation.baselines.factors import fit_als, fit_bpr
 from evaluation.baselines.floors import popularity_predictions, random_predictions, recent_popularity_predictions
 from evaluation.baselines.lists import ListRule, list_floor_predictions
 from evaluation.baselines.neighbours import Similarity, fit_item_cooccurrence, fit_item_knn
-from evaluation.baselines.ranked import ScoreItems, ScoreRows, ranked_predictions, row_predictions
+from evaluation.baselines.ranked import ScoreItems, ScoreRows, by_popularity, ranked_predictions, row_predictions
 
 __all__ = [
     "ListRule",
     "ScoreItems",
     "ScoreRows",
     "Similarity",
+    "by_popularity",
     "fit_als",
     "fit_bpr",
     "fit_item_cooccurrence",

@@ -7,7 +7,7 @@ import polars as pl
 
 from contracts.draws import cell_uniforms
 from evaluation.arrays import Ids
-from evaluation.baselines.ranked import Scores, ranked_predictions
+from evaluation.baselines.ranked import Scores, by_popularity, ranked_predictions
 
 
 def popularity_predictions(
@@ -31,7 +31,8 @@ def popularity_predictions(
         The predictions table, sorted by row_id and protocol.
     """
     in_train = interactions.filter(pl.col("split") == "train")
-    return _counted(in_train, histories, candidate_sets, n_items, top_k)
+    ties = by_popularity(interactions, n_items=n_items)
+    return _counted(in_train, histories, candidate_sets, n_items, top_k, ties)
 
 
 def recent_popularity_predictions(
@@ -59,7 +60,8 @@ def recent_popularity_predictions(
             f"{times.len()} without. Use the baseline popularity."
         )
     since = times[math.ceil(share * times.len()) - 1]
-    return _counted(in_train.filter(pl.col("at") >= since), histories, candidate_sets, n_items, top_k)
+    ties = by_popularity(interactions, n_items=n_items)
+    return _counted(in_train.filter(pl.col("at") >= since), histories, candidate_sets, n_items, top_k, ties)
 
 
 def random_predictions(
@@ -74,11 +76,11 @@ def random_predictions(
 
 
 def _counted(
-    counted: pl.DataFrame, histories: pl.DataFrame, candidate_sets: pl.DataFrame, n_items: int, top_k: int
+    counted: pl.DataFrame, histories: pl.DataFrame, candidate_sets: pl.DataFrame, n_items: int, top_k: int, ties: Ids
 ) -> pl.DataFrame:
     count: Scores = np.bincount(counted["item_id"].to_numpy(), minlength=n_items).astype(np.float32)
 
     def score(row_id: Ids, item_id: Ids) -> Scores:
         return count[item_id]
 
-    return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k)
+    return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k, ties=ties)

@@ -1,8 +1,9 @@
 """From scores to a predictions table, on the same rows and protocols as every policy.
 
 A baseline gives each (row, item) a score; what follows is one path for all of them. Full-catalogue lists leave out the
-items of the row's history, never the target. Equal scores are ordered by item id with the target last, so a baseline
-that cannot tell items apart earns nothing from it.
+items of the row's history, never the target. A baseline that counts breaks its own ties, by popularity, then by item
+id: on sparse logs most scores are 0. Other equal scores are ordered by item id with the target last, so a baseline that
+cannot tell items apart earns nothing from it.
 Dimension key: r rows, i items of the catalogue, n candidates.
 """
 
@@ -37,8 +38,17 @@ def ranked_predictions(
     *,
     n_items: int,
     top_k: int = 50,
+    ties: Ids | None = None,
 ) -> pl.DataFrame:
     """The predictions table of any scorer, for every validation and test row, sorted by row_id and protocol.
+
+    Args:
+        score: see `ScoreItems`.
+        histories: row_id, split, history, target; train rows are passed over.
+        candidate_sets: row_id, candidates.
+        n_items: size of the catalogue.
+        top_k: length of the full-catalogue lists.
+        ties: all items, in the order in which equal scores come; by item id with the target last, when absent.
 
     Raises:
         ValueError: candidate sets of other rows, of uneven length, or that do not hold their target once.
@@ -61,24 +71,31 @@ def ranked_predictions(
     step = max(1, _CHUNK_CELLS // int(candidates.shape[1]))
     for start in range(0, row_id.size, step):
         part = lists.part(np.arange(start, min(start + step, row_id.size)))
-        tables.append(ranked_lists(score(part.row_id[:, None], part.items), part))
+        tables.append(ranked_lists(score(part.row_id[:, None], part.items), part, ties))
     catalogue = np.arange(n_items)[None, :]
     step = max(1, _CHUNK_CELLS // n_items)
     for start in range(0, row_id.size, step):
         part = slice(start, start + step)
-        keys = _keys(score(row_id[part, None], catalogue), catalogue, target[part])
+        keys = _keys(score(row_id[part, None], catalogue), catalogue, target[part], ties)
         seen = rows[part].with_row_index("place").explode("history")
         seen = seen.filter(pl.col("history") != pl.col("target"))
         keys[_ids(seen["place"]), _ids(seen["history"])] = EXCLUDED
-        tables.append(_table(keys, row_id[part], FULL, top_k))
+        tables.append(_table(keys, catalogue == target[part, None], row_id[part], FULL, top_k, ties))
     return pl.concat(tables).sort("row_id", "protocol")
 
 
-def ranked_lists(scores: Scores, lists: CandidateLists) -> pl.DataFrame:
-    """The predictions table of scored candidate sets, scores [r n], in the order of `lists`."""
-    keys = _keys(scores, lists.items, lists.target)
+def ranked_lists(scores: Scores, lists: CandidateLists, ties: Ids | None = None) -> pl.DataFrame:
+    """The predictions table of scored candidate sets, scores [r n], in the order of `lists`; ties as above."""
+    keys = _keys(scores, lists.items, lists.target, ties)
     n_candidates = int(lists.items.shape[1])
-    return _table(keys, lists.row_id, of_candidates(n_candidates), n_candidates)
+    is_target = lists.items == lists.target[:, None]
+    return _table(keys, is_target, lists.row_id, of_candidates(n_candidates), n_candidates, ties)
+
+
+def by_popularity(interactions: pl.DataFrame, *, n_items: int) -> Ids:
+    """All items, those with most train interactions first, equals by item id: the order of ties of what counts."""
+    in_train = interactions.filter(pl.col("split") == "train")
+    return np.argsort(-np.bincount(_ids(in_train["item_id"]), minlength=n_items), kind="stable")
 
 
 def row_predictions(
@@ -88,6 +105,7 @@ def row_predictions(
     *,
     n_items: int,
     top_k: int = 50,
+    ties: Ids | None = None,
 ) -> pl.DataFrame:
     """The predictions table of a scorer that reads the row: its user or its history. Otherwise `ranked_predictions`."""
     rows = histories.filter(pl.col("split") != "train").sort("row_id")
@@ -106,33 +124,41 @@ def row_predictions(
             )
         return found
 
-    return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k)
+    return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k, ties=ties)
 
 
 def _ids(column: pl.Series) -> Ids:
     return column.to_numpy().astype(np.int64)
 
 
-def _keys(scores: Scores, item_id: Ids, target: Ids) -> Keys:
-    """One key for each cell, with the row's target marked."""
+def _keys(scores: Scores, item_id: Ids, target: Ids, ties: Ids | None) -> Keys:
+    """One key for each cell: of its score and its place among ties, or its item with the row's target marked."""
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite numbers, got NaN or infinity. Mend the scorer.")
+    if ties is not None:
+        place = np.empty_like(ties)
+        place[ties] = np.arange(ties.size)
+        keys = ranking_keys(scores, place[item_id])
+        return np.broadcast_to(keys, (target.size, keys.shape[1])).copy()  # one line may hold for all rows
     keys = ranking_keys(scores, item_id)
     return keys | np.where(item_id == target[:, None], TARGET, np.uint64(0))
 
 
-def _table(keys: Keys, row_id: Ids, protocol: str, length: int) -> pl.DataFrame:
+def _table(
+    keys: Keys, is_target: NDArray[np.bool_], row_id: Ids, protocol: str, length: int, ties: Ids | None
+) -> pl.DataFrame:
     """Ranks and lists from the keys of some rows, shape [r i]."""
-    is_target = (keys & TARGET != 0) & (keys != EXCLUDED)
     of_target = np.where(is_target, keys, EXCLUDED).min(axis=1)
     top = best_first(keys, length)
+    is_kept = top != EXCLUDED
+    items = items_of(top)
     place = np.repeat(np.arange(row_id.size), top.shape[1])
     cells = pl.DataFrame(
         {
             "place": place,
-            "items": items_of(top).ravel(),
+            "items": (items if ties is None else ties[np.where(is_kept, items, 0)]).ravel(),
             "scores": scores_of(top).ravel(),
-            "kept": (top != EXCLUDED).ravel(),
+            "kept": is_kept.ravel(),
         }
     )
     lists = cells.filter("kept").group_by("place", maintain_order=True).agg("items", "scores")

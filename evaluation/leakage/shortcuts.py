@@ -140,7 +140,8 @@ def limit(chance: float, rows: int) -> float:
 def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame, *, n_items: int) -> ShortcutReport:
     """Scores popularity, co-occurrence with the last item, the next id and the next item in order.
 
-    Ties share the hit, so that a rule which knows nothing scores exactly chance.
+    The first two break ties by popularity, then by item id, as the baselines that count do. Ties of the others share
+    the hit, so that a rule which knows nothing scores exactly chance.
 
     Args:
         histories: row_id, split, history, target; train rows are passed over.
@@ -179,6 +180,13 @@ class _Learned:
     """item, other, times: how often another item follows or precedes within reach; most often first for each item."""
     place: Ids
     """The place of each item in the order that train sequences follow, shape [i]."""
+
+    @property
+    def rank(self) -> Floats:
+        """The place of each item by popularity, equals by item id, shape [i]."""
+        rank = np.empty(self.popularity.size)
+        rank[np.argsort(-self.popularity, kind="stable")] = np.arange(self.popularity.size)
+        return rank
 
 
 def _learned(train: pl.LazyFrame, log: pl.DataFrame, n_items: int) -> _Learned:
@@ -253,7 +261,7 @@ def _scores(split: str, rows: pl.DataFrame, lists: CandidateLists, learned: _Lea
     depth = _TOP + int(rows["history"].list.len().to_numpy().max())
     ids = np.arange(n_items, dtype=np.int64)
     found = [
-        ("popularity", learned.popularity[lists.items], _most_popular(learned.popularity, depth, last.size)),
+        ("popularity", -learned.rank[lists.items], _most_popular(learned.popularity, depth, last.size)),
         ("co_occurrence", *_co_occurring(lists, last, learned, depth, n_items)),
         ("next_id", _nearness(ids, lists, last), _next(ids, last, depth)),
         ("next_in_order", _nearness(learned.place, lists, last), _next(learned.place, last, depth)),
@@ -296,7 +304,7 @@ def _next(place: Ids, last: Ids, depth: int) -> Ids:
 def _co_occurring(lists: CandidateLists, last: Ids, learned: _Learned, depth: int, n_items: int) -> tuple[Floats, Ids]:
     """Scores of candidates [r n], and the items that go with the last one, most often first, -1 past the end [r depth].
 
-    Equals are ordered by popularity.
+    Equals are ordered by popularity, then by item id.
     """
     table = learned.together
     key = table["item"].to_numpy().astype(np.int64) * n_items + table["other"].to_numpy()
@@ -311,7 +319,7 @@ def _co_occurring(lists: CandidateLists, last: Ids, learned: _Learned, depth: in
         times = np.where(is_known, table["times"].to_numpy()[by_key][place], 0).astype(np.float64)
         items = table["item"].to_numpy()
         starts, ends = np.searchsorted(items, last, side="left"), np.searchsorted(items, last, side="right")
-    scores = times + learned.popularity[lists.items] / (learned.popularity.max() + 1.0)
+    scores = times * n_items - learned.rank[lists.items]
     nth = starts[:, None] + np.arange(depth)
     others = table["other"].to_numpy().astype(np.int64) if key.size else np.full(1, -1, dtype=np.int64)
     return scores, np.where(nth < ends[:, None], others[np.minimum(nth, others.size - 1)], -1)

@@ -4,11 +4,28 @@ import polars as pl
 
 from evaluation.metrics.ranking import InvalidPredictions
 
-_KINDS = {pl.Int32(): "whole numbers up to 2,147,483,647", pl.Float32(): "numbers", pl.String(): "text"}
+_KINDS = {
+    pl.Int32(): "whole numbers up to 2,147,483,647",
+    pl.Float32(): "numbers",
+    pl.Float64(): "numbers",
+    pl.Int64(): "numbers",
+    pl.String(): "text",
+}
+
+
+def scores_type(table: pl.DataFrame) -> pl.DataType:
+    """The type in which the scores of a table are compared: whole numbers as such, all others as float64.
+
+    Seconds since 1970 in float32 are minutes apart: neighbours of a list would tie.
+    """
+    given = table.schema.get("scores")
+    inner = given.inner if isinstance(given, pl.List | pl.Array) else None  # pyright: ignore[reportUnknownMemberType]: polars leaves `inner` untyped
+    is_whole = inner is not None and inner.is_integer() and inner != pl.UInt64() and inner != pl.Int128()
+    return pl.List(pl.Int64() if is_whole else pl.Float64())
 
 
 def given_column(given: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """The column in `dtype`: Int32, Float32 or String, or a list of one of them. Nulls stay nulls.
+    """The column in `dtype`: whole numbers, floats or String, or lists of one of them. Nulls stay nulls.
 
     Raises:
         InvalidPredictions: it is of a kind that has no such values, or a value would not be itself any more: 1.5 as an

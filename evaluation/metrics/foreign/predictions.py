@@ -6,10 +6,11 @@ of this catalogue, and without the items of the row's history. Dimension key: r 
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from contracts.words import FULL
-from evaluation.metrics.foreign.columns import given_column
+from evaluation.metrics.foreign.columns import given_column, scores_type
 from evaluation.metrics.ranking import PREDICTIONS_SCHEMA, InvalidPredictions, check_predictions, refuse
 
 LISTED = 10
@@ -53,23 +54,25 @@ def foreign_predictions(
         raise InvalidPredictions("missing_row", f"predictions must hold the {rows.height} {split} rows, got none.")
     given = table["target_rank"] if "target_rank" in table.columns else pl.Series([None] * table.height, dtype=pl.Int32)
     scores = pl.col("scores") if "scores" in table.columns else _by_place()
-    plain = table.with_columns(scores.alias("scores"), pl.lit(1, dtype=pl.Int32).alias("target_rank"))
-    plain = plain.select(PREDICTIONS_SCHEMA.names())
+    exact = table.with_columns(scores.alias("scores"), pl.lit(1, dtype=pl.Int32).alias("target_rank"))
+    exact = exact.select(PREDICTIONS_SCHEMA.names())
+    _refuse_unordered(exact)
     # The lists first, with a rank that is right of any: what is computed from them below needs them sound.
-    check_predictions(plain, rows.select("row_id"), n_items=n_items)
-    placed = plain.with_columns(given.alias("given")).join(rows, on="row_id", how="left", maintain_order="left")
+    check_predictions(exact.with_columns(_stored("scores")), rows.select("row_id"), n_items=n_items)
+    placed = exact.with_columns(given.alias("given")).join(rows, on="row_id", how="left", maintain_order="left")
     placed = placed.join(candidate_sets, on="row_id", how="left", maintain_order="left")
     _refuse_seen_items(placed)
     _refuse_other_candidates(placed)
     ranked = _ranked(placed, n_items)
     _refuse_impossible_ranks(ranked)
+    ranked = ranked.with_columns(_stored("scores"))  # only now: float32 would have tied what the model told apart
     found = ranked.select(PREDICTIONS_SCHEMA.names()).cast(PREDICTIONS_SCHEMA)  # pyright: ignore[reportArgumentType]: a schema is a mapping of names
     check_predictions(found, rows, n_items=n_items)
     return ForeignPredictions(found, tuple(_notes(ranked)))
 
 
 def _typed(table: pl.DataFrame) -> pl.DataFrame:
-    wanted = {**PREDICTIONS_SCHEMA, "user_id": pl.Int32(), "target": pl.Int32()}
+    wanted = {**PREDICTIONS_SCHEMA, "user_id": pl.Int32(), "target": pl.Int32(), "scores": scores_type(table)}
     for column in ("row_id", "protocol", "items"):
         if column not in table.columns:
             raise InvalidPredictions(
@@ -88,6 +91,21 @@ def _typed(table: pl.DataFrame) -> pl.DataFrame:
                     "optional column out.",
                 )
     return pl.DataFrame(typed)
+
+
+def _refuse_unordered(table: pl.DataFrame) -> None:
+    """As `check_predictions` does, in the type that the scores have in the file."""
+    scores = pl.col("scores")
+    finite = scores.list.eval(pl.element().is_finite()).list.all()
+    refuse(table, ~finite, "scores", "scores must be finite numbers")
+    rising = scores.list.eval(pl.element() > pl.element().shift(1)).list.any()
+    refuse(table, rising, "scores", "a list must be best first")
+
+
+def _stored(column: str) -> pl.Expr:
+    """Scores as the predictions table holds them; what float32 cannot hold is its largest number, not infinity."""
+    largest = float(np.finfo(np.float32).max)
+    return pl.col(column).list.eval(pl.element().cast(pl.Float64).clip(-largest, largest).cast(pl.Float32))
 
 
 def _refuse_other_dataset(table: pl.DataFrame, held_out: pl.DataFrame) -> None:

@@ -36,26 +36,26 @@ def of(predictions: pl.DataFrame, row_id: int, protocol: str) -> dict[str, Any]:
     return predictions.filter((pl.col("row_id") == row_id) & (pl.col("protocol") == protocol)).row(0, named=True)
 
 
-def test_popularity_counts_train_interactions_only_and_puts_the_target_after_its_equals() -> None:
+def test_popularity_counts_train_interactions_only_and_orders_equals_by_item_id() -> None:
     table = popularity_predictions(HISTORIES, CANDIDATE_SETS, INTERACTIONS, n_items=5)
     assert dict(table.schema) == dict(PREDICTIONS_SCHEMA)
     assert of(table, 1, "of_3") == {
         "row_id": 1,
         "protocol": "of_3",
-        "items": [4, 2, 3],
+        "items": [2, 4, 3],
         "scores": [1.0, 1.0, 0.0],
-        "target_rank": 2,
+        "target_rank": 1,
     }
     assert of(table, 2, "of_3")["items"] == [0, 4, 3]
 
 
 def test_a_full_list_leaves_out_the_history_and_keeps_the_target() -> None:
     table = popularity_predictions(HISTORIES, CANDIDATE_SETS, INTERACTIONS, n_items=5)
-    assert of(table, 1, "full")["items"] == [4, 2, 3]
+    assert of(table, 1, "full")["items"] == [2, 4, 3]
     assert of(table, 2, "full")["items"] == [0, 1, 4, 3]
     repeated = HISTORIES.with_columns(history=pl.Series([[0], [0, 1, 2], [2]], dtype=pl.List(pl.Int32)))
     again = popularity_predictions(repeated, CANDIDATE_SETS, INTERACTIONS, n_items=5)
-    assert of(again, 1, "full")["items"] == [4, 2, 3], "a target that is also in the history is still ranked"
+    assert of(again, 1, "full")["items"] == [2, 4, 3], "a target that is also in the history is still ranked"
 
 
 def test_the_rank_is_exact_where_the_list_is_cut() -> None:

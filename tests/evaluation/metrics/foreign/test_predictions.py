@@ -52,6 +52,22 @@ def ranks(given: pl.DataFrame) -> dict[tuple[int, str], int]:
     return {(row[0], row[1]): row[2] for row in judged(given).table.select("row_id", "protocol", "target_rank").rows()}
 
 
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [1.7e9, 1.7e9 - 10, 1.7e9 - 20],
+        [1.0, 1.0 - 1e-9, 1.0 - 2e-9],
+        [1e300, 1e299, 1e298],
+        [2**60 + 2, 2**60 + 1, 2**60],
+    ],
+)
+def test_scores_that_only_their_own_type_tells_apart_are_no_ties(scores: list[float]) -> None:
+    given = table(items=[[3, 2, 4], [4, 5, 6], [3, 4, 5], [4, 6, 5]]).with_columns(scores=pl.Series([scores] * 4))
+    assert set(ranks(given).values()) == {1}
+    with pytest.raises(InvalidPredictions, match="best first"):
+        judged(given.with_columns(pl.col("scores").list.reverse()))
+
+
 def test_ranks_are_the_places_in_the_lists_and_the_last_where_a_list_lacks_its_target() -> None:
     # Row 6 has seen one of eight items: its target is at worst the seventh of the rest.
     assert ranks(table()) == {(5, "full"): 2, (6, "full"): 7, (5, "of_3"): 1, (6, "of_3"): 3}
