@@ -6,7 +6,7 @@ from types import ModuleType
 
 import dagster as dg
 
-from orchestration import machine, settings
+from orchestration import code_location, machine, settings
 from orchestration.automation.schedules import retraining_schedules
 from orchestration.automation.sensors import changed_files_are_recorded, yaml_files_become_partitions
 from orchestration.console import console
@@ -46,4 +46,6 @@ def build_definitions(**overrides: object) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads."""
-    return build_definitions()
+    definitions = build_definitions()
+    code_location.join(machine.tracker())
+    return definitions

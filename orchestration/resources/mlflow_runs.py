@@ -87,10 +87,15 @@ class MlflowTracker(MlflowRegistry):
         return run and TrackedRun(run_id, self._run_url(run.info.experiment_id, run_id))
 
     def end(self, run_id: str) -> None:
-        """Ends a run as KILLED that is still marked as running, because its process is gone."""
-        run = self._active(run_id)
-        if run and run.info.status == "RUNNING":
-            self.client().set_terminated(run_id, "KILLED")
+        """Ends a run as KILLED that is still marked as running, because its process is gone.
+
+        Raises:
+            TrackerDown: nobody answers.
+        """
+        with self.answering():
+            run = self._active(run_id)
+            if run and run.info.status == "RUNNING":
+                self.client().set_terminated(run_id, "KILLED")
 
     def summarise(
         self, run_id: str, *, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: Sequence[Path]

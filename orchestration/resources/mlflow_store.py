@@ -6,8 +6,8 @@ What is recorded there belongs to `mlflow_runs`, and versions of models to `mlfl
 import fcntl
 import os
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,22 @@ class MlflowStore(dg.ConfigurableResource):
             MovedHome: it writes to another folder.
             TrackerDown: nobody answers, or not as MLflow does; or its file is damaged, locked or cannot be written.
         """
+        with self.answering():
+            self.experiment_id(dataset)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Within, a store that cannot be reached or written is one sentence.
+
+        Raises:
+            TrackerDown: nobody answers, or not as MLflow does; or its file is damaged, locked or cannot be written.
+        """
         _refuse_unusable_file(self.tracking_uri)
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            self.experiment_id(dataset)
+            yield
         except (MlflowException, SQLAlchemyError) as error:
             said = " ".join(str(error).split())[:300]
             raise TrackerDown(

@@ -1,13 +1,12 @@
 """Give a home to one walk, or to one decision, at a time, and end the runs that a dead process left in it.
 
 The kernel frees a file lock when its process dies, however it dies. So with the lock held, every unfinished run that
-was started under the same lock is dead by definition; nobody has to look for processes. Dagster's own monitor needs a
-daemon, and cannot tell whether a run in somebody's terminal is alive.
+was started under the same lock is dead by definition, whatever host or container it ran in; nobody has to look for
+processes. Dagster's own monitor needs a daemon, and cannot tell whether a run in somebody's terminal is alive.
 """
 
 import fcntl
 import secrets
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,15 +14,13 @@ from typing import IO
 
 import dagster as dg
 
-from contracts.words import PARENT_RUN_TAG
 from orchestration import settings
 from orchestration.file_versions import record_files
 from orchestration.partitions import add_new_partitions
-from orchestration.walks.runner import LayerRunner
+from orchestration.walks.dead_runs import LOCK_TAG, end_dead_runs, is_started_under, tag_of_walking
+from orchestration.walks.runner import PARENT_TAG, LayerRunner
 
-LOCK_TAG = "borderline/process"
-"""The run tag that names the lock which the run's process holds, by the token in the lock's file."""
-UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+WALK_LOCK, DECISION_LOCK = "run.lock", "decision.lock"
 
 
 @contextmanager
@@ -37,8 +34,11 @@ def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
     def wait() -> None:
         runner.say(f"another run is working in {home}; waiting for it to end")
 
-    with _locked(home / "run.lock", wait) as token:
-        end_dead_runs(runner, token)
+    with _locked(home / WALK_LOCK, wait) as token:
+        _end_dead_runs(runner, token)
+        if PARENT_TAG in runner.tags:
+            walking = runner.tags[PARENT_TAG]
+            runner.instance.add_run_tags(walking, {LOCK_TAG: tag_of_walking(token, walking)})
         runner.lake.refresh_warehouse()
         add_new_partitions(runner.instance)
         record_files(runner.instance)
@@ -48,36 +48,31 @@ def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
 @contextmanager
 def only_decision(runner: LayerRunner) -> Iterator[LayerRunner]:
     """Hold the decisions of a home, beside a walk of hours: a decision waits for the device at most."""
-    with _locked(settings.home() / "decision.lock", lambda: runner.say("waiting for another decision to end")) as token:
-        end_dead_runs(runner, token)
+    with _locked(settings.home() / DECISION_LOCK, lambda: runner.say("waiting for another decision to end")) as token:
+        _end_dead_runs(runner, token)
         yield runner.tagged({LOCK_TAG: token})
 
 
-def end_dead_runs(runner: LayerRunner, token: str) -> None:
-    """Fail the unfinished runs of a lock that the caller holds.
+def _end_dead_runs(runner: LayerRunner, token: str) -> None:
+    def is_dead(run: dg.DagsterRun) -> bool:
+        return is_started_under(runner.instance, run, token)
 
-    Their tracked runs, and those of the studies that they belong to, end as KILLED.
-    """
-    for run in runner.instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
-        if not _is_ours(run.tags.get(LOCK_TAG, ""), token) or _is_copied(runner.instance, run):
-            continue
-        runner.instance.report_run_failed(run, "The process of this run is gone.")
-        for tag in ("mlflow/run_id", PARENT_RUN_TAG):
-            if tag in run.tags:
-                runner.tracker.end(run.tags[tag])
-        runner.say(f"run {run.run_id} was left by a process that is gone; it is ended as failed")
+    end_dead_runs(runner.instance, runner.tracker, runner.say, is_dead)
 
 
-def _is_ours(tag: str, token: str) -> bool:
-    """Whether a run was started under the lock; version 0.1 tagged its runs with host, pid and start."""
-    return tag == token or tag.startswith(f"{socket.gethostname()}:")
-
-
-def _is_copied(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether a run has the tag from the one that it repeats: Re-execute in the UI copies all tags."""
-    repeated = run.tags.get("dagster/parent_run_id")
-    parent = instance.get_run_by_id(repeated) if repeated else None
-    return parent is not None and parent.tags.get(LOCK_TAG) == run.tags[LOCK_TAG]
+@contextmanager
+def if_free(path: Path) -> Iterator[str | None]:
+    """Hold a lock that nobody holds, and yield its token; None when there is no such lock, or somebody holds it."""
+    if not path.exists():
+        yield None
+        return
+    with path.open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield _token(lock)
 
 
 @contextmanager

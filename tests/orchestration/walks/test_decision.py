@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from orchestration.walks.dead_runs import LOCK_TAG
 from orchestration.walks.decision import decide
-from orchestration.walks.home_lock import LOCK_TAG
 from orchestration.walks.runner import LayerRunner
 
 ROLLBACK = {"borderline/rollback": "true"}

@@ -1,6 +1,5 @@
 """A home belongs to one walk and one decision at a time; runs of dead processes are ended, others are left alone."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -10,8 +9,9 @@ import dagster as dg
 import pytest
 
 from contracts.words import PARENT_RUN_TAG
-from orchestration.walks.home_lock import LOCK_TAG, end_dead_runs, only_decision, only_walk
-from orchestration.walks.runner import LayerRunner
+from orchestration.walks.dead_runs import LOCK_TAG, end_dead_runs, is_started_under
+from orchestration.walks.home_lock import only_decision, only_walk
+from orchestration.walks.runner import PARENT_TAG, LayerRunner
 
 
 class Tracker:
@@ -71,11 +71,15 @@ def said_by(runner: LayerRunner) -> list[str]:
     return runner.say.__self__  # type: ignore[attr-defined]
 
 
+def end_those_of(runner: LayerRunner, token: str) -> None:
+    end_dead_runs(runner.instance, runner.tracker, runner.say, lambda r: is_started_under(runner.instance, r, token))
+
+
 def test_a_run_of_a_dead_process_ends_with_its_tracked_run_and_its_study(runner: LayerRunner) -> None:
     gone = started(runner.instance, "ours", **{"mlflow/run_id": "of the run", PARENT_RUN_TAG: "of the study"})
     elsewhere = started(runner.instance, "of another home", **{"mlflow/run_id": "of another"})
     for _ in range(2):
-        end_dead_runs(runner, "ours")
+        end_those_of(runner, "ours")
     assert runner.tracker.ended == ["of the run", "of the study"]  # type: ignore[attr-defined]
     assert status_of(runner.instance, gone) is dg.DagsterRunStatus.FAILURE
     assert status_of(runner.instance, elsewhere) is dg.DagsterRunStatus.STARTED
@@ -83,19 +87,32 @@ def test_a_run_of_a_dead_process_ends_with_its_tracked_run_and_its_study(runner:
     assert gone in line
 
 
-def test_a_run_that_the_last_version_left_on_this_machine_is_dead_too(runner: LayerRunner) -> None:
-    left = started(runner.instance, f"{socket.gethostname()}:4711:123456")
-    elsewhere = started(runner.instance, "another.machine:4711:123456")
-    end_dead_runs(runner, "ours")
+def test_a_run_that_the_last_version_left_is_dead_whatever_its_host_was_called(runner: LayerRunner) -> None:
+    left = started(runner.instance, "the-container-before:4711:123456")
+    end_those_of(runner, "ours")
     assert status_of(runner.instance, left) is dg.DagsterRunStatus.FAILURE
-    assert status_of(runner.instance, elsewhere) is dg.DagsterRunStatus.STARTED
+
+
+def test_the_run_of_a_whole_walk_ends_with_its_process(runner: LayerRunner) -> None:
+    """`train`, `retrain` and `study` run under the lock too; the run that repeats a dead one waits for it, alive."""
+    first = runner.instance.create_run_for_job(walk, status=dg.DagsterRunStatus.STARTED).run_id
+    with only_walk(runner.tagged({PARENT_TAG: first})):
+        pass
+    tags = runner.instance.get_run_by_id(first).tags  # type: ignore[union-attr]
+    copied = {**tags, "dagster/parent_run_id": first, "dagster/root_run_id": first}
+    again = runner.instance.create_run_for_job(walk, tags=copied, status=dg.DagsterRunStatus.STARTED).run_id
+    with only_walk(runner.tagged({PARENT_TAG: again})):
+        assert status_of(runner.instance, first) is dg.DagsterRunStatus.FAILURE
+        assert status_of(runner.instance, again) is dg.DagsterRunStatus.STARTED
+    with only_walk(runner):
+        assert status_of(runner.instance, again) is dg.DagsterRunStatus.FAILURE
 
 
 def test_a_run_that_was_repeated_in_the_ui_is_not_the_dead_one(runner: LayerRunner) -> None:
     first = started(runner.instance, "ours")
-    end_dead_runs(runner, "ours")
+    end_those_of(runner, "ours")
     again = started(runner.instance, "ours", **{"dagster/parent_run_id": first, "dagster/root_run_id": first})
-    end_dead_runs(runner, "ours")
+    end_those_of(runner, "ours")
     assert status_of(runner.instance, first) is dg.DagsterRunStatus.FAILURE
     assert status_of(runner.instance, again) is dg.DagsterRunStatus.STARTED
 
