@@ -9,7 +9,7 @@ PYTEST = OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/pytest -n 2 --durations=2
 DOCTESTS = training evaluation contracts assets/lake/validate.py assets/sources assets/transforms
 LAWS = quick
 
-.PHONY: help install run ui test check lint types imports unit image bench clean
+.PHONY: help install run ui test check lint types imports unit coverage image bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -45,6 +45,12 @@ imports: install
 
 unit: install
 	$(PYTEST) --dist worksteal -m "not slow" --hypothesis-profile=$(LAWS) --doctest-modules $(DOCTESTS) tests
+
+coverage: install  ## all tests once with coverage of lines, their processes included; writes .coverage and prints what is not covered
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder --doctest-modules $(DOCTESTS) tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 image: install  ## replay the Dockerfile on a bare Debian and work in it (root, debootstrap)
 	docker/prove_image.sh
