@@ -228,7 +228,9 @@ def _defined(
             dg.AssetSpec(output, description=text, deps=edges.values(), **shown) for output, text in outputs.items()
         ],
         partitions_def=declared.by,
-        check_specs=[spec for output in outputs for spec in check_specs(output, *checks.get(output, ()))],
+        check_specs=[
+            spec for output in outputs for spec in check_specs(output, *checks.get(output, ()), by=declared.by)
+        ],
         required_resource_keys={"lake", *ports},
     )
     def materialise(context: dg.AssetExecutionContext) -> Results:

@@ -107,6 +107,15 @@ def test_every_asset_tells_a_stranger_what_it_is(definitions: dg.Definitions) ->
         assert spec.code_version, name
 
 
+def test_every_check_tells_a_stranger_what_it_holds_an_asset_to(definitions: dg.Definitions) -> None:
+    checks = [spec for asset in definitions.resolve_asset_graph().assets_defs for spec in asset.check_specs]
+    assert {"schema", "no_order_leads_to_the_target", "does_not_collapse"} <= {spec.name for spec in checks}
+    of = {spec.key: spec.partitions_def for spec in specs(definitions)}
+    for spec in checks:
+        assert len(spec.description or "") > 25, spec.key
+        assert spec.partitions_def == of[spec.asset_key], spec.key
+
+
 def test_the_jobs_a_person_looks_for_are_there(definitions: dg.Definitions) -> None:
     jobs = {job.name: job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     assert {"ingest", "train", "evaluate", "retrain", "compare", "promote", "register", "study", "report"} <= set(jobs)
