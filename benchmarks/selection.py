@@ -15,8 +15,9 @@ from statistics import median
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
-from contracts.config import ComputeConfig, Dmpo, DynamicDmpo, ScratchBackbone
+from contracts.config import ComputeConfig, Objective, ScratchBackbone
 from training.backbones.scratch import scratch_model
 from training.criteria.preferred import PreferenceTable, Preferred
 from training.criteria.win_rate_probe import WinRateProbe
@@ -61,7 +62,8 @@ def measure(workload: str, rows: int, negatives: int, repeats: int) -> dict[str,
     policy = Policy(scratch_model(backbone, vocabulary.n_tokens, seed=0), vocabulary, backbone.context)
     windows, items = preference_rows(rows, negatives, n_items, seed=0)
     reference = -8 + np.random.default_rng(1).standard_normal(items.shape).astype(np.float32)
-    vanilla, dynamic = Dmpo(kind="dmpo"), DynamicDmpo(kind="dynamicpo-dmpo")
+    adapter: TypeAdapter[Objective] = TypeAdapter(Objective)
+    vanilla, dynamic = (adapter.validate_python({"kind": kind}) for kind in ("dmpo", "dynamicpo-dmpo"))
     table = PreferenceTable(np.arange(len(items)), items, np.full(len(items), negatives), reference)
     probe = WinRateProbe(policy, windows.rows)
     of_dmpo, of_dynamicpo = (

@@ -22,7 +22,7 @@ from contracts.config.experiment import (
 )
 from contracts.config.identity import Frozen, identity
 from contracts.config.learning import AdamW, Budget, Descent, Lion, Negatives, Pool, SampledSoftmax
-from contracts.config.objective import Dmpo, DynamicBoundary, DynamicDmpo, Objective
+from contracts.config.objective import Dmpo, DynamicBoundary, Objective
 from contracts.config.policy import (
     Backbone,
     CandidateList,
@@ -60,7 +60,6 @@ __all__ = [
     "Descent",
     "Dmpo",
     "DynamicBoundary",
-    "DynamicDmpo",
     "Experiment",
     "Frozen",
     "ItemCooccurrence",

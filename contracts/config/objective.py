@@ -1,8 +1,11 @@
-"""Preference objectives and their hyperparameters; formulas and sources are in `docs/objectives.md`."""
+"""Preference objectives and their hyperparameters: one model for each kind, `dynamicpo-<base>` made from its base.
 
-from typing import Annotated, Any, ClassVar, Literal
+`training.objectives` holds the losses; `docs/objectives.md` has the formulas and their sources.
+"""
 
-from pydantic import Field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args
+
+from pydantic import Field, create_model
 
 from contracts.config.identity import Frozen
 
@@ -134,94 +137,22 @@ class DynamicBoundary(Frozen):
     """What selection and weighting read: policy log-probability (the authors' code), or that over the reference."""
 
 
-class DynamicDpo(DynamicBoundary, Dpo):
-    """DynamicPO around Dpo."""
-
-    kind: Literal["dynamicpo-dpo"]
+_BASES = (Dpo, Ipo, Simpo, Cpo, Orpo, Rpo, Dmpo, Mppo, Sdpo, Lpo, Mcpo)
 
 
-class DynamicIpo(DynamicBoundary, Ipo):
-    """DynamicPO around Ipo."""
-
-    kind: Literal["dynamicpo-ipo"]
-
-
-class DynamicSimpo(DynamicBoundary, Simpo):
-    """DynamicPO around Simpo."""
-
-    kind: Literal["dynamicpo-simpo"]
-
-
-class DynamicCpo(DynamicBoundary, Cpo):
-    """DynamicPO around Cpo."""
-
-    kind: Literal["dynamicpo-cpo"]
+def _dynamicpo(base: type[PreferenceObjective]) -> type[PreferenceObjective]:
+    """The model of `dynamicpo-<base>`: the fields and defaults of its base, and those of the boundary."""
+    (kind,) = get_args(base.model_fields["kind"].annotation)
+    return create_model(
+        f"Dynamic{base.__name__}",
+        __base__=(DynamicBoundary, base),
+        __doc__=f"DynamicPO around {base.__name__}.",
+        __module__=__name__,
+        kind=(Literal[f"dynamicpo-{kind}"], ...),
+    )
 
 
-class DynamicOrpo(DynamicBoundary, Orpo):
-    """DynamicPO around Orpo."""
-
-    kind: Literal["dynamicpo-orpo"]
-
-
-class DynamicRpo(DynamicBoundary, Rpo):
-    """DynamicPO around Rpo."""
-
-    kind: Literal["dynamicpo-rpo"]
-
-
-class DynamicDmpo(DynamicBoundary, Dmpo):
-    """DynamicPO around Dmpo."""
-
-    kind: Literal["dynamicpo-dmpo"]
-
-
-class DynamicMppo(DynamicBoundary, Mppo):
-    """DynamicPO around Mppo."""
-
-    kind: Literal["dynamicpo-mppo"]
-
-
-class DynamicSdpo(DynamicBoundary, Sdpo):
-    """DynamicPO around Sdpo."""
-
-    kind: Literal["dynamicpo-sdpo"]
-
-
-class DynamicLpo(DynamicBoundary, Lpo):
-    """DynamicPO around Lpo."""
-
-    kind: Literal["dynamicpo-lpo"]
-
-
-class DynamicMcpo(DynamicBoundary, Mcpo):
-    """DynamicPO around Mcpo."""
-
-    kind: Literal["dynamicpo-mcpo"]
-
-
-Objective = Annotated[
-    Dpo
-    | Ipo
-    | Simpo
-    | Cpo
-    | Orpo
-    | Rpo
-    | Dmpo
-    | Mppo
-    | Sdpo
-    | Lpo
-    | Mcpo
-    | DynamicDpo
-    | DynamicIpo
-    | DynamicSimpo
-    | DynamicCpo
-    | DynamicOrpo
-    | DynamicRpo
-    | DynamicDmpo
-    | DynamicMppo
-    | DynamicSdpo
-    | DynamicLpo
-    | DynamicMcpo,
-    Field(discriminator="kind"),
-]
+if TYPE_CHECKING:
+    Objective = PreferenceObjective
+else:  # a type checker cannot follow a union made in a loop
+    Objective = Annotated[Union[*_BASES, *map(_dynamicpo, _BASES)], Field(discriminator="kind")]
