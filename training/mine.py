@@ -6,15 +6,13 @@ Rows are mined in shards, each a file that appears whole or not at all: with `sh
 interrupted mining resumes after its last shard. The negatives of a row do not depend on the shard that it is in.
 """
 
-import hashlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contracts.config import MineSpec
-from contracts.durable import commit, sha256_of, staging_path
+from contracts.config import MineSpec, fingerprint_of
+from contracts.durable import commit, staging_path
 from training.command import run_command
 from training.loop.telemetry import TelemetryWriter
 
@@ -39,6 +37,8 @@ def mine(spec: MineSpec, telemetry: TelemetryWriter) -> dict[str, float]:
     from training.io.policy_folder import load_policy
     from training.io.readers import read_popularity, read_touched
     from training.io.writers import write_table
+    from training.loop.origin import files_read
+    from training.loop.resume_points import warn
     from training.negatives.drawn import Batches, BlindMiners
     from training.negatives.mining import Miner
     from training.representations.prompted_rows import train_rows
@@ -52,8 +52,12 @@ def mine(spec: MineSpec, telemetry: TelemetryWriter) -> dict[str, float]:
     batches = Batches.of(rows.row_id, rows.target, spec.pool.batch, spec.seed)
     blind = BlindMiners(spec.pool, spec.seed, read_popularity(spec.interactions, n_items), batches)
     miner = Miner(policy, touched, blind)
-    folder = (spec.shards or spec.output / "shards") / _fingerprint(spec)
+    chosen = spec.model_dump(mode="json", include={"pool", "round", "seed", "policy_name", "compute"})
+    folder = (spec.shards or spec.output / "shards") / fingerprint_of(files_read(spec) | chosen)
     folder.mkdir(parents=True, exist_ok=True)
+    others = [other.name for other in folder.parent.iterdir() if other != folder]
+    if others:
+        warn(f"{folder.parent} also holds shards of another mining ({', '.join(sorted(others))}): they are not used.")
     shards: list[Path] = []
     n_kept = 0
     telemetry.start_clock()
@@ -133,16 +137,6 @@ def _counts(table: "pa.Table", spec: MineSpec, n_items: int) -> "np.ndarray":
             int((per_row < wanted).sum()),
         ]
     )
-
-
-def _fingerprint(spec: MineSpec) -> str:
-    """A hash of everything that a shard depends on: shards of another mining are not taken for those of this one."""
-    digest = hashlib.sha256()
-    for path in (spec.policy / "policy.json", spec.histories, spec.interactions, spec.items):
-        digest.update(bytes.fromhex(sha256_of(path)))
-    fields = {"pool", "round", "seed", "policy_name", "compute"}
-    digest.update(json.dumps(spec.model_dump(mode="json", include=fields), sort_keys=True).encode())
-    return digest.hexdigest()[:16]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,8 +3,6 @@
 Validation comes before publication, inside the asset, because a blocking check stops a run but not a backfill.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +20,7 @@ from assets.lake.parquet import write_table
 from assets.lake.shown import LINEAGE, PREVIEW_ROWS, column_lineage, column_schema, preview
 from assets.lake.validate import validate
 from assets.lake.versions import Lake, Partition, Version, partition_text
+from contracts.config import fingerprint_of
 from contracts.tables import TABLES
 from contracts.words import FORCE_TAG
 
@@ -301,7 +300,7 @@ def _fingerprint(context: dg.AssetExecutionContext, inputs: Inputs, config: Mapp
     leaks = accepted_in(inputs.versions)
     if leaks:  # the same table with and without a leak that its probe found has one data version
         made_from["accepted_leaks"] = sorted(leak.name for leak in leaks)
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    return fingerprint_of(made_from)
 
 
 def _code_version(context: dg.AssetExecutionContext, asset: str) -> str:

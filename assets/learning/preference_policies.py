@@ -14,7 +14,7 @@ from assets.learning.experiments import LISTED_IN_PROMPTS
 from assets.learning.start import START, Preferring, plan_preference
 from assets.learning.stop_on_collapse import CHECK
 from assets.learning.tracked_training import run_tracked
-from contracts.config import PreferenceSpec, identity
+from contracts.config import PreferenceSpec, policy_identity
 
 
 @asset(
@@ -28,7 +28,7 @@ from contracts.config import PreferenceSpec, identity
         same_experiment("reference_logps"),
         *LISTED_IN_PROMPTS,
     ],
-    config=lambda of: {"experiment": identity(of.experiment)},
+    config=lambda of: {"experiment": policy_identity(of.experiment)},
     group="policies",
     kinds={"torch", "mlflow"},
     owner="training",

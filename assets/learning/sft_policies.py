@@ -15,7 +15,7 @@ from assets.lake.reads import same_dataset
 from assets.lake.versions import Version
 from assets.learning.experiments import LISTED_IN_PROMPTS, lists_candidates, wrong_kind
 from assets.learning.tracked_training import run_tracked
-from contracts.config import SemanticIds, SftExperiment, SftSpec, identity
+from contracts.config import SemanticIds, SftExperiment, SftSpec, policy_identity
 from contracts.files.load import load_experiment, raw_folder
 from contracts.files.names import source_of
 from training.io.base_model import base_files, base_folder, base_sha256
@@ -71,8 +71,8 @@ class Supervised:
     lists_candidates: bool
 
     def config(self) -> dict[str, str]:
-        """What the policy depends on besides tables: `pool` says what it mines, and nothing about itself."""
-        found = {"experiment": identity(self.experiment, exclude={"pool"})}
+        """What the policy depends on besides tables."""
+        found = {"experiment": policy_identity(self.experiment)}
         if self.codes is not None:
             found["codes"] = hashlib.sha256(self.codes.read_bytes()).hexdigest()
         if self.base_model is not None:

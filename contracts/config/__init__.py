@@ -19,8 +19,9 @@ from contracts.config.experiment import (
     PreferenceExperiment,
     RecentPopularity,
     SftExperiment,
+    policy_identity,
 )
-from contracts.config.identity import Frozen, identity
+from contracts.config.identity import Frozen, fingerprint_of, identity
 from contracts.config.learning import AdamW, Budget, Descent, Lion, Negatives, Pool, SampledSoftmax
 from contracts.config.objective import Dmpo, DynamicBoundary, Objective
 from contracts.config.policy import (
@@ -87,5 +88,7 @@ __all__ = [
     "Titles",
     "TrainingSpec",
     "candidates_in_prompt",
+    "fingerprint_of",
     "identity",
+    "policy_identity",
 ]

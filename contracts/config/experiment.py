@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from contracts.config.identity import Frozen
+from contracts.config.identity import Frozen, fingerprint_of
 from contracts.config.learning import Budget, FullSoftmax, Loss, Negatives, Optimizer, Pool
 from contracts.config.objective import Objective
 from contracts.config.policy import Backbone, ItemTokens, Representation, ScratchBackbone, candidates_in_prompt
@@ -154,3 +154,12 @@ Baseline = Annotated[
 
 Experiment = Annotated[SftExperiment | PreferenceExperiment | Baseline, Field(discriminator="kind")]
 EXPERIMENT: TypeAdapter[Experiment] = TypeAdapter(Experiment)
+
+
+def policy_identity(experiment: Experiment) -> str:
+    """The identity of an experiment as its policy depends on it.
+
+    `pool` is no part of a policy: it says what the policy mines for others. Two sft experiments that differ in their
+    pools share one policy.
+    """
+    return fingerprint_of(experiment.model_dump(mode="json", exclude={"pool"}))

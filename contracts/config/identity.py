@@ -1,7 +1,13 @@
-"""What every configuration is made of."""
+"""Frozen models, and the one way in which the meaning of something becomes sixteen hexadecimal digits.
+
+`identity` is that of a configuration, `fingerprint_of` that of anything else as plain data: what a table was made from,
+what a shard depends on. Which identities belong into such a fingerprint is for its caller to say.
+"""
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +18,15 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def identity(config: BaseModel, *, exclude: set[str] | None = None) -> str:
-    """Sixteen hexadecimal digits of the meaning of `config`: key order and spelling of numbers do not matter."""
-    meaning = config.model_dump(mode="json", exclude=exclude)
+def fingerprint_of(meaning: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits of what JSON can hold; the order of keys does not matter.
+
+    >>> fingerprint_of({"lr": 3e-4, "seed": 0}) == fingerprint_of({"seed": 0, "lr": 0.0003})
+    True
+    """
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def identity(config: BaseModel) -> str:
+    """The fingerprint of all that `config` means, defaults included; its spelling in a file does not matter."""
+    return fingerprint_of(config.model_dump(mode="json"))

@@ -7,6 +7,7 @@ from contracts.config import (
     PreferenceExperiment,
     candidates_in_prompt,
     identity,
+    policy_identity,
 )
 from contracts.files.load import load_experiment, load_start
 from contracts.files.names import experiment_keys, round_before_last
@@ -79,12 +80,13 @@ def is_servable(experiment: Experiment) -> bool:
 
 
 def definition(key: str) -> str:
-    """Hash of all that the numbers of an experiment depend on: its file, and that of what it starts from.
+    """The identities of all files that the numbers of an experiment depend on: its own, and that of its start.
 
     Raises:
         ConfigurationError: as `load_experiment`.
     """
     experiment = load_experiment(key)
-    if isinstance(experiment, PreferenceExperiment):
-        return f"{identity(experiment)}-{identity(load_start(experiment))}"
-    return identity(experiment, exclude={"pool"})  # which says nothing of an sft policy, only of what it mines
+    own = policy_identity(experiment)
+    if not isinstance(experiment, PreferenceExperiment):
+        return own
+    return f"{own}-{identity(load_start(experiment))}"  # with its pool, from which the negatives come

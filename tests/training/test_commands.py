@@ -345,6 +345,19 @@ def test_an_interrupted_mining_goes_on_behind_its_last_shard(
     assert [path.name for path in second.iterdir() if path.is_dir()] == []
 
 
+def test_shards_of_another_mining_are_named_and_not_used(
+    workshop: Workshop, tmp_path: Path, telemetry_lines: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = workshop.sft()
+    (tmp_path / "shards" / "0123456789abcdef").mkdir(parents=True)
+    fields = {"pool": {"hard": 4, "uniform": 4}, "interactions": workshop.tables.interactions, "seed": 0}
+    fields |= {"policy": policy, "policy_name": "sft", "shards": tmp_path / "shards"}
+    mined = workshop.run("mine", "beside another", **fields)
+    assert "0123456789abcdef" in capsys.readouterr().err
+    assert pq.read_table(mined / "mined_negatives.parquet").equals(workshop.mine(policy, "by itself"))
+    assert not [line for line in telemetry_lines(mined) if "shards_of_an_earlier_attempt" in line["metrics"]]
+
+
 def test_a_sample_is_mined_as_the_catalogue_would_be_if_it_were_all_there_is(workshop: Workshop) -> None:
     policy = workshop.sft()
     pool = {"hard": 2, "uniform": 2, "scored": 6}

@@ -1,15 +1,17 @@
-"""What the result of a training depends on, as hashes and names: they tell resume points of other trainings apart."""
+"""What the result of a command depends on, as hashes and names: they tell unfinished work of other inputs apart."""
 
 import hashlib
 from pathlib import Path
 
 import torch
 
-from contracts.config import ComputeConfig, TrainingSpec, identity
+from contracts.config import ComputeConfig, Spec, TrainingSpec, policy_identity
 from contracts.durable import sha256_of
 from training.engine.device import Device
 from training.io.base_model import base_sha256
 
+WRITTEN = ("output", "checkpoints", "shards")
+"""Fields of a specification that name what a command writes."""
 ROOT = Path(__file__).parents[2]
 ROOMS = ("contracts", "training")
 """The rooms whose code a training runs."""
@@ -17,14 +19,18 @@ ROOMS = ("contracts", "training")
 
 def made_from(spec: TrainingSpec) -> dict[str, str]:
     """Hashes of all that the result depends on: the experiment, and every table, policy and base model that is read."""
-    files = {
-        name: sha256_of(value / "policy.json" if value.is_dir() else value)  # a policy's card names its other files
-        for name in type(spec).model_fields
-        if isinstance(value := getattr(spec, name), Path) and name not in ("output", "checkpoints")
-    }
     base = base_sha256(spec.experiment.backbone) if spec.experiment.kind == "sft" else None
     of_base = {} if base is None else {"base model": base}
-    return {"experiment": identity(spec.experiment, exclude={"pool"}), **files, **of_base}
+    return {"experiment": policy_identity(spec.experiment), **files_read(spec), **of_base}
+
+
+def files_read(spec: Spec) -> dict[str, str]:
+    """SHA-256 of every table and policy that a command reads, by the field that names it."""
+    return {
+        name: sha256_of(value / "policy.json" if value.is_dir() else value)  # a policy's card names its other files
+        for name in type(spec).model_fields
+        if isinstance(value := getattr(spec, name), Path) and name not in WRITTEN
+    }
 
 
 def made_by(device: Device, compute: ComputeConfig, processes: int) -> dict[str, str]:
