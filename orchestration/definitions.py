@@ -8,7 +8,11 @@ import dagster as dg
 
 from orchestration import code_location, machine, settings
 from orchestration.automation.schedules import retraining_schedules
-from orchestration.automation.sensors import changed_files_are_recorded, yaml_files_become_partitions
+from orchestration.automation.sensors import (
+    changed_files_are_recorded,
+    orphaned_mlflow_runs_are_ended,
+    yaml_files_become_partitions,
+)
 from orchestration.console import console
 from orchestration.layers import LAYERS
 from orchestration.resources.launcher import SubprocessLauncher
@@ -36,7 +40,7 @@ def build_definitions(**overrides: object) -> dg.Definitions:
         assets=dg.load_assets_from_modules(asset_modules()),
         jobs=[*LAYERS, *WALKS],
         schedules=retraining_schedules(),
-        sensors=[yaml_files_become_partitions, changed_files_are_recorded],
+        sensors=[yaml_files_become_partitions, changed_files_are_recorded, orphaned_mlflow_runs_are_ended],
         resources={**resources, **overrides},
         loggers={"console": console},
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),

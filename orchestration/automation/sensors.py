@@ -1,4 +1,4 @@
-"""Turn new files in `datasets/`, `experiments/` and `studies/` into partitions, and record what changed files say."""
+"""Turn new YAML files into partitions, record what changed files say, and end orphaned runs in MLflow."""
 
 import hashlib
 import json
@@ -7,6 +7,8 @@ import dagster as dg
 
 from orchestration.file_versions import changed_files, files_stamp
 from orchestration.partitions import FILES, new_partitions
+from orchestration.resources.mlflow_runs import MlflowTracker
+from orchestration.walks.dead_runs import end_orphaned
 
 
 @dg.sensor(
@@ -39,3 +41,17 @@ def changed_files_are_recorded(context: dg.SensorEvaluationContext) -> dg.Sensor
     if stamp == context.cursor:
         return dg.SkipReason("no file was touched")
     return dg.SensorResult(asset_events=list(changed_files(context.instance)), cursor=stamp)
+
+
+@dg.sensor(
+    minimum_interval_seconds=600,
+    description="Every ten minutes: MLflow runs that are left as running although their Dagster run is over are ended. "
+    "Each walk does so too; switch it on where walks are rare.",
+)
+def orphaned_mlflow_runs_are_ended(
+    context: dg.SensorEvaluationContext, tracker: dg.ResourceParam[MlflowTracker]
+) -> dg.SkipReason:
+    """End what a training left because MLflow did not answer at its end; studies wait for the next walk."""
+    said: list[str] = []
+    end_orphaned(context.instance, tracker, said.append, alone=False)
+    return dg.SkipReason("; ".join(said) or "no MLflow run was left as running")

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -21,6 +22,21 @@ BATCH = 500
 ATTEMPTS = 5
 NOTE_LENGTH = 8000
 """What the value of a tag holds; a description is one."""
+
+
+ENDED_TAG = "borderline.ended_because"
+"""On a run that did not end by itself: the reason why it was ended."""
+
+
+@dataclass(frozen=True)
+class RunningRun:
+    """A run that MLflow shows as running."""
+
+    run_id: str
+    dagster_run_id: str | None
+    """None for the run of a study."""
+    started_at: float
+    """Seconds since 1970."""
 
 
 class MlflowTracker(MlflowRegistry):
@@ -86,8 +102,8 @@ class MlflowTracker(MlflowRegistry):
         run = self._active(run_id)
         return run and TrackedRun(run_id, self._run_url(run.info.experiment_id, run_id))
 
-    def end(self, run_id: str) -> None:
-        """Ends a run as KILLED that is still marked as running, because its process is gone.
+    def end(self, run_id: str, status: RunStatus = "KILLED", why: str = "its process is gone") -> None:
+        """Ends a run that is still marked as running, and tags it with the reason.
 
         Raises:
             TrackerDown: nobody answers.
@@ -95,7 +111,23 @@ class MlflowTracker(MlflowRegistry):
         with self.answering():
             run = self._active(run_id)
             if run and run.info.status == "RUNNING":
-                self.client().set_terminated(run_id, "KILLED")
+                self.client().set_tag(run_id, ENDED_TAG, why)
+                self.client().set_terminated(run_id, status)
+
+    def running(self) -> list[RunningRun]:
+        """Every run of a data set that is marked as running, whether or not a process works on it.
+
+        Raises:
+            TrackerDown: nobody answers.
+        """
+        with self.answering():
+            client = self.client()
+            ids = [each.experiment_id for each in client.search_experiments(filter_string="name LIKE 'borderline/%'")]
+            found = client.search_runs(ids, "attributes.status = 'RUNNING'") if ids else []
+        return [
+            RunningRun(run.info.run_id, run.data.tags.get("dagster.run_id"), run.info.start_time / 1000)
+            for run in found
+        ]
 
     def summarise(
         self, run_id: str, *, metrics: Mapping[str, float], tags: Mapping[str, str], artifacts: Sequence[Path]

@@ -17,7 +17,7 @@ import dagster as dg
 from orchestration import settings
 from orchestration.file_versions import record_files
 from orchestration.partitions import add_new_partitions
-from orchestration.walks.dead_runs import LOCK_TAG, end_dead_runs, is_started_under, tag_of_walking
+from orchestration.walks.dead_runs import LOCK_TAG, end_dead_runs, end_orphaned, is_started_under, tag_of_walking
 from orchestration.walks.runner import PARENT_TAG, LayerRunner
 
 WALK_LOCK, DECISION_LOCK = "run.lock", "decision.lock"
@@ -36,6 +36,7 @@ def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
 
     with _locked(home / WALK_LOCK, wait) as token:
         _end_dead_runs(runner, token)
+        end_orphaned(runner.instance, runner.tracker, runner.say, alone=True)
         if PARENT_TAG in runner.tags:
             walking = runner.tags[PARENT_TAG]
             runner.instance.add_run_tags(walking, {LOCK_TAG: tag_of_walking(token, walking)})

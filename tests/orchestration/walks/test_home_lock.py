@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from contracts.words import PARENT_RUN_TAG
+from orchestration.resources.mlflow_runs import RunningRun
 from orchestration.walks.dead_runs import LOCK_TAG, end_dead_runs, is_started_under
 from orchestration.walks.home_lock import only_decision, only_walk
 from orchestration.walks.runner import PARENT_TAG, LayerRunner
@@ -22,6 +23,9 @@ class Tracker:
 
     def end(self, run_id: str) -> None:
         self.ended.append(run_id)
+
+    def running(self) -> list[RunningRun]:
+        return []
 
 
 class Lake:
