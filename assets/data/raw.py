@@ -55,6 +55,10 @@ def raw(step: Step, of: "RawFiles") -> dict[str, Content]:
         origin["as_published"] = dg.MetadataValue.json(verdicts)
     for name in [name for name, verdict in verdicts.items() if verdict == DIFFERS]:
         step.warn(f"{name} {DIFFERS}, byte for byte; it is read all the same")
+    for note in tables.notes:
+        step.warn(note)
+    if tables.notes:
+        origin["notes"] = dg.MetadataValue.json(list(tables.notes))
     counts: dict[str, Any] = {"quarantined_rows": tables.quarantine.height}
     if card.published:
         counts["published_statistics"] = dg.MetadataValue.md(preview(compared_with_published(tables, card.published)))

@@ -20,6 +20,8 @@ class RawTables:
     quarantine: pl.DataFrame
     paper_rows: pl.DataFrame = field(default_factory=lambda: empty("paper_rows"))
     """Of a benchmark that publishes rows; empty for a log."""
+    notes: tuple[str, ...] = ()
+    """What is worth knowing of the files and refuses nothing, a sentence each."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ class Cleaning(Frozen):
     """Interactions with a larger weight are dropped; none, when absent."""
     repeats: Literal["first", "last", "all", "sum"] = "first"
     """Which of a user's several interactions with one item are kept; `sum`: the first, with the weights of all."""
-    ties: Literal["file_order", "hash"] = "file_order"
-    """What orders a user's interactions of the same time (and position): file and line, or a hash of seed, user and
-    item, for a log whose own row order means nothing."""
+    ties: Literal["file_order", "newest_first", "hash"] = "file_order"
+    """What orders a user's interactions of the same time (and position): file and line; the same with the lines of each
+    file from its last to its first; or a hash of seed, user and item, for a log whose own row order means nothing."""
     k_core: int = Field(default=5, ge=1, strict=True)
     """Every kept user and item has at least this many interactions, to a fixed point."""
 

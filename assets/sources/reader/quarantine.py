@@ -75,9 +75,15 @@ class Quarantine:
         counted = self._sorted()
         if self.forgiven is not None:
             counted = counted.filter(pl.col("reason") != self.forgiven)
-        first = counted.row(0, named=True)
+        most = counted.group_by("reason", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
+        first = counted.filter(pl.col("reason") == most["reason"][0]).row(0, named=True)
         raise UnusableSource(
-            f"{self.file} must have at most {100 * self.max_share:.3g}% unusable rows, got {self.n_bad:,} {of}. First: "
-            f"line {first['line']:,}, {first['reason']} ({first['text']!r}). Bring the file as published, correct its "
-            "mapping, or raise source.max_quarantined_share in the data set's file."
+            f"{self.file} must have at most {100 * self.max_share:.3g}% unusable rows, got {self.n_bad:,} {of}. "
+            f"First{_shared(most)}: line {first['line']:,}, {first['reason']} ({first['text']!r}). Bring the file as "
+            "published, correct its mapping, or raise source.max_quarantined_share in the data set's file."
         )
+
+
+def _shared(reasons: pl.DataFrame) -> str:
+    """How many rows have the reason that is shown, when there are others."""
+    return "" if reasons.height == 1 else f" of {reasons['len'][0]:,} for one reason"

@@ -17,6 +17,7 @@ from assets.sources.reader.tables import Part, read_items, read_log, with_unlist
 from assets.sources.reader.text import Chunk
 from assets.sources.reader.times import misread
 from assets.sources.tabular.files import Opened, files_of, inspected
+from assets.sources.tabular.noticed import Forms, strangers
 from assets.sources.tabular.rows import mapped_items, mapped_log
 from contracts.config.sources import ItemFiles, TableFiles, TabularSource
 from evaluation.schemas import empty
@@ -56,10 +57,11 @@ def read(config: TabularSource, folder: Path, scratch: Path) -> RawTables:
     items, bad_items = _catalogue(config, folder)
     listed = items["item"] if items is not None and config.items and config.items.unlisted == "quarantine" else None
     now = datetime.now(UTC)
+    forms = Forms()
     parts = [
         Part(
             file.file.name,
-            lambda file=file: _as_stated(config, file, now),
+            lambda file=file: _as_stated(config, file, now, forms),
             lambda records: mapped_log(config, records, listed, now),
         )
         for file in opened
@@ -69,11 +71,12 @@ def read(config: TabularSource, folder: Path, scratch: Path) -> RawTables:
         interactions=log.interactions,
         items=with_unlisted(items, log.items),
         quarantine=pl.concat([bad_items, log.quarantine]).sort("file", "line", maintain_order=True),
+        notes=(*forms.notes(), *strangers(config, items, log.items)),
     )
 
 
-def _as_stated(config: TabularSource, file: Opened, now: datetime) -> Iterator[Chunk]:
-    """The chunks of a file, whose first times are held against what the mapping says of them."""
+def _as_stated(config: TabularSource, file: Opened, now: datetime, forms: Forms) -> Iterator[Chunk]:
+    """The chunks of a file, whose first times are held against what the mapping says of them; `forms` sees the ids."""
     is_judged = config.time is None
     for chunk in file.chunks(tuple(dict.fromkeys(_log_columns(config)))):
         if config.time is not None and not is_judged and chunk.lines.len():
@@ -82,6 +85,8 @@ def _as_stated(config: TabularSource, file: Opened, now: datetime) -> Iterator[C
                 line = chunk.lines[chunk.lines.len() // 2]
                 raise UnusableSource(f"{file.file.name}, near line {line:,}: column '{config.time.column}' {problem}")
             is_judged = True
+        for column in (config.user, config.item):
+            forms.look(column, chunk.records[column])
         yield chunk
 
 

@@ -53,6 +53,8 @@ def mapped_log(config: TabularSource, records: pl.DataFrame, listed: pl.Series |
         columns["event"] = optional(_id(records, config.event))
     if listed is not None and config.items is not None:
         reason = f"column '{config.item}' must be an item with a usable line in {config.items.path}"
+        if listed.len():
+            reason += f", such as {listed[0]}"
         columns["unlisted"] = unlisted(item, listed, reason)
     return log_row(records.height, columns)
 

@@ -3,7 +3,8 @@
 The log is never held as a whole: DuckDB codes ids as integers, groups and sorts, and spills what does not fit.
 
 The result depends on the rows and not on the order they are read in. Interactions of one user at the same time are in
-the order of `cleaning.ties`: that of file and line, which are columns of the log, or of a hash of (seed, user, item).
+the order of `cleaning.ties`: that of file and line, which are columns of the log, the same with the lines of a file
+reversed, or that of a hash of (seed, user, item).
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from assets.transforms.cleaning.cores import Core, Pairs, k_core, largest_core
+from assets.transforms.cleaning.direction import refuse_newest_first
 from assets.transforms.cleaning.log import Log
 from assets.transforms.database import database
 from contracts.config.dataset import Cleaning
@@ -85,12 +87,15 @@ def clean_interactions(
 
     Raises:
         ValueError: an interaction's item is not in `raw_items`, some interactions have a time (or position) and others
-            have none, a type of event is not in the log, or nothing is left.
+            have none, a type of event is not in the log, the file runs from the newest row to the oldest (see
+            `direction`), or nothing is left.
     """
     to = scratch / "interactions.parquet"
     with database(scratch, raw_interactions.parent) as connection:
         log = Log(connection, raw_interactions, cleaning, say)
         log.refuse_unusable(raw_items)
+        if cleaning.ties == "file_order":
+            refuse_newest_first(pl.scan_parquet(raw_interactions, glob=False))
         other_events = log.count_other_events()
         log.code(seed)
         log.drop_duplicates()

@@ -100,12 +100,13 @@ class Log:
         kept = "true"
         if self.cleaning.events is not None:
             kept = f"coalesce(event, {sql_text(NO_EVENT)}) IN ({', '.join(map(sql_text, self.cleaning.events))})"
+        line = "(1::BIGINT << 40) - line" if self.cleaning.ties == "newest_first" else "line"
         coded = f"""
             SELECT u::INTEGER AS u, i::INTEGER AS i, epoch_us("at") AS t, position, weight, event,
-                   (f << 40) + line AS tie
+                   (f << 40) + {line} AS tie
             FROM raw JOIN users USING ("user") JOIN items USING (item) JOIN files USING (file) WHERE {kept}
         """
-        if self.cleaning.ties == "file_order":
+        if self.cleaning.ties != "hash":
             run(f"CREATE TABLE coded AS {coded}")
         else:
             run(f"CREATE TABLE filed AS {coded}")

@@ -344,7 +344,7 @@ def test_a_catalogue_gives_titles_and_sets_unlisted_items_aside(tmp_path: Path) 
     files = {"log.csv": csv("u1,i2,4,1700000000", good=good), "items.csv": CATALOGUE}
     raw = read(tmp_path / "strict", files, items=ITEMS)
     assert raw.items.rows() == [("i0", "Zero", "a", "none"), ("i1", "One", None, None)]
-    reason = "column 'item' must be an item with a usable line in items.csv"
+    reason = "column 'item' must be an item with a usable line in items.csv, such as i0"
     assert raw.quarantine.rows() == [("log.csv", 302, reason, "u1,i2,4,1700000000")]
     raw = read(tmp_path / "lenient", files, items={**ITEMS, "unlisted": "id"})
     assert raw.items.row(-1) == ("i2", "i2", None, None)

@@ -216,3 +216,36 @@ def test_what_means_no_value_is_missing(tmp_path: Path) -> None:
     raw = read(tmp_path, {"log.csv": content}, missing=["NULL", "\\N"], max_quarantined_share=0.5, **mapping)
     assert raw.interactions.collect().select("user", "event").rows() == [("a", None), ("NULLA", None)]
     assert raw.quarantine["line"].to_list() == [3]
+
+
+def test_ids_in_two_forms_are_said_and_ids_in_one_are_not(tmp_path: Path) -> None:
+    def notes(name: str, *parts: str) -> tuple[str, ...]:
+        files = {f"{part}.csv": f"user,item,stars,ts\n{text}".encode() for part, text in enumerate(parts)}
+        return read(tmp_path / name, files, path="*.csv").notes
+
+    ints = "".join(f"{row % 7 + 10},i{row},3,{1_700_000_000 + row}\n" for row in range(20))
+    floats = ints.replace(",i", ".0,i")
+    assert notes("ints", ints, ints) == notes("floats", floats, floats) == ()
+    for name, parts in {"two files": (floats, ints), "the other way": (ints, floats), "one": (ints + floats,)}.items():
+        (note,) = notes(name, *parts)
+        assert "'user'" in note
+        assert "10.0 and 10" in note
+
+
+def test_a_catalogue_that_knows_no_item_of_the_log_is_said_with_an_example(tmp_path: Path) -> None:
+    log = "user,item,stars,ts\n" + "".join(f"u{row},7,3,{1_700_000_000 + row}\n" for row in range(20))
+    files = {"log.csv": log.encode(), "items.csv": b"id,name\nA7,Seven\n"}
+    table = {"path": "items.csv", "item": "id", "title": "name"}
+    (note,) = read(tmp_path / "kept", files, items={**table, "unlisted": "id"}).notes
+    assert "items.csv" in note
+    assert "7 in the log and A7 there" in note
+    with pytest.raises(UnusableSource, match=r"20 of 20.*usable line in items\.csv, such as A7"):
+        read(tmp_path / "refused", files, items=table)
+    files["items.csv"] += b"7,Seven\n"
+    assert read(tmp_path / "found", files, items={**table, "unlisted": "id"}).notes == ()
+
+
+def test_a_refusal_shows_the_reason_of_most_rows_and_not_of_the_first(tmp_path: Path) -> None:
+    rows = [",i1,3,1700000000", *[f"u{row},i1,many,1700000000" for row in range(50)]]
+    with pytest.raises(UnusableSource, match=r"51 of 51\. First of 50 for one reason: line 3, column 'stars'"):
+        read(tmp_path, {"log.csv": "\n".join(["user,item,stars,ts", *rows]).encode()})

@@ -249,3 +249,28 @@ def test_a_log_without_any_time_can_be_cleaned() -> None:
     cleaned = clean(log(("a", "x", None, 1), ("a", "x", None, 1), ("a", "y", None, 1)))
     at = cleaned.interactions.collect()["at"]
     assert at.null_count() == at.len() == 2
+
+
+def newest_first(days: int) -> list[tuple[str, str, int | None, float]]:
+    """Two users, four items a day in the order 0 to 3, from the last row to the first."""
+    rows = [(user, f"i{day}-{n}", 24 * day, 1.0) for day in range(days) for user in "ab" for n in range(4)]
+    return rows[::-1]
+
+
+def test_a_file_from_the_newest_row_to_the_oldest_is_refused_until_its_ties_are_decided() -> None:
+    with pytest.raises(ValueError, match=r"fall between 100.0% .* 100.0% of the rows share.*newest_first"):
+        clean(log(*newest_first(10)))
+    forward = rows(clean(log(*newest_first(10)[::-1])))
+    assert rows(clean(log(*newest_first(10)), ties="newest_first")) == forward
+    assert rows(clean(log(*newest_first(10)), ties="hash"))
+
+
+def test_a_file_without_ties_may_run_in_either_direction() -> None:
+    alone = [("a", f"i{hour}", hour, 1.0) for hour in range(200)][::-1]
+    assert rows(clean(log(*alone))) == [(user, item, hour) for user, item, hour, _ in alone][::-1]
+
+
+def test_newest_first_reverses_each_file_and_keeps_the_order_of_the_files() -> None:
+    first, second = (log(("a", "x", 0, 1), ("a", "y", 0, 1)), log(("a", "z", 0, 1), ("a", "w", 0, 1)))
+    raw = pl.concat([first, second.with_columns(file=pl.lit("next.csv"))])
+    assert [item for _, item, _ in rows(clean(raw, ties="newest_first"))] == ["y", "x", "w", "z"]
