@@ -9,12 +9,12 @@ from pathlib import Path
 from assets.lake.versions import Lake
 from assets.sources import (
     MissingRawFile,
-    PublishedStatistics,
     SourceCard,
     UnusableSource,
     located,
     source_card,
 )
+from contracts.config.sources import StatedCounts
 from contracts.files.load import load_dataset, raw_folder
 from contracts.files.names import dataset_keys, project_folder
 from contracts.files.yaml_lines import ConfigurationError
@@ -92,7 +92,7 @@ def _size(path: Path) -> str:
     return f"{n_bytes} bytes"
 
 
-def _published(published: PublishedStatistics | None) -> str | None:
+def _published(published: StatedCounts | None) -> str | None:
     if published is None:
         return None
     counts = {

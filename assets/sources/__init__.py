@@ -11,7 +11,6 @@ from types import ModuleType
 from assets.sources import amazon, demo, lastfm, movielens, online_retail, presplit, steam, tabular
 from assets.sources.contract import (
     MissingRawFile,
-    PublishedStatistics,
     RawTables,
     SourceCard,
     UnusableSource,
@@ -27,7 +26,6 @@ from contracts.config.sources import Source
 __all__ = [
     "DIFFERS",
     "MissingRawFile",
-    "PublishedStatistics",
     "RawTables",
     "SourceCard",
     "UnusableSource",

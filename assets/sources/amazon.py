@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
+from assets.sources.contract import MissingRawFile, RawTables, SourceCard
 from assets.sources.files import RawFile, find
 from assets.sources.reader import json_lines
 from assets.sources.reader.columns import Mapped, Row, identifier, item_row, log_row, number, unix_time, words
@@ -49,7 +49,7 @@ def card(config: AmazonSource) -> SourceCard:
         files=(" and ".join(files),),
         page=_PAGES[config.year],
         terms=f"No licence is stated; research use is customary; cite {_PAPERS[config.year]}.",
-        published=PublishedStatistics(**config.published.model_dump()),
+        published=config.published,
     )
 
 

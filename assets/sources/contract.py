@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from contracts.config.sources import StatedCounts
 from evaluation.schemas import empty
 
 
@@ -25,20 +26,6 @@ class RawTables:
 
 
 @dataclass(frozen=True)
-class PublishedStatistics:
-    """The counts that the publisher states; None is not stated."""
-
-    interactions: int | None = None
-    users: int | None = None
-    items: int | None = None
-    """Items that were interacted with."""
-    catalogue: int | None = None
-    """Items in the publisher's list of them, also those that nobody touched."""
-    note: str | None = None
-    """Why what is read may differ from what is stated."""
-
-
-@dataclass(frozen=True)
 class SourceCard:
     """Where a data set comes from, what its files are called, and on what terms it may be used."""
 
@@ -48,7 +35,7 @@ class SourceCard:
     page: str | None
     """The publisher's own page."""
     terms: str
-    published: PublishedStatistics | None = None
+    published: StatedCounts | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
     """File name → digest of the publisher's file, where the publisher does not change it; archives and members."""
     note: str | None = None
@@ -72,7 +59,7 @@ class UnusableSource(ValueError):
     """A raw file is there and cannot be used; the message names file, line and remedy."""
 
 
-def compared_with_published(raw: RawTables, published: PublishedStatistics) -> pl.DataFrame:
+def compared_with_published(raw: RawTables, published: StatedCounts) -> pl.DataFrame:
     """statistic, published, read: the publisher's counts beside what was read; `published` is missing if not stated."""
     counted = raw.interactions.select(
         interactions=pl.len(), users=pl.col("user").n_unique(), items=pl.col("item").n_unique()

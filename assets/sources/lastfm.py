@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
+from assets.sources.contract import MissingRawFile, RawTables, SourceCard
 from assets.sources.files import RawFile, find
 from assets.sources.reader.columns import (
     Mapped,
@@ -27,13 +27,13 @@ from assets.sources.reader.columns import (
 from assets.sources.reader.delimited import Dialect
 from assets.sources.reader.tables import published_part, read_items, read_log
 from assets.sources.reader.text import TextForm
-from contracts.config.sources import LastfmSource
+from contracts.config.sources import LastfmSource, StatedCounts
 
 _ARCHIVE, _ARTISTS = "hetrec2011-lastfm-2k.zip", "artists.dat"
 _LOGS = {"listens": "user_artists.dat", "tags": "user_taggedartists-timestamps.dat"}
 _PUBLISHED = {
-    "listens": PublishedStatistics(interactions=92_834, users=1_892, items=17_632, catalogue=17_632),
-    "tags": PublishedStatistics(
+    "listens": StatedCounts(interactions=92_834, users=1_892, items=17_632, catalogue=17_632),
+    "tags": StatedCounts(
         interactions=186_479,
         users=1_892,
         catalogue=17_632,

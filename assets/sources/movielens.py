@@ -9,13 +9,13 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
+from assets.sources.contract import MissingRawFile, RawTables, SourceCard
 from assets.sources.files import RawFile, find
 from assets.sources.reader.columns import Row, identifier, item_row, log_row, number, rule, unix_time, unlisted, words
 from assets.sources.reader.delimited import Dialect
 from assets.sources.reader.tables import published_part, read_items, read_log
 from assets.sources.reader.text import TextForm
-from contracts.config.sources import MovieLensSource
+from contracts.config.sources import MovieLensSource, StatedCounts
 
 # In the order of u.item's last 19 fields (README and u.genre of the archive).
 _GENRES_100K = (
@@ -53,7 +53,7 @@ def _dialect(delimiter: str, encoding: str, max_bytes: int) -> Dialect:
 
 
 def _csv_release(
-    name: str, page: str, terms: str, published: PublishedStatistics, sha256: dict[str, str], max_bytes: int
+    name: str, page: str, terms: str, published: StatedCounts, sha256: dict[str, str], max_bytes: int
 ) -> Release:
     archive = f"ml-{name}.zip"
     return Release(
@@ -83,7 +83,7 @@ RELEASES = {
             files=("ml-100k.zip", "u.data and u.item (unpacked)"),
             page="https://grouplens.org/datasets/movielens/100k/",
             terms=_NOT_REDISTRIBUTED,
-            published=PublishedStatistics(interactions=100_000, users=943, items=1_682, catalogue=1_682),
+            published=StatedCounts(interactions=100_000, users=943, items=1_682, catalogue=1_682),
             sha256={
                 "ml-100k.zip": "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
                 "u.data": "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
@@ -103,7 +103,7 @@ RELEASES = {
             files=("ml-1m.zip", "ratings.dat and movies.dat (unpacked)"),
             page="https://grouplens.org/datasets/movielens/1m/",
             terms=_NOT_REDISTRIBUTED,
-            published=PublishedStatistics(
+            published=StatedCounts(
                 interactions=1_000_209,
                 users=6_040,
                 note="The README says approximately 3,900 films; movies.dat lists 3,883, of which 3,706 are rated.",
@@ -123,7 +123,7 @@ RELEASES = {
             files=("ml-10m.zip", "ratings.dat and movies.dat (unpacked)"),
             page="https://grouplens.org/datasets/movielens/10m/",
             terms=_NOT_REDISTRIBUTED,
-            published=PublishedStatistics(
+            published=StatedCounts(
                 interactions=10_000_054,
                 users=71_567,
                 catalogue=10_681,
@@ -142,7 +142,7 @@ RELEASES = {
         "20m",
         "https://grouplens.org/datasets/movielens/20m/",
         _AS_README_SAYS,
-        PublishedStatistics(
+        StatedCounts(
             interactions=20_000_263,
             users=138_493,
             catalogue=27_278,
@@ -155,7 +155,7 @@ RELEASES = {
         "25m",
         "https://grouplens.org/datasets/movielens/25m/",
         _AS_README_SAYS,
-        PublishedStatistics(
+        StatedCounts(
             interactions=25_000_095,
             users=162_541,
             catalogue=62_423,
@@ -168,7 +168,7 @@ RELEASES = {
         "32m",
         "https://grouplens.org/datasets/movielens/32m/",
         _AS_README_SAYS,
-        PublishedStatistics(
+        StatedCounts(
             interactions=32_000_204,
             users=200_948,
             catalogue=87_585,
@@ -181,7 +181,7 @@ RELEASES = {
         "latest-small",
         "https://grouplens.org/datasets/movielens/latest/",
         _AS_README_SAYS,
-        PublishedStatistics(
+        StatedCounts(
             interactions=100_836,
             users=610,
             catalogue=9_742,
@@ -194,7 +194,7 @@ RELEASES = {
         "latest",
         "https://grouplens.org/datasets/movielens/latest/",
         _AS_README_SAYS,
-        PublishedStatistics(note="The publisher changes this release at any time: its README has the counts."),
+        StatedCounts(note="The publisher changes this release at any time: its README has the counts."),
         {},
         5_000_000_000,
     ),

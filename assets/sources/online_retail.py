@@ -22,13 +22,13 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
-from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard, UnusableSource
+from assets.sources.contract import MissingRawFile, RawTables, SourceCard, UnusableSource
 from assets.sources.files import RawFile, find, unpacked
 from assets.sources.reader import parquet
 from assets.sources.reader.columns import Mapped, Row, fine, identifier, log_row, number, rule
 from assets.sources.reader.tables import Part, read_log
 from assets.sources.reader.text import SHOWN, Chunk, bad_rows
-from contracts.config.sources import OnlineRetailSource
+from contracts.config.sources import OnlineRetailSource, StatedCounts
 
 SHEETS = ("Year 2009-2010", "Year 2010-2011")
 PRODUCT = r"^([0-9]{5}[A-Z]{0,2}|DCGS.*|SP[0-9]{4}|PADS)$"
@@ -38,7 +38,7 @@ _COLUMNS = ("Invoice", "StockCode", "Description", "Quantity", "InvoiceDate", "C
 _MAX_BYTES = 500_000_000  # ten times the published spreadsheet
 _MAX_UNPACKED = 4_000_000_000  # ten times what is in it
 _TERMS = "Creative Commons Attribution 4.0 (CC BY 4.0): cite Chen 2019, https://doi.org/10.24432/C5CG6D."
-_PUBLISHED = PublishedStatistics(
+_PUBLISHED = StatedCounts(
     interactions=1_067_371,
     note="Rows of both sheets together. Rows without a customer are set aside here, and the two sheets share the first "
     "nine days of December 2010.",

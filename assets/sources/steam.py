@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard
+from assets.sources.contract import MissingRawFile, RawTables, SourceCard
 from assets.sources.files import RawFile, find
 from assets.sources.reader.columns import (
     Mapped,
@@ -28,7 +28,7 @@ from assets.sources.reader.columns import (
 from assets.sources.reader.delimited import Dialect
 from assets.sources.reader.tables import published_part, read_items, read_log, with_unlisted
 from assets.sources.reader.text import TextForm
-from contracts.config.sources import SteamSource
+from contracts.config.sources import StatedCounts, SteamSource
 
 _ARCHIVE, _CSV = "steam-200k-caserec.zip", "steam-200k.csv"
 _LOGS = {"purchase": "game_purchase.dat", "play": "game_play.dat"}
@@ -38,7 +38,7 @@ _CARD = SourceCard(
     files=(_CSV, _ARCHIVE, f"{', '.join(_LOGS.values())} and {_GAMES} (unpacked)"),
     page="https://www.kaggle.com/datasets/tamber/steam-video-games",
     terms="Made from public Steam data by tamber on Kaggle; no licence is stated beyond that page.",
-    published=PublishedStatistics(
+    published=StatedCounts(
         interactions=200_000,
         users=12_393,
         items=5_155,

@@ -144,13 +144,14 @@ def _dynamicpo(base: type[PreferenceObjective]) -> type[PreferenceObjective]:
     """The model of `dynamicpo-<base>`: the fields and defaults of its base, and those of the boundary."""
     (of_base,) = get_args(base.model_fields["kind"].annotation)
     kind: Any = Literal[f"dynamicpo-{of_base}"]
-    return create_model(
+    made: Any = create_model(
         f"Dynamic{base.__name__}",
         __base__=(DynamicBoundary, base),
         __doc__=f"DynamicPO around {base.__name__}.",
         __module__=__name__,
         kind=(kind, ...),
     )
+    return made
 
 
 if TYPE_CHECKING:

@@ -89,12 +89,18 @@ class OnlineRetailSource(FileSource):
     """Parquet files with the columns of the spreadsheet; the official spreadsheet when empty."""
 
 
-class PublishedCounts(Frozen):
-    """What the publisher states about a data set; an absent count is not stated."""
+class StatedCounts(Frozen):
+    """What the makers of a data set state about it; an absent count is not stated."""
 
     interactions: int | None = Field(default=None, ge=1)
     users: int | None = Field(default=None, ge=1)
     items: int | None = Field(default=None, ge=1)
+    """Items that were interacted with."""
+    catalogue: int | None = Field(default=None, ge=1, exclude=True)
+    """Items in the makers' list, also those that nobody touched. Excluded from the identity, as `note` is: neither
+    changes what is read, and raw tables of before stay current."""
+    note: str | None = Field(default=None, min_length=1, exclude=True)
+    """Why what is read may differ from what is stated."""
 
 
 class AmazonSource(FileSource):
@@ -109,8 +115,8 @@ class AmazonSource(FileSource):
     """JSON lines, plain or .gz: one review each."""
     metadata: PlainName | None = None
     """JSON lines (2014: Python literals), plain or .gz: one product each. Titles are the ids, when absent."""
-    published: PublishedCounts = Field(default_factory=PublishedCounts)
-    """The publisher's counts of this category, compared with what is read."""
+    published: StatedCounts = StatedCounts()
+    """The makers' counts of this category, compared with what is read."""
 
 
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
@@ -277,14 +283,6 @@ class InputRows(Frozen):
     test: InnerPath
 
 
-class Statistics(Frozen):
-    """The counts that the publisher states."""
-
-    interactions: int = Field(ge=1)
-    users: int = Field(ge=1)
-    items: int = Field(ge=1)
-
-
 class PresplitSource(FileSource):
     """A benchmark that publishes rows, split, instead of a log; it is evaluated on its own rows.
 
@@ -298,7 +296,7 @@ class PresplitSource(FileSource):
     page: str = Field(min_length=1)
     """Where the publisher offers the files."""
     terms: str = Field(min_length=1)
-    published: Statistics | None = None
+    published: StatedCounts | None = None
 
 
 Source = Annotated[

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.sources.contract import MissingRawFile, PublishedStatistics, RawTables, SourceCard, UnusableSource
+from assets.sources.contract import MissingRawFile, RawTables, SourceCard, UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.presplit.found import Found, Row
 from assets.sources.presplit.inputs import read_inputs
@@ -24,8 +24,7 @@ from evaluation.schemas import empty, schema_of
 
 def card(config: PresplitSource) -> SourceCard:
     """What the configuration says of the benchmark."""
-    published = config.published and PublishedStatistics(**config.published.model_dump())
-    return SourceCard(config.title, _names(config), config.page, config.terms, published)
+    return SourceCard(config.title, _names(config), config.page, config.terms, config.published)
 
 
 def locate(config: PresplitSource, folder: Path) -> list[RawFile]:
