@@ -344,6 +344,7 @@ _TABLES = (
             Column("tokens", "int32", "Length of the completion in tokens.", minimum=1),
         ),
         unique=(("row_id", "item_id"),),
+        sorted_by=("row_id",),
     ),
     _table(
         "predictions",
@@ -361,6 +362,7 @@ _TABLES = (
             Column("target_rank", "int32", "1 is best; on ties the target comes last.", minimum=1),
         ),
         unique=(("row_id", "protocol"),),
+        sorted_by=("row_id", "protocol"),
     ),
     _table(
         "metrics",

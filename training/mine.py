@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contracts.config import MineSpec, fingerprint_of
-from contracts.durable import commit, staging_path
 from training.command import run_command
 from training.loop.telemetry import TelemetryWriter
 
@@ -108,16 +107,17 @@ def _join(shards: Sequence[Path], spec: MineSpec, n_items: int) -> list[int]:
     import numpy as np
     import pyarrow.parquet as pq
 
-    from training.io.writers import arrow_schema
+    from training.io.writers import arrow_schema, write_parts
 
-    counts = np.zeros(4, dtype=np.int64)
-    staging = staging_path(spec.output / RESULT)
-    with pq.ParquetWriter(staging, arrow_schema("mined_negatives")) as writer:
+    schema, counts = arrow_schema("mined_negatives"), np.zeros(4, dtype=np.int64)
+
+    def tables() -> "Iterator[pa.Table]":
         for shard in shards:
-            table = pq.read_table(shard)
-            writer.write_table(table)
-            counts += _counts(table, spec, n_items)
-    commit(staging, spec.output / RESULT)
+            table = pq.read_table(shard).cast(schema)
+            counts[:] += _counts(table, spec, n_items)
+            yield table
+
+    write_parts(tables(), schema, spec.output / RESULT)
     return counts.tolist()
 
 

@@ -6,9 +6,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from assets.transforms.chunks import exact_parts
-
-ROW_GROUP = 250_000
-"""Rows of a Parquet file that are read together."""
+from contracts.parquet_layout import COMPRESSION, ROW_GROUP
 
 
 def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path) -> pl.LazyFrame:
@@ -20,7 +18,7 @@ def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path) -> pl.LazyFrame:
     empty = pl.DataFrame(schema=table.collect_schema()).to_arrow(compat_level=pl.CompatLevel.oldest())
     texts = [name for name, dtype in table.collect_schema().items() if dtype == pl.String]
     # pyarrow takes names where its annotation says bool.
-    with pq.ParquetWriter(path, empty.schema, compression="zstd", use_dictionary=texts) as writer:  # pyright: ignore[reportArgumentType]
+    with pq.ParquetWriter(path, empty.schema, compression=COMPRESSION, use_dictionary=texts) as writer:  # pyright: ignore[reportArgumentType]
         for part in exact_parts(table, ROW_GROUP):
             writer.write_table(part.to_arrow(compat_level=pl.CompatLevel.oldest()), row_group_size=ROW_GROUP)
     return pl.scan_parquet(path, glob=False)

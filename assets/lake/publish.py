@@ -37,8 +37,9 @@ class Content:
     """What one asset holds, before it is published: a table, or files already written into its staging folder."""
 
     table: pl.DataFrame | pl.LazyFrame | Path | None = None
-    """A LazyFrame is written in streaming, then validated in chunks: it need not fit in memory. A Path is the file that
-    `write_table` has already made in the staging folder, so that checks can look at what will be published."""
+    """A LazyFrame is written in streaming, then validated in chunks: it need not fit in memory. A Path is the file of
+    the asset's name that is in the staging folder already, written by `write_table` or by a training command: it is
+    validated in chunks and published as it is."""
     metadata: Metadata = field(default_factory=dict)
     checks: Sequence[Check] = ()
     waited_s: float = 0.0

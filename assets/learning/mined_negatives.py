@@ -1,6 +1,6 @@
 """Dynamic negative mining as a materialised asset: a pool for each training row, scored by the policy that mined it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from assets.transforms.rounds import compare_rounds
 from contracts.config import BaselineExperiment, MineSpec, Pool, SftExperiment
 from contracts.files.load import load_experiment, load_start
 from contracts.files.names import source_of
+from contracts.words import MINERS
 
 MINER = Read(
     "policy",
@@ -90,18 +91,18 @@ def mined_negatives(
     follower = Follower(step.info, f"mining with {of.policy.experiment}")
     waited_s = launcher.run("mine", spec, follower)
     reused = follower.curves.get("diagnostic/shards_of_an_earlier_attempt", [(0, 0.0)])[-1][1]
-    table = pl.read_parquet(spec.output / "mined_negatives.parquet")
-    rows = histories.table(["row_id", "user_id", "split", "target"])
-    found = no_train_item_among_negatives(table, rows, interactions.table())
+    path = spec.output / "mined_negatives.parquet"
+    table = pl.scan_parquet(path, glob=False)  # nothing below reads it whole
+    found = no_train_item_among_negatives(table, histories.scan(), interactions.scan())
     metadata = {
-        **_described(table),
+        **described(table),
         "policy": dg.MetadataValue.md(f"`{of.asset}` of `{partition_text(of.policy)}`"),
         "round": of.round,
         "shards_of_an_interrupted_mining": int(reused),
     }
     if pool_before is not None:
         metadata |= _since(pool_before, table, of.round)
-    return Content(table, metadata, [check("no_train_item_among_a_rows_negatives", found)], waited_s)
+    return Content(path, metadata, [check("no_train_item_among_a_rows_negatives", found)], waited_s)
 
 
 @dataclass(frozen=True)
@@ -144,21 +145,28 @@ def _mining_of(request: Request) -> Mining:
     return Mining(start.asset, start.policy, first.pool, first.seed, experiment.negatives.rounds - 1, start.pool_before)
 
 
-def _described(table: pl.DataFrame) -> dict[str, Any]:
-    medians = table.group_by("miner").agg(pl.col("margin").median()).sort("miner")
-    n_rows = table["row_id"].n_unique()
+def described(table: pl.LazyFrame) -> dict[str, Any]:
+    """Sizes and shares of a pool, read from its file a part at a time."""
+    sums = table.select(
+        negatives=pl.len(),
+        rows=pl.col("row_id").n_unique(),
+        boundary=pl.col("on_boundary").sum(),
+        violations=(pl.col("margin") <= 0).sum(),
+    )
+    found = sums.collect(engine="streaming").row(0, named=True)
+    n = max(1, found["negatives"])
     return {
-        "rows": n_rows,
-        "pool_per_row": table.height / max(1, n_rows),
-        "boundary_share": _number(table["on_boundary"].cast(pl.Float64).mean()),
-        "violation_share": _number((table["margin"] <= 0).cast(pl.Float64).mean()),
-        **{f"margin_median_{miner}": _number(margin) for miner, margin in medians.iter_rows()},
+        "rows": found["rows"],
+        "pool_per_row": found["negatives"] / max(1, found["rows"]),
+        "boundary_share": found["boundary"] / n,
+        "violation_share": found["violations"] / n,
+        **{f"margin_median_{miner}": median for miner, median in _median_margins(table)},
     }
 
 
-def _since(before: Version, after: pl.DataFrame, number: int) -> Mapping[str, Any]:
+def _since(before: Version, after: pl.LazyFrame, number: int) -> Mapping[str, Any]:
     """What has changed since the round before round `number`."""
-    found, earlier = compare_rounds(before.table(), after), partition_text(before.partition)
+    found, earlier = compare_rounds(before.scan(), after), partition_text(before.partition)
     rounds = {f"round {number - 1}": found.shares_before, f"round {number}": found.shares_after}
     return {
         "since_round_before": dg.MetadataValue.md(f"compared with `mined_negatives` of `{earlier}`"),
@@ -176,6 +184,10 @@ def _since(before: Version, after: pl.DataFrame, number: int) -> Mapping[str, An
     }
 
 
-def _number(value: Any) -> float:
-    """What polars gives for a mean or a median, as a float; 0 of an empty column."""
-    return float(value or 0.0)
+def _median_margins(table: pl.LazyFrame) -> Iterator[tuple[str, float]]:
+    """The median margin of each miner that found a negative; the margins of one miner at a time are in memory."""
+    for miner in sorted(MINERS):
+        of_miner = table.filter(pl.col("miner") == miner).select("margin").collect(engine="streaming")
+        median: Any = of_miner["margin"].median()
+        if median is not None:
+            yield miner, float(median)

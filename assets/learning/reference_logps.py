@@ -57,6 +57,6 @@ def reference_logps(
         interactions=interactions and interactions.table_path,
     )
     waited_s = launcher.run("reference", spec, Follower(step.info, f"reference of {of.keys.experiment}"))
-    table = pl.read_parquet(spec.output / "reference_logps.parquet")
-    found = every_completion_is_covered(table, preference_rows.table())
-    return Content(table, {}, [check("every_completion_is_covered", found)], waited_s)
+    path = spec.output / "reference_logps.parquet"
+    found = every_completion_is_covered(pl.scan_parquet(path, glob=False), preference_rows.scan())
+    return Content(path, {}, [check("every_completion_is_covered", found)], waited_s)

@@ -1,5 +1,6 @@
 """Predictions: for every validation and test row the best items, and the rank of the target, on both protocols."""
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -53,9 +54,9 @@ def predictions(
         predicted = baseline_predictions(
             of.experiment, histories, candidate_sets, items, interactions, top_k=TOP_K, say=step.info
         )
-        table = predicted.table
+        table: pl.DataFrame | Path = predicted.table
         metadata["train_seconds"] = predicted.fit_seconds
-        metadata["score_ms_per_user"] = 1000.0 * predicted.rank_seconds / (table["row_id"].n_unique() or 1)
+        metadata["score_ms_per_user"] = 1000.0 * predicted.rank_seconds / (predicted.table["row_id"].n_unique() or 1)
     else:
         assert policy is not None  # read for all but baselines
         spec = ScoreSpec(
@@ -70,12 +71,19 @@ def predictions(
         follower = Follower(step.info, f"scoring {of.keys.experiment}")
         launcher.run("score", spec, follower)
         metadata |= scoring_cost(follower)
-        table = pl.read_parquet(step.folder / "predictions.parquet")
-    rows = histories.table(["row_id", "split"]).filter(pl.col("split") != "train")
-    missing = rows.height * table["protocol"].n_unique() - table.height
-    check = Check("every_row_is_predicted", missing == 0, {"rows": rows.height, "missing": missing})
-    metadata["protocols"] = ", ".join(table["protocol"].unique().sort())
+        table = step.folder / "predictions.parquet"
+    n_rows = histories.scan().filter(pl.col("split") != "train").select(pl.len()).collect().item()
+    protocols = _protocols(table.lazy() if isinstance(table, pl.DataFrame) else pl.scan_parquet(table, glob=False))
+    missing = n_rows * len(protocols) - sum(protocols.values())
+    check = Check("every_row_is_predicted", missing == 0, {"rows": n_rows, "missing": missing})
+    metadata["protocols"] = ", ".join(protocols)
     return Content(table, metadata, [check])
+
+
+def _protocols(table: pl.LazyFrame) -> dict[str, int]:
+    """The number of rows of each protocol, by name."""
+    counted = table.group_by("protocol").len().sort("protocol").collect(engine="streaming")
+    return dict(counted.iter_rows())
 
 
 def scoring_cost(follower: Follower) -> dict[str, float]:

@@ -39,6 +39,28 @@ def exact_parts(table: Table, rows: int) -> Iterator[pl.DataFrame]:
         yield rest.rechunk()
 
 
+def parts_by_row_id(*tables: Table, rows: int = ROWS) -> Iterator[list[pl.DataFrame]]:
+    """All tables in step: of each, the rows whose row_id is in one range, about `rows` rows of all tables together.
+
+    The tables may be in any order. Of a file that ascends by row_id, only the row groups of the range are read.
+
+    >>> pool, asked = pl.DataFrame({"row_id": [0, 0, 1, 3]}), pl.DataFrame({"row_id": [3, 1]})
+    >>> [[part["row_id"].to_list() for part in both] for both in parts_by_row_id(pool, asked, rows=3)]
+    [[[0, 0, 1], [1]], [[3], [3]]]
+    """
+    row_id, frames = pl.col("row_id"), [table.lazy() for table in tables]
+    sizes = [frame.select(pl.len(), low=row_id.min(), high=row_id.max()) for frame in frames]
+    size = pl.concat(sizes).collect(engine="streaming")
+    low, high = size["low"].drop_nulls().to_list(), size["high"].drop_nulls().to_list()
+    if not low:
+        return
+    n_ranges = -(-size["len"].sum() // rows)
+    width = -(-(max(high) - min(low) + 1) // n_ranges)
+    for first in range(min(low), max(high) + 1, width):
+        in_range = row_id.is_between(first, first + width - 1)
+        yield [frame.filter(in_range).collect(engine="streaming") for frame in frames]
+
+
 def parts_of_whole_users(table: Table, rows: int = ROWS) -> Iterator[pl.DataFrame]:
     """The table in parts of about `rows` rows that hold all rows of each of their users; a user's rows stand together.
 

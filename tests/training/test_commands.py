@@ -337,6 +337,8 @@ def test_an_interrupted_mining_goes_on_behind_its_last_shard(
     assert len(list(shards.rglob("rows-*.parquet"))) == 2
     second = workshop.run("mine", "second attempt", **fields)
     assert pq.read_table(second / "mined_negatives.parquet").equals(whole)
+    unsharded = workshop.folder / "whole" / "mined_negatives.parquet"
+    assert (second / "mined_negatives.parquet").read_bytes() == unsharded.read_bytes()  # it is published as it is
     found = [line["metrics"] for line in telemetry_lines(second) if line["kind"] == "diagnostic"]
     assert found == [{"shards_of_an_earlier_attempt": 2}]
     speeds = [line["metrics"]["rows_per_s"] for line in telemetry_lines(second) if line["kind"] == "progress"]

@@ -10,10 +10,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from assets.transforms.chunks import Table, parts, parts_by_row_id
 from assets.transforms.lists import flat
 
 Ints = NDArray[np.int64]
-Table = pl.DataFrame | pl.LazyFrame
+PART = 250_000
+"""Rows of the large tables that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -82,49 +84,72 @@ def interactions_are_chronological(interactions: Table) -> Finding:
     )
 
 
-def no_train_item_among_negatives(
-    negatives: pl.DataFrame, histories: pl.DataFrame, interactions: pl.DataFrame
-) -> Finding:
+def no_train_item_among_negatives(negatives: Table, histories: Table, interactions: Table) -> Finding:
     """No mined negative, or rejected item, was touched by its user in train, nor is it the row's target.
 
     Args:
-        negatives: row_id and either item_id (a pool) or rejected (preference rows).
+        negatives: row_id and either item_id (a pool) or rejected (preference rows); looked at in parts.
         histories: row_id, user_id, target.
         interactions: user_id, item_id, split.
     """
-    if "rejected" in negatives.columns:
-        items, owners = flat(negatives["rejected"])
-        negatives = negatives.select("row_id")[owners].with_columns(pl.Series("item_id", items))
-    shown = negatives.select("row_id", "item_id").join(
-        histories.select("row_id", "user_id", "target"), on="row_id", how="left", maintain_order="left"
-    )
-    touched = interactions.filter(pl.col("split") == "train").select("user_id", "item_id", is_touched=True).unique()
-    judged = shown.join(touched, on=["user_id", "item_id"], how="left", maintain_order="left")
+    rows = histories.lazy().select("row_id", "user_id", "target").collect()
+    in_train = interactions.lazy().filter(pl.col("split") == "train")
+    touched = in_train.select("user_id", "item_id").collect(engine="streaming")
     is_wrong = (
         pl.col("is_touched").fill_null(False) | (pl.col("item_id") == pl.col("target")) | pl.col("user_id").is_null()
     )
-    return _finding(
+    column = "rejected" if "rejected" in negatives.collect_schema() else "item_id"
+    checked, offending = 0, _Offending()
+    for part in parts(negatives.lazy().select("row_id", column), PART):
+        pairs = part if column == "item_id" else _flat_pairs(part, column)
+        shown = pairs.join(rows, on="row_id", how="left", maintain_order="left")
+        of_users = touched.join(shown.select("user_id"), on="user_id", how="semi").unique()
+        judged = shown.join(
+            of_users.with_columns(is_touched=True), on=["user_id", "item_id"], how="left", maintain_order="left"
+        )
+        offending.add(judged.filter(is_wrong).select("row_id", "user_id", "item_id", "target"))
+        checked += shown.height
+    return offending.finding(
         "Negatives must be items that the user did not touch in train",
-        shown.height,
-        judged.filter(is_wrong).select("row_id", "user_id", "item_id", "target"),
+        checked,
         "Mine again from these histories and interactions.",
     )
 
 
-def every_completion_is_covered(reference_logps: pl.DataFrame, preference_rows: pl.DataFrame) -> Finding:
+def every_completion_is_covered(reference_logps: Table, preference_rows: Table) -> Finding:
     """Every chosen and rejected item of every row has one reference log-probability, and no other item has."""
-    items, owners = flat(preference_rows["rejected"])
-    rejected = preference_rows.select("row_id")[owners].with_columns(pl.Series("item_id", items, dtype=pl.Int32))
-    wanted = pl.concat([preference_rows.select("row_id", item_id="chosen"), rejected]).with_columns(wanted=1)
-    found = reference_logps.select("row_id", "item_id").with_columns(found=1)
-    judged = wanted.join(found, on=["row_id", "item_id"], how="full", coalesce=True)
-    return _finding(
+    found = reference_logps.lazy().select("row_id", "item_id")
+    asked = preference_rows.lazy().select("row_id", "chosen", "rejected")
+    checked, offending = 0, _Offending()
+    for of_found, of_asked in parts_by_row_id(found, asked, rows=PART):
+        chosen = of_asked.select("row_id", item_id="chosen")
+        wanted = pl.concat([chosen, _flat_pairs(of_asked, "rejected")]).with_columns(wanted=1)
+        judged = wanted.join(of_found.with_columns(found=1), on=["row_id", "item_id"], how="full", coalesce=True)
+        is_wrong = pl.col("wanted").is_null() | pl.col("found").is_null()
+        offending.add(judged.filter(is_wrong).sort("row_id", "item_id"))
+        checked += judged.height
+    return offending.finding(
         "Each chosen and rejected item of a row must have one reference log-probability, and no other item may",
-        judged.height,
-        judged.filter(pl.col("wanted").is_null() | pl.col("found").is_null()),
+        checked,
         "Compute the reference log-probabilities again from these rows.",
     )
 
 
-def _finding(guarantee: str, checked: int, offending: pl.DataFrame, remedy: str) -> Finding:
-    return Finding(guarantee, checked, offending.height, offending.head(5), remedy)
+def _flat_pairs(table: pl.DataFrame, column: str) -> pl.DataFrame:
+    """row_id and item_id of each element of a column of lists."""
+    items, owners = flat(table[column])
+    return table.select("row_id")[owners].with_columns(pl.Series("item_id", items, dtype=pl.Int32))
+
+
+class _Offending:
+    """Offending rows, counted part by part; the first five are kept."""
+
+    def __init__(self) -> None:
+        self.n, self.first = 0, pl.DataFrame()
+
+    def add(self, rows: pl.DataFrame) -> None:
+        self.n += rows.height
+        self.first = pl.concat([self.first, rows], how="diagonal").head(5)
+
+    def finding(self, guarantee: str, checked: int, remedy: str) -> Finding:
+        return Finding(guarantee, checked, self.n, self.first, remedy)

@@ -15,6 +15,7 @@ from assets.lake.parquet import write_table
 from assets.lake.publish import Content, Work, publish
 from assets.lake.validate import SchemaError
 from assets.lake.versions import Lake
+from contracts.parquet_layout import ROW_GROUP
 from contracts.words import ACCEPT_LEAKS_TAG
 from evaluation.leakage import OverlapLeakage
 from evaluation.schemas import schema_of
@@ -202,3 +203,61 @@ def test_a_large_table_that_breaks_its_contract_is_not_published(tmp_path: Path)
         dg.materialize([users], resources={"lake": lake}, instance=instance)
     assert lake.current("users", PARTITION) is None
     assert [path.name for path in (tmp_path / "lake" / "users" / "demo").iterdir()] == [".lock"]  # nor does it linger
+
+
+def reference_logps(n: int) -> pl.LazyFrame:
+    row_id = pl.int_range(n, dtype=pl.Int32)
+    logp = pl.lit(-1.5, pl.Float32)
+    return pl.select(row_id=row_id, item_id=row_id, logp=logp, tokens=pl.lit(1, pl.Int32)).lazy()
+
+
+def publish_path(folder: Path, table: pl.LazyFrame) -> LakeStorage:
+    """Publishes a table that something else has written into the staging folder."""
+
+    def write(work: Work) -> dict[str, Content]:
+        path = work.folders["reference_logps"] / "reference_logps.parquet"
+        write_table(table, path)
+        return {"reference_logps": Content(path)}
+
+    @dg.asset(code_version="1", check_specs=check_specs("reference_logps"))
+    def reference_logps(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
+        yield from publish(context, lake, write, partition=PARTITION, config={})
+
+    lake = LakeStorage(root=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([reference_logps], resources={"lake": lake}, instance=instance)
+    return lake
+
+
+def test_a_table_that_is_handed_on_by_its_path_is_never_whole_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = 3 * ROW_GROUP
+    seen: list[int] = []
+    collect = pl.LazyFrame.collect
+
+    def recorded(frame: pl.LazyFrame, **options: Any) -> Any:
+        found = collect(frame, **options)
+        seen.append(found.height)
+        return found
+
+    def whole(*_: Any, **__: Any) -> None:
+        raise AssertionError("the table was read whole")
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", recorded)
+    monkeypatch.setattr(pl, "read_parquet", whole)
+    lake = publish_path(tmp_path, reference_logps(n))
+    assert max(seen) == ROW_GROUP
+    assert sum(seen) >= n  # it was looked at
+    version = lake.require("reference_logps", PARTITION)
+    assert version.manifest["checks"][0]["detail"] == {"rows": n}
+    write_table(reference_logps(n), tmp_path / "same.parquet")
+    assert version.table_path.read_bytes() == (tmp_path / "same.parquet").read_bytes()
+
+
+def test_a_broken_row_far_into_a_file_is_named_and_nothing_is_published(tmp_path: Path) -> None:
+    n, broken = 3 * ROW_GROUP, 2 * ROW_GROUP + 77_123
+    never_computed = pl.when(pl.int_range(pl.len()) == broken).then(float("-inf")).otherwise("logp").cast(pl.Float32)
+    with pytest.raises(SchemaError, match=rf"reference_logps\.logp .* got -inf in row {broken} \(1 of {n:,} rows\)"):
+        publish_path(tmp_path, reference_logps(n).with_columns(logp=never_computed))
+    assert not list((tmp_path / "lake").rglob("*.parquet"))

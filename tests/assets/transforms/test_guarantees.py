@@ -262,6 +262,26 @@ def test_a_planted_defect_is_found_and_named(
         require([finding])
 
 
+def test_what_is_found_does_not_depend_on_the_parts_that_are_looked_at(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uncovered = lake.reference_logps.filter(pl.int_range(pl.len()) % 3 != 1)
+    touched = lake.mined_negatives.with_columns(item_id=pl.col("row_id").cast(pl.Int32) % N_ITEMS)
+
+    def found() -> list[tuple[int, int, list[dict[str, object]]]]:
+        findings = [
+            guarantees.every_completion_is_covered(uncovered, lake.preference_rows),
+            guarantees.no_train_item_among_negatives(touched, lake.histories, lake.interactions),
+        ]
+        return [(finding.checked, finding.violations, finding.first.to_dicts()) for finding in findings]
+
+    whole = found()
+    assert all(violations > 5 for _, violations, _ in whole)
+    for rows in (1, 2, 7):
+        monkeypatch.setattr(guarantees, "PART", rows)
+        assert found() == whole
+
+
 def test_a_held_out_item_may_be_a_negative(lake: Lake) -> None:
     # Keeping a user's test item out of the negatives would tell the policy what to expect.
     mined = at_row(lake.mined_negatives, 4, item_id=5)

@@ -1,11 +1,14 @@
 """What changed between two mining rounds, on tables small enough to count by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.transforms import rounds
 from assets.transforms.rounds import compare_rounds
 
 SCHEMA = {"row_id": pl.Int32, "item_id": pl.Int32, "miner": pl.String, "margin": pl.Float32, "on_boundary": pl.Boolean}
@@ -50,6 +53,15 @@ def test_both_histograms_have_the_same_bins_and_hold_all_hard_negatives() -> Non
     assert found.shares_after.sum() == pytest.approx(1)
     assert found.shares_before[0] == 0.25  # -1, the lowest of both rounds
     assert found.shares_after[-1] == 0.25  # 5, the highest
+
+
+def test_rounds_that_are_read_in_parts_compare_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compare_rounds(BEFORE, AFTER)
+    BEFORE.write_parquet(tmp_path / "before.parquet")
+    AFTER.reverse().write_parquet(tmp_path / "after.parquet")
+    monkeypatch.setattr(rounds, "ROWS", 2)
+    found = compare_rounds(*(pl.scan_parquet(tmp_path / f"{name}.parquet") for name in ("before", "after")))
+    np.testing.assert_equal(vars(found), vars(whole))
 
 
 def test_rounds_without_hard_negatives_have_no_shares() -> None:
