@@ -36,10 +36,10 @@ def ui(
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     with opened() as instance:
-        from orchestration.partitions import add_new_partitions
+        from orchestration.partitions import update_partitions
         from orchestration.resources.mlflow_store import create_store
 
-        add_new_partitions(instance)
+        update_partitions(instance)
         create_store(settings.tracking_uri())
     workspace = home / "workspace.yaml"
     workspace.write_text(WORKSPACE, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Turn new YAML files into partitions, record what changed files say, and end orphaned runs in MLflow."""
+"""Keep partitions equal to what can be walked, record what changed files say, and end orphaned runs in MLflow."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import json
 import dagster as dg
 
 from orchestration.file_versions import changed_files, files_stamp
-from orchestration.partitions import FILES, new_partitions
+from orchestration.partitions import changes
 from orchestration.resources.mlflow_runs import MlflowTracker
 from orchestration.walks.dead_runs import end_orphaned
 
@@ -14,18 +14,18 @@ from orchestration.walks.dead_runs import end_orphaned
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="A new YAML in datasets/, experiments/ or studies/ becomes a partition within half a minute.",
+    description="Within half a minute a new YAML in datasets/, experiments/ or studies/ becomes a partition: a data "
+    "set as soon as its raw files are here too. It is none any more when its YAML or its raw files are gone.",
 )
 def yaml_files_become_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Add a partition for each new file."""
-    new = new_partitions(context.instance)
+    """Ask for the partitions that are new, and for the end of those that cannot be walked any more."""
+    found = changes(context.instance)
     requests = [
-        definition.build_add_request(new[definition.name])
-        for definition in FILES
-        if definition.name and new[definition.name]
+        *(definition.build_add_request(new) for definition, new, _ in found if new),
+        *(definition.build_delete_request(gone) for definition, _, gone in found if gone),
     ]
     if not requests:
-        return dg.SkipReason("no new file")
+        return dg.SkipReason("no file is new or gone")
     return dg.SensorResult(dynamic_partitions_requests=requests)
 
 

@@ -16,7 +16,7 @@ import dagster as dg
 
 from orchestration import settings
 from orchestration.file_versions import record_files
-from orchestration.partitions import add_new_partitions
+from orchestration.partitions import update_partitions
 from orchestration.walks.dead_runs import LOCK_TAG, end_dead_runs, end_orphaned, is_started_under, tag_of_walking
 from orchestration.walks.runner import PARENT_TAG, LayerRunner
 
@@ -25,7 +25,7 @@ WALK_LOCK, DECISION_LOCK = "run.lock", "decision.lock"
 
 @contextmanager
 def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
-    """Hold the home for a walk, tidied: no dead runs, a warehouse, a partition for each file.
+    """Hold the home for a walk, tidied: no dead runs, a warehouse, the partitions that can be walked.
 
     Waits for the walk that holds it now. Yields the runner whose runs are known to belong to this walk.
     """
@@ -41,7 +41,7 @@ def only_walk(runner: LayerRunner) -> Iterator[LayerRunner]:
             walking = runner.tags[PARENT_TAG]
             runner.instance.add_run_tags(walking, {LOCK_TAG: tag_of_walking(token, walking)})
         runner.lake.refresh_warehouse()
-        add_new_partitions(runner.instance)
+        update_partitions(runner.instance)
         record_files(runner.instance)
         yield runner.tagged({LOCK_TAG: token})
 

@@ -18,8 +18,10 @@ from dagster._core.execution.api import execute_run
 from dagster._core.execution.execute_in_process import merge_run_tags
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
+from assets.lake.partitions import DATASETS
 from assets.lake.versions import NotMaterialised
 from assets.sources import MissingRawFile, UnusableSource
+from contracts.files.names import dataset_keys
 from contracts.files.yaml_lines import ConfigurationError
 from contracts.words import ACCEPT_LEAKS_TAG, DATASET_TAG, FORCE_TAG
 from orchestration import settings
@@ -117,6 +119,9 @@ class LayerRunner:
         # execute_in_process would do all this, but its runs belong to no code location: the Timeline and the pages of
         # the jobs leave them out, and Re-execute fails on them.
         definition, tags = self.job_of(job), {**self.tags, DATASET_TAG: dataset}
+        if dataset in dataset_keys():
+            # Without its raw files it has no partition. Its run says which are missing, and its champion can change.
+            self.instance.add_dynamic_partitions(str(DATASETS.name), [dataset])
         assets = [] if mines or job != "train_sft" else [dg.AssetKey("sft_policies")]
         here = definition.as_ephemeral_job(resource_defs={}, input_values={}, asset_selection=assets)
         run = self.instance.create_run_for_job(

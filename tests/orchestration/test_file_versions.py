@@ -19,7 +19,7 @@ from assets.learning.experiment_files import experiment_files
 from contracts.config import ComputeConfig
 from orchestration.automation.sensors import changed_files_are_recorded
 from orchestration.file_versions import changed_files, record_files
-from orchestration.partitions import add_new_partitions
+from orchestration.partitions import update_partitions
 from orchestration.resources.lake import LakeStorage
 
 EXPERIMENTS = ("dmpo", "sdpo")
@@ -92,7 +92,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.setattr(policies, "run_tracked", lambda *_: Content(checks=checks))
     with dg.DagsterInstance.ephemeral() as instance:
         lab = Lab(tmp_path, instance)
-        add_new_partitions(instance)
+        update_partitions(instance)
         record_files(instance)
         for name in EXPERIMENTS:
             lab.materialise(name)
