@@ -28,6 +28,7 @@ from assets.lake.partitions import BY_EXPERIMENT, DATASET_FILE, EXPERIMENT_FILE,
 from assets.lake.ports import Launcher, Tracker
 from assets.lake.publish import Content, Inputs, Results, Work, is_forced, publish
 from assets.lake.reads import Read
+from assets.lake.transient import tried_again
 from assets.lake.versions import Lake, Partition, Version
 from contracts.files.load import load_dataset
 
@@ -264,16 +265,17 @@ def _defined(
             )
             return make(**{parameter: arguments[parameter] for parameter in wanted})
 
-        yield from publish(
-            context,
-            lake,
-            compute,
-            partition=partition,
-            inputs=list(dict.fromkeys((asset, tuple(of)) for each in found.values() for asset, of in each)),
-            config=declared.config(plan),
-            shared=declared.shared,
-            still_valid=lambda version: still_valid is None or still_valid(version, plan, given["tracker"]),
-        )
+        with tried_again(context.retry_number, context.log.warning):
+            yield from publish(
+                context,
+                lake,
+                compute,
+                partition=partition,
+                inputs=list(dict.fromkeys((asset, tuple(of)) for each in found.values() for asset, of in each)),
+                config=declared.config(plan),
+                shared=declared.shared,
+                still_valid=lambda version: still_valid is None or still_valid(version, plan, given["tracker"]),
+            )
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -102,7 +102,8 @@ class SubprocessLauncher(dg.ConfigurableResource):
         with device_lock(lock, dg.get_dagster_logger().info) as waited_s:
             exit_code = self._follow(module, arguments, output, on_telemetry)
         if exit_code == SERVER_GONE:
-            raise TrainingFailed(f"training.{stage} was ended, because the process it was forked from is gone.", 1)
+            said = f"training.{stage} was ended, because the process it was forked from is gone."
+            raise TrainingFailed(said, -signal.SIGKILL)
         if exit_code:
             # A command that a signal asked to end leaves by itself, with 128 + the signal's number.
             exit_code = 128 - exit_code if exit_code > 128 else exit_code

@@ -28,13 +28,17 @@ IsDead = Callable[[dg.DagsterRun], bool]
 def end_dead_runs(
     instance: dg.DagsterInstance, tracker: MlflowTracker, say: Callable[[str], None], is_dead: IsDead
 ) -> None:
-    """Fail the unfinished runs that `is_dead` picks.
+    """Fail the unfinished runs that `is_dead` picks; one that somebody was cancelling is cancelled.
 
     Their tracked runs, and those of the studies that they belong to, end as KILLED.
     """
     dead = [run for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)) if is_dead(run)]
     for run in dead:
-        instance.report_run_failed(run, "The process of this run is gone.")
+        said = "The process of this run is gone."
+        if run.status is dg.DagsterRunStatus.CANCELING:  # a failed run would be repeated
+            instance.report_run_canceled(run, said)
+        else:
+            instance.report_run_failed(run, said)
         say(f"run {run.run_id} was left by a process that is gone; it is ended as failed")
     for run in dead:
         for tag in ("mlflow/run_id", PARENT_RUN_TAG):

@@ -41,6 +41,8 @@ REFUSALS: tuple[type[Exception], ...] = (
 """Errors whose message says what a person has to change."""
 LOCATION = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(settings.CODE_LOCATION), SINGLETON_REPOSITORY_NAME)
 """Where the Dagster UI looks for the jobs of a run."""
+NOT_REPEATED = {"dagster/max_retries": "0"}
+"""When a walk dies, Dagster repeats the run of the walk, which comes by all its layers: those are not repeated too."""
 RUN_CONFIG = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 INTERRUPTED = "DagsterExecutionInterruptedError"
 """The error of a run that somebody stopped, as Dagster's events name it."""
@@ -118,7 +120,7 @@ class LayerRunner:
         key = dg.MultiPartitionKey({"dataset": dataset, **further}) if further else dataset
         # execute_in_process would do all this, but its runs belong to no code location: the Timeline and the pages of
         # the jobs leave them out, and Re-execute fails on them.
-        definition, tags = self.job_of(job), {**self.tags, DATASET_TAG: dataset}
+        definition, tags = self.job_of(job), {**self.tags, **NOT_REPEATED, DATASET_TAG: dataset}
         if dataset in dataset_keys():
             # Without its raw files it has no partition. Its run says which are missing, and its champion can change.
             self.instance.add_dynamic_partitions(str(DATASETS.name), [dataset])
