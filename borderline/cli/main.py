@@ -19,6 +19,7 @@ import atexit
 import errno
 import os
 import signal
+import sqlite3
 import sys
 from typing import Annotated
 
@@ -26,6 +27,7 @@ import typer
 
 from borderline import __version__
 from borderline.cli import code_versions, datasets, evaluate, leaderboard, lineage, promotion, run, study, ui
+from orchestration import settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in (
@@ -45,6 +47,9 @@ app.command(hidden=True)(code_versions.code_versions)  # for those who change th
 
 UNWRITABLE = {errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 """A home that cannot be written, or a full disk."""
+
+FULL = {"disk I/O error", "database or disk is full"}
+"""What SQLite says when it cannot write: Dagster and MLflow keep their runs in its files."""
 
 
 def _print_version(is_asked: bool) -> None:
@@ -99,6 +104,8 @@ def _exit_code(error: Exception) -> int | None:
             return 1
         case OSError() if error.errno in UNWRITABLE:
             return 1
+        case _ if _said_by_a_full_disk(error):
+            return 1
         case _:
             return None
 
@@ -106,7 +113,20 @@ def _exit_code(error: Exception) -> int | None:
 def _said(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return f"{error.filename or 'a file'} cannot be written: {error.strerror}."
+    full = _said_by_a_full_disk(error)
+    if full and type(error).__module__.startswith(("sqlite3", "sqlalchemy", "dagster", "mlflow")):
+        return f"a database in {settings.home()} cannot be written: {full}. Free space on its disk, then run it again."
     return str(error)
+
+
+def _said_by_a_full_disk(error: BaseException) -> str | None:
+    """What SQLite said of a disk that is full or fails, wherever it is in a chain of errors."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, sqlite3.OperationalError) and str(found) in FULL:
+            return str(found)
+        found = found.__cause__ or found.__context__
+    return None
 
 
 def _end_quietly() -> None:
