@@ -5,13 +5,14 @@ import inspect
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from assets.lake.shown import LINEAGE, column_lineage, column_schema
-from contracts.files.names import dataset_keys
 from contracts.tables import TABLES
+from orchestration.automation.schedules import retraining_schedules
 from orchestration.definitions import asset_modules, build_definitions
 
 GRAPH = {
@@ -48,6 +49,7 @@ GRAPH = {
 }
 
 
+LOG_FILE = "source: {kind: tabular, path: log.csv, user: user, item: item, time: {column: at, format: seconds}}\n"
 OF_DATA_SETS = {
     *("raw_interactions", "raw_items", "paper_rows", "quarantine", "interactions", "users", "items"),
     *("splits", "histories", "candidate_sets"),
@@ -122,11 +124,22 @@ def test_the_jobs_a_person_looks_for_are_there(definitions: dg.Definitions) -> N
     assert all(job.description for job in jobs.values())
 
 
-def test_there_is_one_weekly_schedule_for_each_data_set_and_it_is_off(definitions: dg.Definitions) -> None:
-    schedules = list(definitions.schedules or [])
-    assert len(schedules) == len(dataset_keys())
-    for schedule in schedules:
-        assert isinstance(schedule, dg.ScheduleDefinition)
+def test_a_weekly_schedule_which_is_off_is_there_for_each_data_set_that_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BORDERLINE_PROJECT", str(tmp_path / "project"))
+    monkeypatch.setenv("BORDERLINE_RAW", str(tmp_path / "raw"))
+    (tmp_path / "project" / "datasets").mkdir(parents=True)
+    for key in ("a-b", "a_b", "a.b", "elsewhere", "broken"):
+        text = "source: {kind: nothing}" if key == "broken" else LOG_FILE
+        (tmp_path / "project" / "datasets" / f"{key}.yaml").write_text(text)
+        if key not in ("elsewhere", "broken"):
+            (tmp_path / "raw" / key).mkdir(parents=True)
+            (tmp_path / "raw" / key / "log.csv").write_text("user,item,at\n")
+    schedules = {schedule.tags["dataset"]: schedule for schedule in retraining_schedules()}
+    assert set(schedules) == {"a-b", "a_b", "a.b", "broken"}  # whose run says what is wrong with it
+    assert len({schedule.name for schedule in schedules.values()}) == 4
+    for schedule in schedules.values():
         assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
         assert schedule.cron_schedule == "0 3 * * 0"
 
