@@ -2,6 +2,7 @@
 
 A score and its item become one whole number, a key; keys ascend from the best item to the worst. No two items of a row
 share a key, so no sort is unstable, a chunk or a shard ranks as the whole does, and ties are misses for the target.
+The three metrics of a rank that validation during training shares with evaluation are here too.
 Dimension key: r rows, k ranked items of each.
 """
 
@@ -58,3 +59,30 @@ def scores_of(keys: Keys) -> NDArray[np.float32]:
     """
     falling = (keys >> _LOWER).astype(np.uint32)
     return np.where(falling >> np.uint32(31) != 0, falling, ~falling & ~_SIGN).view(np.float32)
+
+
+def hit_ratio_at_k(rank: NDArray[np.integer], k: int) -> NDArray[np.float64]:
+    """1 where the target is among the first k, else 0. Shape [r] → [r].
+
+    >>> hit_ratio_at_k(np.array([1, 2, 3]), k=2).tolist()
+    [1.0, 1.0, 0.0]
+    """
+    return (rank <= k).astype(np.float64)
+
+
+def ndcg_at_k(rank: NDArray[np.integer], k: int) -> NDArray[np.float64]:
+    """Discounted gain 1 / log2(1 + rank) within the first k; with one target the ideal gain is 1. Shape [r] → [r].
+
+    >>> ndcg_at_k(np.array([1, 3, 4]), k=3).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    return np.where(rank <= k, 1.0 / np.log2(1.0 + rank), 0.0)
+
+
+def mrr(rank: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Reciprocal rank 1 / rank, without a cut-off. Shape [r] → [r].
+
+    >>> mrr(np.array([1, 4])).tolist()
+    [1.0, 0.25]
+    """
+    return 1.0 / rank

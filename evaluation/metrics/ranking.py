@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from contracts.ranks import hit_ratio_at_k, mrr, ndcg_at_k
 from contracts.words import FULL, PROTOCOL
 from evaluation.arrays import Floats
 from evaluation.schemas import schema_of
@@ -48,36 +49,9 @@ class InvalidPredictions(ValueError):
         self.defect: Defect = defect
 
 
-def hit_ratio_at_k(rank: Ranks, k: int) -> Floats:
-    """1 where the target is among the first k, else 0. Shape [r] → [r].
-
-    >>> hit_ratio_at_k(np.array([1, 2, 3]), k=2).tolist()
-    [1.0, 1.0, 0.0]
-    """
-    return (rank <= k).astype(np.float64)
-
-
 def recall_at_k(rank: Ranks, k: int) -> Floats:
     """Share of the relevant items among the first k: with one target per row, the hit ratio. Shape [r] → [r]."""
     return hit_ratio_at_k(rank, k)
-
-
-def ndcg_at_k(rank: Ranks, k: int) -> Floats:
-    """Discounted gain 1 / log2(1 + rank) within the first k; with one target the ideal gain is 1. Shape [r] → [r].
-
-    >>> ndcg_at_k(np.array([1, 3, 4]), k=3).tolist()
-    [1.0, 0.5, 0.0]
-    """
-    return np.where(rank <= k, 1.0 / np.log2(1.0 + rank), 0.0)
-
-
-def mrr(rank: Ranks) -> Floats:
-    """Reciprocal rank 1 / rank, without a cut-off. Shape [r] → [r].
-
-    >>> mrr(np.array([1, 4])).tolist()
-    [1.0, 0.25]
-    """
-    return 1.0 / rank
 
 
 def precision_at_k(rank: Ranks, k: int) -> Floats:

@@ -7,7 +7,6 @@ lake/<asset>/<dataset>[/<experiment>]/current -> .versions/<name>     a link tha
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from typing import Any
 import duckdb
 
 from assets.lake.versions import NotMaterialised, Partition, Version, partition_text
+from contracts.config import fingerprint_of
 from contracts.durable import commit, flush, sha256_of
 from contracts.words import TELEMETRY
 from orchestration.resources.warehouse import write_warehouse
@@ -144,7 +144,7 @@ class LakeStorage:
             if path.is_file()
         }
         content = {name: entry["sha256"] for name, entry in files.items() if name not in VOLATILE | MEASURED}
-        data_version = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        data_version = fingerprint_of(content)
         now = datetime.now(UTC)
         whole = {
             **manifest,

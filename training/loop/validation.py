@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
+from contracts.ranks import hit_ratio_at_k, mrr, ndcg_at_k
 from training.engine.policy import Policy
 from training.engine.rank_rows import rank_targets
 from training.io.rows import Rows
@@ -13,9 +14,9 @@ from training.loop.workers import Workers
 RowValues = Mapping[str, Callable[[Int[np.ndarray, " r"]], Float[np.ndarray, " r"]]]
 """The value of each row in a metric, from the rank of its target."""
 ROW_VALUES: RowValues = {
-    "ndcg_at_10_full": lambda rank: np.where(rank <= 10, 1.0 / np.log2(rank + 1.0), 0.0),
-    "recall_at_10_full": lambda rank: (rank <= 10).astype(np.float64),
-    "mrr_full": lambda rank: 1.0 / rank,
+    "ndcg_at_10_full": lambda rank: ndcg_at_k(rank, 10),
+    "recall_at_10_full": lambda rank: hit_ratio_at_k(rank, 10),
+    "mrr_full": mrr,
 }
 """Where the whole catalogue is ranked."""
 
@@ -25,8 +26,8 @@ def row_values(n_candidates: int) -> RowValues:
     if n_candidates == 0:
         return ROW_VALUES
     return {
-        f"hit_ratio_at_1_of_{n_candidates}": lambda rank: (rank == 1).astype(np.float64),
-        f"mrr_of_{n_candidates}": lambda rank: 1.0 / rank,
+        f"hit_ratio_at_1_of_{n_candidates}": lambda rank: hit_ratio_at_k(rank, 1),
+        f"mrr_of_{n_candidates}": mrr,
     }
 
 
