@@ -1,10 +1,12 @@
 """A study of published benchmarks, as its file says it: on which data sets, with which experiments, beside what."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from contracts.config import Frozen
+from contracts.config.identity import Frozen
+from contracts.config.mistakes import Place, refuse
 from contracts.words import StudyMetric
 
 
@@ -39,19 +41,23 @@ class PublishedStudy(Frozen):
     benchmarks: Annotated[dict[str, Benchmark], Field(min_length=1)]
     """By data set, a file in datasets/."""
 
+    @model_validator(mode="after")
+    def _names_what_it_holds(self) -> Self:
+        refuse(self, _mistakes(self))
+        return self
 
-def mistakes(study: PublishedStudy) -> list[str]:
-    """What is wrong with a study beyond its types, each a sentence that begins with a place in its file."""
-    found: list[str] = []
+
+def _mistakes(study: PublishedStudy) -> Iterator[tuple[Place, str]]:
+    """What is wrong with a study beyond its types: the place in its file, and a sentence."""
     for dataset, benchmark in study.benchmarks.items():
-        unknown = sorted({each.source for each in benchmark.published} - study.sources.keys())
-        if unknown:
-            known = ", ".join(study.sources) or "none"
-            found.append(f"benchmarks.{dataset}.published: source must be one of {known}, got {unknown[0]}.")
+        for index, each in enumerate(benchmark.published):
+            if each.source not in study.sources:
+                known = ", ".join(study.sources) or "none"
+                said = f"benchmarks.{dataset}.published: source must be one of {known}, got {each.source}."
+                yield ("benchmarks", dataset, "published", index, "source"), said
         if benchmark.same_rows_as is not None and benchmark.same_rows_as not in study.benchmarks:
-            known = ", ".join(study.benchmarks)
-            found.append(
-                f"benchmarks.{dataset}.same_rows_as must be another data set of the study ({known}), got "
-                f"{benchmark.same_rows_as}."
+            said = (
+                f"benchmarks.{dataset}.same_rows_as must be another data set of the study "
+                f"({', '.join(study.benchmarks)}), got {benchmark.same_rows_as}."
             )
-    return found
+            yield ("benchmarks", dataset, "same_rows_as"), said

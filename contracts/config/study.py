@@ -5,17 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from contracts.config import Frozen
+from contracts.config.identity import Frozen
+from contracts.config.mistakes import Place, refuse
 from contracts.words import MAIN_METRIC, StudyMetric
 
 Settings = dict[str, Any]
 """Keys of an experiment file."""
-Place = tuple[str | int, ...]
-"""Of something in the study's file, as keys from the top."""
 Labels = Mapping[str, str]
 """Axis → label."""
 
@@ -55,6 +54,11 @@ class GridStudy(Frozen):
     """Axis → label → what it sets. `{axis}` in a value stands for the label of that axis."""
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31, strict=True)]], Field(default=[0], min_length=1)]
     select: Selection | None = None
+
+    @model_validator(mode="after")
+    def _makes_a_grid(self) -> Self:
+        refuse(self, _mistakes(self))
+        return self
 
 
 @dataclass(frozen=True)
@@ -187,19 +191,10 @@ def _has(labels: Labels, wanted: Labels) -> bool:
     return all(labels[axis] == label for axis, label in wanted.items())
 
 
-def mistakes(name: str, study: GridStudy) -> Iterator[tuple[Place, str]]:
-    """What is wrong with a study beyond its types: the place in its file, and a sentence."""
-    if SEED in study.experiment:
-        yield ("experiment", SEED), "experiment must not say its seed, got one. Write it under 'seeds'."
-    if SEED in study.axes:
-        yield ("axes", SEED), "axes must not hold 'seed', got one. Write its values under 'seeds'."
-    yield from _name_mistakes(study)
-    if len(set(study.seeds)) < len(study.seeds):
-        yield ("seeds",), f"seeds must differ, got {study.seeds}."
-    if study.select is not None:
-        yield from _selection_mistakes(study, study.select)
+def name_mistakes(name: str, study: GridStudy) -> Iterator[tuple[Place, str]]:
+    """The first experiment that its name does not tell from another, or that no folder may be called after."""
     seen: set[str] = set()
-    for point in _points(name, study.model_copy(update={"seeds": list(dict.fromkeys(study.seeds))})):
+    for point in _points(name, study):
         last = point.layers[-2]
         if len(point.key) > LONGEST:
             said = (
@@ -213,7 +208,20 @@ def mistakes(name: str, study: GridStudy) -> Iterator[tuple[Place, str]]:
         seen.add(point.key)
 
 
-def _name_mistakes(study: GridStudy) -> Iterator[tuple[Place, str]]:
+def _mistakes(study: GridStudy) -> Iterator[tuple[Place, str]]:
+    """What is wrong with a study beyond its types: the place in its file, and a sentence."""
+    if SEED in study.experiment:
+        yield ("experiment", SEED), "experiment must not say its seed, got one. Write it under 'seeds'."
+    if SEED in study.axes:
+        yield ("axes", SEED), "axes must not hold 'seed', got one. Write its values under 'seeds'."
+    yield from _label_mistakes(study)
+    if len(set(study.seeds)) < len(study.seeds):
+        yield ("seeds",), f"seeds must differ, got {study.seeds}."
+    if study.select is not None:
+        yield from _selection_mistakes(study, study.select)
+
+
+def _label_mistakes(study: GridStudy) -> Iterator[tuple[Place, str]]:
     for axis, labels in study.axes.items():
         if not AXIS.fullmatch(axis):
             yield ("axes", axis), f"an axis must be of letters, digits, '.', '_' and '-', got '{axis}'. Rename it."

@@ -13,8 +13,7 @@ from pydantic import Field, TypeAdapter
 from contracts.config import EXPERIMENT, BaselineExperiment, Experiment, PreferenceExperiment, SftExperiment, identity
 from contracts.config.dataset import DatasetConfig
 from contracts.config.paper_study import PublishedStudy
-from contracts.config.paper_study import mistakes as published_mistakes
-from contracts.config.study import Grid, GridStudy, Point, grid, mistakes
+from contracts.config.study import Grid, GridStudy, Point, grid, name_mistakes
 from contracts.files.cross_checks import refuse_contradictions, refuse_unpinned
 from contracts.files.names import (
     ROUND,
@@ -88,9 +87,6 @@ def load_published(key: str) -> PublishedStudy:
     path = path_of("studies", key)
     if not isinstance(study, PublishedStudy):
         raise ConfigurationError(f"{path}: kind must be published here, got {study.kind}.")
-    wrong = published_mistakes(study)
-    if wrong:
-        raise ConfigurationError("; ".join(f"{path}: {said}" for said in wrong))
     for dataset, benchmark in study.benchmarks.items():
         load_dataset(dataset)
         for experiment in benchmark.experiments:
@@ -152,9 +148,9 @@ def _load_grid(key: str) -> tuple[Grid, Lines]:
 
 @functools.lru_cache(maxsize=16)
 def _expanded(key: str, written: str) -> tuple[Grid, list[tuple[Place, str]]]:
-    """The experiments of a study, and what is wrong with it; kept, for they are asked for one by one."""
+    """The experiments of a study, and what is wrong with their names; kept, for they are asked for one by one."""
     study = GridStudy.model_validate_json(written)
-    return grid(key, study), list(mistakes(key, study))
+    return grid(key, study), list(name_mistakes(key, study))
 
 
 def _place_of(key: str, *place: str) -> str:

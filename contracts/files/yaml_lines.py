@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-Place = tuple[str | int, ...]
-"""The keys that lead to a value in a file."""
+from contracts.config.mistakes import MISTAKE, Place
+
 Lines = dict[Place, int]
 """The line of every key of a file."""
 _TAGGED_BY = ("kind", "baseline")
@@ -125,6 +125,8 @@ def _problem(problem: Any, root: Any, lines: Lines) -> tuple[int, str]:
     if kind == "extra_forbidden":
         accepted = list(members[0].model_fields) if members else []
         return line, f"unknown key '{name}'.{did_you_mean(str(keys[-1]), accepted)} Accepted: {', '.join(accepted)}."
+    if kind == MISTAKE:
+        return line, problem["msg"]
     if kind == "missing":
         return line, f"'{name}' is missing."
     if kind in ("model_type", "model_attributes_type", "dict_type"):

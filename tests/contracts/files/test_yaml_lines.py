@@ -1,11 +1,12 @@
 """Where in a file a mistake is, and what its one line says; shown on models that are no experiment's."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from contracts.config.mistakes import refuse
 from contracts.files.yaml_lines import ConfigurationError, did_you_mean, line_of, read_yaml, validated
 
 
@@ -26,6 +27,12 @@ class Tray(BaseModel):
     model_config = ConfigDict(extra="forbid")
     drink: Annotated[Tea | Coffee, Field(discriminator="kind")]
     cups: dict[str, Tea] = {}
+
+    @model_validator(mode="after")
+    def _all_cups_have_milk(self) -> Self:
+        bare = [name for name, cup in self.cups.items() if not cup.milk]
+        refuse(self, ((("cups", name, "minutes"), f"the cup {{{name}}} needs milk.") for name in bare))
+        return self
 
 
 @pytest.fixture
@@ -95,6 +102,13 @@ def test_a_mistake_names_its_line_and_what_is_accepted(path: Path, text: str, sa
 def test_every_mistake_is_named_with_its_own_line(path: Path) -> None:
     said = refusal(path, "drink:\n  kind: tea\n  minutes: 0\n  milk: maybe\ncupz: {}\n")
     assert [part.split(":")[1] for part in said.split("; ")] == ["3", "4", "5"]
+
+
+def test_a_model_names_the_places_of_its_own_mistakes(path: Path) -> None:
+    milk = {"a": "no", "b": "yes", "c": "no"}
+    cups = "".join(f"  {name}: {{kind: tea,\n    minutes: 3, milk: {has}}}\n" for name, has in milk.items())
+    said = refusal(path, f"drink: {{kind: coffee}}\ncups:\n{cups}")
+    assert said == "tray.yaml:4: the cup {a} needs milk.; tray.yaml:8: the cup {c} needs milk."
 
 
 @pytest.mark.parametrize(

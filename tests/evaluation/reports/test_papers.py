@@ -119,11 +119,15 @@ def test_a_study_of_paper_comparison_is_told_from_a_grid(write: Callable[[str], 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("source: Paper", "source: Papers", "source must be one of Paper, got Papers"),
+        ("source: Paper", "source: Papers", "published.yaml:5: .*source must be one of Paper, got Papers"),
         ("popularity]", "populrity]", "unknown experiment 'populrity'"),
         ("  shop:", "  shopp:", "unknown data set 'shopp'"),
         ("ndcg_at_10_full", "ndcg_at_9_full", "published.yaml:5"),
-        ("{experiments", "{same_rows_as: fair, experiments", "same_rows_as must be another data set of the study"),
+        (
+            "{experiments",
+            "{same_rows_as: fair, experiments",
+            "published.yaml:5: .*same_rows_as must be another data set of the study",
+        ),
     ],
 )
 def test_a_mistake_in_the_file_is_named(write: Callable[[str], object], old: str, new: str, said: str) -> None:
