@@ -17,7 +17,7 @@ from assets.lake.checks import Check, accepting
 from assets.lake.leaks import REMEDY, AcceptedLeak, accepted_in, accepted_leaks, is_accepting, recorded, refuse_accepted
 from assets.lake.manifest import CARRIED, Metadata, from_json, joined_ancestry, to_json, with_ancestry
 from assets.lake.parquet import write_table
-from assets.lake.shown import LINEAGE, PREVIEW_ROWS, column_lineage, column_schema, preview
+from assets.lake.shown import LINEAGE, PREVIEW_ROWS, column_lineage, column_schema, in_plain_words, preview
 from assets.lake.validate import validate
 from assets.lake.versions import Lake, Partition, Version, partition_text
 from contracts.config import fingerprint_of
@@ -286,7 +286,7 @@ def _check_results(asset: str, checks: Sequence[Check]) -> Iterator[dg.AssetChec
             check_name=verdict.name,
             passed=verdict.passed,
             severity=dg.AssetCheckSeverity.ERROR if verdict.blocks else dg.AssetCheckSeverity.WARN,
-            metadata=dict(verdict.detail),
+            metadata=in_plain_words(verdict.detail),
         )
 
 

@@ -1,5 +1,6 @@
-"""What the Dagster UI shows of a table besides its metadata: first rows, columns, and what each column is made of."""
+"""What the Dagster UI shows of a table: first rows, columns, what each column is made of, and names of numbers."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -24,6 +25,47 @@ def preview(table: pl.DataFrame, rows: int = PREVIEW_ROWS) -> str:
 
     head = table.head(rows)
     return as_markdown([Table(head.columns, [list(map(cell, row)) for row in head.rows()])])
+
+
+_RULES = {
+    "popularity": "the most popular candidate",
+    "slot": "the position that most targets have",
+    "item_slot": "the position at which each item is a target",
+    "shared_list": "the most similar other list",
+    "rarely_listed": "the candidate that is rarely listed beside a target",
+}
+NAMES_OF_NUMBERS = {
+    **{f"blind_{rule}": f"targets found by {text}, without a history" for rule, text in _RULES.items()},
+    **{f"blind_{rule}_by_rights": f"targets found by {text}, if lists tell nothing" for rule, text in _RULES.items()},
+    "slot_repeat": "lists with one target that show it at one position",
+    "slot_repeat_chance": "lists with one target that show it at one position, by chance",
+    "slot_repeat_threshold": "lists with one target that show it at one position, at most",
+    "negative_overlap": "negatives that lists with one target share",
+    "negative_overlap_chance": "negatives that lists with one target share, by chance",
+    "negative_overlap_threshold": "negatives that lists with one target share, at most",
+    "pairs_with_one_target": "pairs of lists with one target",
+    "share_read": "share of the lists that was read",
+    "users_read": "share of the users that was read",
+    "items_read": "share of the items that was read",
+    "train_users_read": "share of the train users that was read",
+    "neighbours": "pairs of neighbouring interactions",
+    "ids_rise": "item ids that rise to the next",
+    "ids_rise_chance": "item ids that rise to the next, by chance",
+    "both_orders": "pairs of items that users have in both orders",
+    "both_orders_chance": "pairs of items that users have in both orders, by chance",
+    "late_rows": "rows that show what came at or after their target",
+    "foreign_rows": "rows with an item that their user never touched",
+}
+"""What the numbers of checks are called where people read them; manifests keep the short names, which code reads."""
+
+
+def in_plain_words(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a check under names that a reader understands.
+
+    >>> in_plain_words({"late_rows": 0, "message": "fine"})
+    {'rows that show what came at or after their target': 0, 'message': 'fine'}
+    """
+    return {NAMES_OF_NUMBERS.get(name, name): value for name, value in detail.items()}
 
 
 def column_schema(asset: str) -> dg.TableSchema:
