@@ -84,7 +84,7 @@ def train(spec: PreferenceSpec, telemetry: TelemetryWriter) -> dict[str, float]:
         n_items=n_items,
         start=start.files["model.safetensors"],
     )
-    run = Run(policy, windows, validation, criterion, experiment, spec.compute, telemetry)
+    run = Run(policy, windows, validation, criterion, experiment, spec.compute, telemetry, spec.keeps_repeats)
     return train_and_save(run, card, spec)
 
 

@@ -1,5 +1,6 @@
 """Scores every validation and test row: its candidate set, and the full catalogue with the exact rank of the target.
 
+Where the data set keeps repeats, the catalogue holds the items of the history too.
 A policy whose prompts list candidates ranks these alone: on the catalogue the prompt would give the answer away.
 
 python -m training.score SPEC.json     a contracts.config.ScoreSpec in, OUTPUT/predictions.parquet out
@@ -26,6 +27,7 @@ def score(spec: ScoreSpec, telemetry: TelemetryWriter) -> dict[str, float]:
     from training.engine.rank_rows import rank_rows
     from training.engine.rankings import Ranking, joined_rankings
     from training.io.policy_folder import load_policy
+    from training.io.ragged import Ragged
     from training.io.readers import read_candidate_sets, read_rows
     from training.io.rows import joined_rows
     from training.io.writers import arrow_schema, list_array, write_table
@@ -39,14 +41,13 @@ def score(spec: ScoreSpec, telemetry: TelemetryWriter) -> dict[str, float]:
     listed = with_given(held_out, policy.vocabulary, spec.candidate_sets)
     prompts, n_cut = fit_context(listed, policy.vocabulary, policy.context)
 
+    left_out = Ragged.empty(len(held_out)) if spec.keeps_repeats else held_out.history
     order: list[np.ndarray] = []
     of_candidates: list[Ranking] = []
     of_catalogue: list[Ranking] = []
     telemetry.start_clock()
     done = 0
-    for row, ranked_candidates, ranked_catalogue in rank_rows(
-        policy, prompts, held_out.history, candidates, spec.top_k
-    ):
+    for row, ranked_candidates, ranked_catalogue in rank_rows(policy, prompts, left_out, candidates, spec.top_k):
         order.append(row)
         of_candidates.append(ranked_candidates)
         of_catalogue += [] if ranked_catalogue is None else [ranked_catalogue]

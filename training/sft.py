@@ -64,7 +64,7 @@ def train(spec: SftSpec, telemetry: TelemetryWriter) -> dict[str, float]:
         n_items=vocabulary.n_items,
         start=weights_sha256(backbone) if backbone.kind == "checkpoint" else None,
     )
-    run = Run(policy, windows, validation, criterion, experiment, spec.compute, telemetry)
+    run = Run(policy, windows, validation, criterion, experiment, spec.compute, telemetry, spec.keeps_repeats)
     return train_and_save(run, card, spec)
 
 

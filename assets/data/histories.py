@@ -5,8 +5,9 @@ from datetime import datetime
 
 import polars as pl
 
+from assets.data.repeats import KEEPS_REPEATS, TARGETS_ARE_NEW, judged_config
 from assets.lake.asset import Step, asset
-from assets.lake.checks import check, leak_check
+from assets.lake.checks import check, leak_check, warning
 from assets.lake.parquet import write_table
 from assets.lake.partitions import DATASETS
 from assets.lake.publish import Content
@@ -16,8 +17,9 @@ from assets.transforms.chunks import from_parts
 from assets.transforms.guarantees.histories import histories_keep_their_guarantees
 from assets.transforms.histories import history_parts
 from assets.transforms.paper_rows import published_history_parts
+from assets.transforms.repeats import has_repeats
 from contracts.config.dataset import DatasetConfig, PublishedSplit
-from evaluation.leakage import future_leakage, overlap_leakage
+from evaluation.leakage import future_leakage, overlap_leakage, repeat_leakage
 from evaluation.schemas import schema_of
 
 
@@ -29,7 +31,10 @@ from evaluation.schemas import schema_of
         same_dataset("users", when=lambda of: isinstance(of.split, PublishedSplit)),
         same_dataset("items", when=lambda of: isinstance(of.split, PublishedSplit)),
     ],
-    config=lambda of: of.model_dump(mode="json", include={"histories": True, "split": {"kind", "train"}}),
+    config=lambda of: {
+        **of.model_dump(mode="json", include={"histories": True, "split": {"kind", "train"}}),
+        **judged_config(of),
+    },
     group="core",
     kinds={"polars", "parquet"},
     owner="data",
@@ -38,6 +43,7 @@ from evaluation.schemas import schema_of
         "no_held_out_item_in_train",
         "nothing_from_the_future",
         "train_holds_no_answers",
+        TARGETS_ARE_NEW,
     ],
 )
 def histories(
@@ -68,12 +74,13 @@ def histories(
     )
     return Content(
         path,
-        statistics.as_metadata(),
+        {**statistics.as_metadata(), KEEPS_REPEATS: of.cleaning.repeats == "all" and has_repeats(log)},
         [
             check("nothing_at_or_after_the_target", precede),
             check("no_held_out_item_in_train", unseen),
             leak_check("nothing_from_the_future", future_leakage(table, log, at_one_time=at_one_time)),
             leak_check("train_holds_no_answers", overlap_leakage(table)),
+            warning(TARGETS_ARE_NEW, repeat_leakage(table)),
         ],
     )
 

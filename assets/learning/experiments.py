@@ -16,6 +16,7 @@ from assets.lake.partitions import Keys
 from assets.lake.reads import Read, same_dataset
 from assets.lake.versions import partition_text
 from contracts.config import Experiment
+from contracts.config.dataset import DatasetConfig
 from contracts.files.experiments import listed_candidates
 from contracts.files.load import load_dataset, load_experiment
 from contracts.files.names import source_of, study_of
@@ -28,6 +29,7 @@ class Planned:
 
     keys: Keys
     experiment: Experiment
+    dataset: DatasetConfig
 
     @property
     def is_baseline(self) -> bool:
@@ -38,7 +40,7 @@ class Planned:
 def plan_experiment(request: Request) -> Planned:
     """The experiment of the partition, of whatever kind."""
     keys = Keys(*request.partition)
-    return Planned(keys, load_experiment(keys.experiment))
+    return Planned(keys, load_experiment(keys.experiment), load_dataset(keys.dataset))
 
 
 OWN_POLICY = Read(

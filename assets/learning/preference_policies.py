@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import dagster as dg
 
+from assets.data.repeats import judged_config, keeps_repeats
 from assets.lake.asset import Step, asset
 from assets.lake.partitions import BY_EXPERIMENT
 from assets.lake.ports import Launcher, Tracker
@@ -28,7 +29,7 @@ from contracts.config import PreferenceSpec, policy_identity
         same_experiment("reference_logps"),
         *LISTED_IN_PROMPTS,
     ],
-    config=lambda of: {"experiment": policy_identity(of.experiment)},
+    config=lambda of: {"experiment": policy_identity(of.experiment), **judged_config(of.dataset)},
     group="policies",
     kinds={"torch", "mlflow"},
     owner="training",
@@ -65,6 +66,7 @@ def preference_policies(
         compute=launcher.compute,
         interactions=interactions and interactions.table_path,
         candidate_sets=candidate_sets and candidate_sets.table_path,
+        keeps_repeats=keeps_repeats(histories),
     )
     content = run_tracked(step, launcher, tracker, "preference", spec)
     link = dg.MetadataValue.md(f"`{start.asset}` of `{partition_text(start.partition)}`, which is also the reference")

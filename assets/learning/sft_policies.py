@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.data.repeats import judged_config, keeps_repeats
 from assets.lake.asset import Request, Step, asset
 from assets.lake.partitions import BY_EXPERIMENT, Keys
 from assets.lake.ports import Launcher, Tracker
@@ -16,7 +17,8 @@ from assets.lake.versions import Version
 from assets.learning.experiments import LISTED_IN_PROMPTS, lists_candidates, wrong_kind
 from assets.learning.tracked_training import run_tracked
 from contracts.config import SemanticIds, SftExperiment, SftSpec, policy_identity
-from contracts.files.load import load_experiment, raw_folder
+from contracts.config.dataset import DatasetConfig
+from contracts.files.load import load_dataset, load_experiment, raw_folder
 from contracts.files.names import source_of
 from training.io.base_model import base_files, base_folder, base_sha256
 
@@ -55,6 +57,7 @@ def sft_policies(
         codes=of.codes,
         interactions=interactions and interactions.table_path,
         candidate_sets=candidate_sets and candidate_sets.table_path,
+        keeps_repeats=keeps_repeats(histories),
     )
     return run_tracked(step, launcher, tracker, "sft", spec)
 
@@ -69,10 +72,11 @@ class Supervised:
     base_model: str | None
     """SHA-256 of a base model that is named by a folder."""
     lists_candidates: bool
+    dataset: DatasetConfig
 
     def config(self) -> dict[str, str]:
         """What the policy depends on besides tables."""
-        found = {"experiment": policy_identity(self.experiment)}
+        found = {"experiment": policy_identity(self.experiment), **judged_config(self.dataset)}
         if self.codes is not None:
             found["codes"] = hashlib.sha256(self.codes.read_bytes()).hexdigest()
         if self.base_model is not None:
@@ -86,7 +90,8 @@ def _planned(request: Request) -> Supervised:
     if not isinstance(experiment, SftExperiment):
         raise wrong_kind("sft_policies", keys, "sft", experiment.kind)
     codes, lists = code_table(keys, experiment), lists_candidates(keys, experiment)
-    return Supervised(experiment, codes, base_model(request.say, keys, experiment), lists)
+    model = base_model(request.say, keys, experiment)
+    return Supervised(experiment, codes, model, lists, load_dataset(keys.dataset))
 
 
 def code_table(keys: Keys, experiment: SftExperiment) -> Path | None:

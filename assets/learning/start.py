@@ -9,8 +9,9 @@ from assets.lake.reads import Read
 from assets.lake.versions import Partition
 from assets.learning.experiments import lists_candidates, wrong_kind
 from contracts.config import PreferenceExperiment
+from contracts.config.dataset import DatasetConfig
 from contracts.files.experiments import previous_round
-from contracts.files.load import load_experiment
+from contracts.files.load import load_dataset, load_experiment
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Preferring:
     start: Start
     lists_candidates: bool
     """Whether prompts list candidates."""
+    dataset: DatasetConfig
 
 
 def plan_preference(asset: str) -> Callable[[Request], Preferring]:
@@ -65,7 +67,8 @@ def plan_preference(asset: str) -> Callable[[Request], Preferring]:
         experiment = load_experiment(keys.experiment)
         if not isinstance(experiment, PreferenceExperiment):
             raise wrong_kind(asset, keys, "preference", experiment.kind)
-        return Preferring(keys, experiment, start_of(keys, experiment), lists_candidates(keys, experiment))
+        lists = lists_candidates(keys, experiment)
+        return Preferring(keys, experiment, start_of(keys, experiment), lists, load_dataset(keys.dataset))
 
     return plan
 

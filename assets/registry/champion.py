@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from assets.data.repeats import keeps_repeats
 from assets.lake.ports import Launcher, Tracker
 from assets.lake.versions import Version
 from assets.learning.follower import Follower
@@ -49,7 +50,9 @@ def reevaluated(
         frame = rows.select("row_id", "user_id", "split", protocol=pl.lit("full"), metric=pl.lit(MAIN_METRIC))
         if known.is_empty():
             return Contender(frame.with_columns(value=pl.lit(0.0)).cast(METRICS_SCHEMA), {})
-        predictions = _scored(say, launcher, files / "policy", catalogue, known, folder)
+        predictions = _scored(
+            say, launcher, files / "policy", catalogue, known, folder, repeats=keeps_repeats(histories)
+        )
     table = metrics_of(predictions, known.select("row_id", "user_id", "split"))
     values = table.filter(pl.col("metric") == MAIN_METRIC).select("row_id", "value")
     whole = frame.join(values, on="row_id", how="left", maintain_order="left").with_columns(
@@ -113,6 +116,8 @@ def _scored(
     catalogue: pl.DataFrame,
     rows: pl.DataFrame,
     folder: Path,
+    *,
+    repeats: bool,
 ) -> pl.DataFrame:
     output = folder / "output"
     output.mkdir()
@@ -129,6 +134,7 @@ def _scored(
         items=folder / "items.parquet",
         candidate_sets=folder / "candidate_sets.parquet",
         top_k=TOP_K,
+        keeps_repeats=repeats,
         output=output,
         compute=launcher.compute,
     )

@@ -1,11 +1,12 @@
 """Who serves: the champion, until a contender beats it on the newest validation rows, or a person decides."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
 
+from assets.data.repeats import TARGETS_ARE_NEW
 from assets.lake.asset import Request, Step, asset
 from assets.lake.freshness import MeasuredExperiments
 from assets.lake.leaks import accepted_in, leak_tags
@@ -89,6 +90,8 @@ def promotion(
             faults={f"no leak in {leak.asset}": f"{leak.check}: {leak.reasons}" for leak in leaks},
         )
         decision = _of_verdict(verdict, of.contenders, before)
+        if caution := caution_of(histories):
+            decision = replace(decision, reason=f"{decision.reason}. Caution: {caution}")
     tags = {
         "promotion.run": step.run_id,
         "promotion.outcome": decision.outcome,
@@ -103,6 +106,12 @@ def promotion(
     if decision.champion is not None and decision.champion != before:
         tracker.set_alias(dataset, "champion", decision.champion, tags)
     return Content(metadata=_metadata(decision, history, tracker, dataset))
+
+
+def caution_of(histories: Version) -> str:
+    """The warning that `histories` was published with where most targets are the last item; empty without one."""
+    checks = histories.manifest.get("checks", ())
+    return next((c["detail"]["message"] for c in checks if c["name"] == TARGETS_ARE_NEW and not c["passed"]), "")
 
 
 @dataclass(frozen=True)

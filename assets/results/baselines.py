@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from assets.data.repeats import keeps_repeats
 from assets.lake.versions import Version
 from contracts.config import (
     Als,
@@ -17,6 +18,7 @@ from contracts.config import (
     ListFloor,
     Popularity,
     RecentPopularity,
+    RepeatHistory,
 )
 from evaluation.baselines import (
     ScoreRows,
@@ -25,6 +27,7 @@ from evaluation.baselines import (
     fit_bpr,
     fit_item_cooccurrence,
     fit_item_knn,
+    fit_repeats,
     list_floor_predictions,
     popularity_predictions,
     random_predictions,
@@ -69,18 +72,22 @@ def baseline_predictions(
         top_k: length of the full-catalogue lists.
         say: for progress.
     """
-    rows, lists = histories.table(), candidate_sets.table()
+    rows, lists, repeats = histories.table(), candidate_sets.table(), keeps_repeats(histories)
     log = interactions.table(["user_id", "item_id", "at", "split"])
     n_items = items.table(["item_id"]).height
     started = fitted_at = time.monotonic()
     match experiment:
         case Popularity():
-            table = popularity_predictions(rows, lists, log, n_items=n_items, top_k=top_k)
+            table = popularity_predictions(rows, lists, log, n_items=n_items, top_k=top_k, keeps_repeats=repeats)
         case RecentPopularity():
             share = experiment.share
-            table = recent_popularity_predictions(rows, lists, log, share=share, n_items=n_items, top_k=top_k)
+            table = recent_popularity_predictions(
+                rows, lists, log, share=share, n_items=n_items, top_k=top_k, keeps_repeats=repeats
+            )
         case Chance():
-            table = random_predictions(rows, lists, n_items=n_items, seed=experiment.seed, top_k=top_k)
+            table = random_predictions(
+                rows, lists, n_items=n_items, seed=experiment.seed, top_k=top_k, keeps_repeats=repeats
+            )
         case ListFloor():
             rule, seed = experiment.baseline, experiment.seed
             table = list_floor_predictions(rows, lists, rule=rule, n_items=n_items, seed=seed)
@@ -89,9 +96,11 @@ def baseline_predictions(
             fitted_at = time.monotonic()
             say(f"{experiment.baseline}: fitted; ranking the rows")
             # Most items have no co-occurrence on a sparse log; factors seldom tie.
-            is_counting = isinstance(experiment, ItemCooccurrence | ItemKnn)
+            is_counting = isinstance(experiment, ItemCooccurrence | ItemKnn | RepeatHistory)
             ties = by_popularity(log, n_items=n_items) if is_counting else None
-            table = row_predictions(score_rows, rows, lists, n_items=n_items, top_k=top_k, ties=ties)
+            table = row_predictions(
+                score_rows, rows, lists, n_items=n_items, top_k=top_k, keeps_repeats=repeats, ties=ties
+            )
     return Predicted(table, fitted_at - started, time.monotonic() - fitted_at)
 
 
@@ -102,6 +111,8 @@ def _fitted(experiment: BaselineExperiment, interactions: pl.DataFrame, n_items:
             return fit_item_cooccurrence(interactions, n_items=n_items, **settings)
         case ItemKnn():
             return fit_item_knn(interactions, n_items=n_items, **settings)
+        case RepeatHistory():
+            return fit_repeats(experiment.baseline, n_items=n_items)
         case Als():
             progress = _progress(experiment.baseline, experiment.iterations, say)
             return fit_als(interactions, n_items=n_items, seed=experiment.seed, on_iteration=progress, **settings)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from assets.data.repeats import keeps_repeats
 from assets.lake.freshness import MeasuredExperiments
 from assets.lake.leaks import accepted_leaks
+from assets.lake.manifest import plain_metadata
 from assets.lake.versions import Version
 from assets.results.costs import cost_beside
 from assets.results.measurement import beyond_accuracy_of
@@ -63,12 +65,16 @@ def compared(
             base=max(sorted(set(bases)), key=bases.count, default=None),
             beyond_accuracy=foreign.beyond_accuracy,
         )
-    rules = candidate_sets.manifest["metadata"]["shortcuts"]["value"]
+    of_lists = plain_metadata(candidate_sets)
+    rules, repeated = of_lists["shortcuts"], of_lists.get("repeated_targets", {})
     return report.leaderboard(
         entries,
         dataset=dataset,
         split=split,
         left_out=now.left_out,
         shortcuts=[rule for rule in rules if rule["split"] == split],
+        keeps_repeats=keeps_repeats(candidate_sets),
+        repeated_targets=repeated.get(f"{split}_targets_in_history", 0.0),
+        last_repeated=repeated.get(f"{split}_targets_last_in_history", 0.0),
         how=STANDARD,
     )

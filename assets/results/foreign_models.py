@@ -5,6 +5,7 @@ Publishes nothing and holds no asset: a foreign model leaves no trace in the lak
 
 import polars as pl
 
+from assets.data.repeats import keeps_repeats
 from assets.lake.freshness import measured_experiments
 from assets.lake.versions import Lake
 from assets.results.comparison import Foreign, compared
@@ -40,7 +41,14 @@ def beside_leaderboard(
     held_out = histories.table().filter(pl.col("split") != "train")
     catalogue = train_catalogue(interactions, items)
     n_items = catalogue.item_counts.size
-    found = foreign_predictions(predictions, held_out, candidate_sets.table(), split=split, n_items=n_items)
+    found = foreign_predictions(
+        predictions,
+        held_out,
+        candidate_sets.table(),
+        split=split,
+        n_items=n_items,
+        keeps_repeats=keeps_repeats(histories),
+    )
     rows = held_out.filter(pl.col("split") == split)
     metrics = metrics_of(found.table, rows, n_items=n_items)
     beyond = beyond_accuracy(found.table, metrics, rows, catalogue)

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from assets.data.repeats import judged_config, keeps_repeats
 from assets.lake.asset import Step, asset
 from assets.lake.checks import Check
 from assets.lake.partitions import BY_EXPERIMENT
@@ -29,9 +30,11 @@ from contracts.config import BaselineExperiment, ScoreSpec
         same_dataset("items"),
         same_dataset("interactions", when=lambda of: of.is_baseline),
     ],
-    config=lambda of: (
-        {"experiment": of.experiment.model_dump(mode="json"), "top_k": TOP_K} if of.is_baseline else {"top_k": TOP_K}
-    ),
+    config=lambda of: {
+        **({"experiment": of.experiment.model_dump(mode="json")} if of.is_baseline else {}),
+        "top_k": TOP_K,
+        **judged_config(of.dataset),
+    },
     group="evaluation",
     kinds={"torch", "parquet"},
     owner="evaluation",
@@ -47,7 +50,10 @@ def predictions(
     interactions: Version | None,
     launcher: Launcher,
 ) -> Content:
-    """Both protocols from one set of weights: each row's candidate set, and the full catalogue without its history."""
+    """Both protocols from one set of weights: each row's candidate set, and the full catalogue without its history.
+
+    Where the data set keeps repeats, the catalogue holds the items of the history too.
+    """
     metadata: dict[str, Any] = {}
     if isinstance(of.experiment, BaselineExperiment):
         assert interactions is not None  # read for baselines
@@ -65,6 +71,7 @@ def predictions(
             items=items.table_path,
             candidate_sets=candidate_sets.table_path,
             top_k=TOP_K,
+            keeps_repeats=keeps_repeats(histories),
             output=step.folder,
             compute=launcher.compute,
         )

@@ -16,6 +16,7 @@ from assets.transforms.lists import rows_of
 from contracts.config.dataset import Candidates
 from contracts.distinct import draw_by_weight
 from contracts.draws import below, hashes, uniforms
+from contracts.words import SPLITS
 
 Ints = NDArray[np.int64]
 
@@ -27,7 +28,14 @@ _NEVER = np.iinfo(np.int64).max
 
 
 def candidate_parts(
-    histories: Table, interactions: Table, n_items: int, candidates: Candidates, seed: int, *, rows: int = ROWS
+    histories: Table,
+    interactions: Table,
+    n_items: int,
+    candidates: Candidates,
+    seed: int,
+    *,
+    keeps_repeats: bool = False,
+    rows: int = ROWS,
 ) -> Iterator[pl.DataFrame]:
     """The table `candidate_sets`, in parts: for each validation and test row its target and n - 1 items, shuffled.
 
@@ -38,18 +46,23 @@ def candidate_parts(
     the user touched; for `available` also on when the target was; never on the order of rows, or on which of the
     touched items is the target.
 
+    Where the data set keeps repeats, "has the user seen it?" must not tell the target: up to n // 2 items of a set,
+    the target counted if it is one, are drawn uniformly from the row's history, without what the user takes later. The
+    number does not depend on whether the target is among them. The others are drawn as above.
+
     Args:
-        histories: row_id, user_id, split, target.
+        histories: row_id, user_id, split, target; history where repeats are kept.
         interactions: user_id, item_id; split for `popularity`; split and at for `available`.
         n_items: size of the catalogue.
         candidates: n, and how to draw.
         seed: of all draws.
+        keeps_repeats: whether users take items again.
         rows: how many rows are drawn for at a time; changes nothing else.
 
     Raises:
         ValueError: fewer than n - 1 items can be drawn for a row, or items have no time of their first interaction.
     """
-    judged = _judged_rows(histories)
+    judged = _judged_rows(histories, with_history=keeps_repeats)
     if candidates.draw == "available":
         judged = _with_times(judged, interactions)
     log = _Log.of(interactions)
@@ -59,13 +72,17 @@ def candidate_parts(
         users, positions = (part[name].to_numpy().astype(np.int64) for name in ("user_id", "position"))
         touched = log.touched_by(users, pool)
         limits, n_touched = pool.limits(part, touched)
-        short.look_at(part, limits, n_touched)
+        seen = _seen(part, candidates.n, seed) if keeps_repeats else None
+        short.look_at(part, limits if seen is None else limits + (seen >= 0).sum(axis=1), n_touched)
         if short.has_none:
             drawn = np.empty((part.height, candidates.n), dtype=np.int32)
             for split in part["split"].unique():
                 at = np.flatnonzero((part["split"] == split).to_numpy())
                 keys = users[at], positions[at]
-                others = _others(touched.of(at), limits[at], pool, candidates.n - 1, seed, split, keys)
+                if seen is None:
+                    others = _others(touched.of(at), limits[at], pool, candidates.n - 1, seed, split, keys)
+                else:
+                    others = _others_beside(seen[at], touched.of(at), limits[at], pool, candidates.n, seed, split, keys)
                 with_target = np.column_stack([part["target"].to_numpy()[at], others])
                 places = hashes(seed, f"candidate order/{split}", *(k[:, None] for k in keys), np.arange(candidates.n))
                 drawn[at] = np.take_along_axis(with_target, np.argsort(places, axis=1), axis=1)
@@ -219,11 +236,46 @@ class _Short:
         )
 
 
-def _judged_rows(histories: Table) -> pl.DataFrame:
-    """Validation and test rows by row_id, with `position`: which of the user's rows of that split it is."""
-    rows = histories.lazy().filter(pl.col("split") != "train").select("row_id", "user_id", "split", "target")
+def _judged_rows(histories: Table, *, with_history: bool) -> pl.DataFrame:
+    """Validation and test rows by row_id, with `position`: which of the user's rows of that split it is.
+
+    With `past` where histories are read: the distinct items of the history that no later row of the user asks for.
+    """
+    columns = ["row_id", "user_id", "split", "target", *(["history"] if with_history else [])]
+    rows = histories.lazy().filter(pl.col("split") != "train").select(columns)
     position = pl.int_range(pl.len()).over("user_id", "split", order_by="row_id")
-    return rows.collect(engine="streaming").with_columns(position=position).sort("row_id")
+    judged = rows.collect(engine="streaming").with_columns(position=position).sort("row_id")
+    return _with_past(judged) if with_history else judged
+
+
+def _with_past(judged: pl.DataFrame) -> pl.DataFrame:
+    place = pl.struct(pl.col("split").replace_strict({s: k for k, s in enumerate(SPLITS)}), "position")
+    judged = judged.with_columns(place=place.rank("ordinal").over("user_id"))
+    last = judged.group_by("user_id", history="target").agg(pl.col("place").max().alias("last"))
+    cells = judged.select("row_id", "user_id", "place", "history").explode("history").unique(maintain_order=True)
+    cells = cells.join(last, on=["user_id", "history"], how="left", maintain_order="left")
+    cells = cells.filter((pl.col("last") <= pl.col("place")).fill_null(True))
+    past = cells.group_by("row_id", maintain_order=True).agg(past=pl.col("history"))
+    return judged.drop("history", "place").join(past, on="row_id", how="left", maintain_order="left")
+
+
+def _seen(part: pl.DataFrame, n: int, seed: int) -> Ints:
+    """Items of each row's past beside the target, drawn uniformly, -1 where there are no more; shape [b, n // 2]."""
+    cells = part.with_row_index("at").explode("past", empty_as_null=False).drop_nulls("past")
+    is_target = (cells["past"] == cells["target"]).to_numpy()
+    at, items = cells["at"].to_numpy().astype(np.int64), cells["past"].to_numpy().astype(np.int64)
+    room = np.full(part.height, n // 2)
+    room[at[is_target]] -= 1  # the target is one of them
+    at, items, cells = at[~is_target], items[~is_target], cells.filter(~pl.Series(is_target))
+    keys = [cells[name].to_numpy().astype(np.int64) for name in ("user_id", "position")]
+    codes = cells["split"].replace_strict({s: k for k, s in enumerate(SPLITS)}, return_dtype=pl.Int64).to_numpy()
+    order = np.lexsort((hashes(seed, "seen candidates", codes, *keys, items), at))
+    at, items = at[order], items[order]
+    nth = np.arange(len(at)) - np.searchsorted(at, at)
+    is_kept = nth < room[at]
+    drawn = np.full((part.height, n // 2), -1)
+    drawn[at[is_kept], nth[is_kept]] = items[is_kept]
+    return drawn
 
 
 def _pool(interactions: Table, n_items: int, candidates: Candidates) -> _Pool:
@@ -269,6 +321,20 @@ def _others(
     if pool.weights is not None:
         return _popular(pool.weights, touched, n, seed, f"popular candidates/{split}", *keys)
     return pool.item_of[touched.untouched(_distinct_ranks(limits, n, seed, f"candidates/{split}", *keys))]
+
+
+def _others_beside(
+    seen: Ints, touched: _Touched, limits: Ints, pool: _Pool, n: int, seed: int, split: str, keys: tuple[Ints, Ints]
+) -> NDArray[np.int32]:
+    """The seen items, and untouched ones for the rest of the n - 1 places; rows with equally many at a time."""
+    counts = (seen >= 0).sum(axis=1)
+    drawn = np.empty((len(seen), n - 1), dtype=np.int32)
+    for count in np.unique(counts).tolist():
+        at = np.flatnonzero(counts == count)
+        of_these = keys[0][at], keys[1][at]
+        others = _others(touched.of(at), limits[at], pool, n - 1 - count, seed, split, of_these)
+        drawn[at] = np.concatenate([seen[at, :count], others], axis=1)
+    return drawn
 
 
 def _popular(weights: Ints, touched: _Touched, n: int, seed: int, stream: str, *keys: Ints) -> NDArray[np.int32]:

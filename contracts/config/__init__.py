@@ -18,6 +18,7 @@ from contracts.config.experiment import (
     Popularity,
     PreferenceExperiment,
     RecentPopularity,
+    RepeatHistory,
     SftExperiment,
     policy_identity,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "PreferenceSpec",
     "RecentPopularity",
     "ReferenceSpec",
+    "RepeatHistory",
     "Representation",
     "SampledSoftmax",
     "ScoreSpec",

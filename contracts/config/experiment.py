@@ -103,6 +103,12 @@ class ListFloor(BaselineExperiment):
     baseline: Literal["slot", "shared_list"]
 
 
+class RepeatHistory(BaselineExperiment):
+    """The items of the history again, the latest or the most frequent first. It learns nothing from anybody else."""
+
+    baseline: Literal["repeat_last", "repeat_frequent"]
+
+
 class ItemCooccurrence(BaselineExperiment):
     """Items that users took after those of the history."""
 
@@ -147,7 +153,7 @@ class Bpr(BaselineExperiment):
 
 
 Baseline = Annotated[
-    Popularity | RecentPopularity | Chance | ListFloor | ItemCooccurrence | ItemKnn | Als | Bpr,
+    Popularity | RecentPopularity | Chance | ListFloor | RepeatHistory | ItemCooccurrence | ItemKnn | Als | Bpr,
     Field(discriminator="baseline"),
 ]
 

@@ -54,6 +54,8 @@ class TrainingSpec(Spec):
     """user_id, item_id, split; for prompts that list candidates: none that the user touched in train is drawn."""
     candidate_sets: Path | None = None
     """row_id, candidates (list); for prompts that list candidates: those of validation and test rows."""
+    keeps_repeats: bool = False
+    """Whether users take items again: validations then rank the whole catalogue, items of the history included."""
 
 
 class SftSpec(TrainingSpec):
@@ -112,3 +114,5 @@ class ScoreSpec(Spec):
     """row_id, candidates (list)."""
     top_k: int = Field(default=50, ge=1)
     """Length of the stored full-catalogue list; the rank of the target does not depend on it."""
+    keeps_repeats: bool = False
+    """Whether users take items again: full lists and ranks then leave out nothing of the row's history."""

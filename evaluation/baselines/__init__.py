@@ -5,9 +5,11 @@ from evaluation.baselines.floors import popularity_predictions, random_predictio
 from evaluation.baselines.lists import ListRule, list_floor_predictions
 from evaluation.baselines.neighbours import Similarity, fit_item_cooccurrence, fit_item_knn
 from evaluation.baselines.ranked import ScoreItems, ScoreRows, by_popularity, ranked_predictions, row_predictions
+from evaluation.baselines.repeats import RepeatRule, fit_repeats
 
 __all__ = [
     "ListRule",
+    "RepeatRule",
     "ScoreItems",
     "ScoreRows",
     "Similarity",
@@ -16,6 +18,7 @@ __all__ = [
     "fit_bpr",
     "fit_item_cooccurrence",
     "fit_item_knn",
+    "fit_repeats",
     "list_floor_predictions",
     "popularity_predictions",
     "random_predictions",

@@ -1,9 +1,9 @@
 """From scores to a predictions table, on the same rows and protocols as every policy.
 
 A baseline gives each (row, item) a score; what follows is one path for all of them. Full-catalogue lists leave out the
-items of the row's history, never the target. A baseline that counts breaks its own ties, by popularity, then by item
-id: on sparse logs most scores are 0. Other equal scores are ordered by item id with the target last, so a baseline that
-cannot tell items apart earns nothing from it.
+items of the row's history, never the target; where the data set keeps repeats, they leave out nothing. A baseline that
+counts breaks its own ties, by popularity, then by item id: on sparse logs most scores are 0. Other equal scores are
+ordered by item id with the target last, so a baseline that cannot tell items apart earns nothing from it.
 Dimension key: r rows, i items of the catalogue, n candidates.
 """
 
@@ -39,6 +39,7 @@ def ranked_predictions(
     n_items: int,
     top_k: int = 50,
     ties: Ids | None = None,
+    keeps_repeats: bool = False,
 ) -> pl.DataFrame:
     """The predictions table of any scorer, for every validation and test row, sorted by row_id and protocol.
 
@@ -49,6 +50,7 @@ def ranked_predictions(
         n_items: size of the catalogue.
         top_k: length of the full-catalogue lists.
         ties: all items, in the order in which equal scores come; by item id with the target last, when absent.
+        keeps_repeats: whether full lists hold the items of the row's history too.
 
     Raises:
         ValueError: candidate sets of other rows, of uneven length, or that do not hold their target once.
@@ -77,9 +79,10 @@ def ranked_predictions(
     for start in range(0, row_id.size, step):
         part = slice(start, start + step)
         keys = _keys(score(row_id[part, None], catalogue), catalogue, target[part], ties)
-        seen = rows[part].with_row_index("place").explode("history")
-        seen = seen.filter(pl.col("history") != pl.col("target"))
-        keys[_ids(seen["place"]), _ids(seen["history"])] = EXCLUDED
+        if not keeps_repeats:
+            seen = rows[part].with_row_index("place").explode("history")
+            seen = seen.filter(pl.col("history") != pl.col("target"))
+            keys[_ids(seen["place"]), _ids(seen["history"])] = EXCLUDED
         tables.append(_table(keys, catalogue == target[part, None], row_id[part], FULL, top_k, ties))
     return pl.concat(tables).sort("row_id", "protocol")
 
@@ -106,6 +109,7 @@ def row_predictions(
     n_items: int,
     top_k: int = 50,
     ties: Ids | None = None,
+    keeps_repeats: bool = False,
 ) -> pl.DataFrame:
     """The predictions table of a scorer that reads the row: its user or its history. Otherwise `ranked_predictions`."""
     rows = histories.filter(pl.col("split") != "train").sort("row_id")
@@ -124,7 +128,9 @@ def row_predictions(
             )
         return found
 
-    return ranked_predictions(score, histories, candidate_sets, n_items=n_items, top_k=top_k, ties=ties)
+    return ranked_predictions(
+        score, histories, candidate_sets, n_items=n_items, top_k=top_k, ties=ties, keeps_repeats=keeps_repeats
+    )
 
 
 def _ids(column: pl.Series) -> Ids:

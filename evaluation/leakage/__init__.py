@@ -11,6 +11,7 @@ from evaluation.leakage.future import FutureLeakage, future_leakage
 from evaluation.leakage.order import OrderLeakage, order_leakage
 from evaluation.leakage.overlap import OverlapLeakage, overlap_leakage
 from evaluation.leakage.probe import LeakProbe, Rate
+from evaluation.leakage.repeats import RepeatLeakage, repeat_leakage
 from evaluation.leakage.shortcuts import ShortcutReport, shortcut_report
 from evaluation.leakage.titles import TitleLeakage, title_leakage
 
@@ -21,12 +22,14 @@ __all__ = [
     "OrderLeakage",
     "OverlapLeakage",
     "Rate",
+    "RepeatLeakage",
     "ShortcutReport",
     "TitleLeakage",
     "candidate_leakage",
     "future_leakage",
     "order_leakage",
     "overlap_leakage",
+    "repeat_leakage",
     "rule_passes",
     "shortcut_report",
     "title_leakage",

@@ -40,12 +40,15 @@ class BlindRule:
         return self.hit_ratio - self.reference
 
 
-def blind_rules(histories: pl.DataFrame | pl.LazyFrame, candidate_sets: pl.DataFrame) -> list[BlindRule]:
+def blind_rules(
+    histories: pl.DataFrame | pl.LazyFrame, candidate_sets: pl.DataFrame, compared: CandidateLists | None = None
+) -> list[BlindRule]:
     """Every rule on the given candidate sets.
 
     Args:
         histories: row_id, split, target of at least the rows that have candidate sets; train rows give popularity.
         candidate_sets: row_id, candidates.
+        compared: the same lists as `shared_list` compares them, where they differ.
 
     Returns:
         `popularity`: the candidate most often a target. `slot`: the position that most often holds the target.
@@ -55,6 +58,8 @@ def blind_rules(histories: pl.DataFrame | pl.LazyFrame, candidate_sets: pl.DataF
     """
     lists = candidate_lists(histories, candidate_sets)
     trained = _trained(histories, int(lists.items.max()) + 1)
+    compared = lists if compared is None else compared
+    room = np.zeros(max(trained.size, int(compared.items.max()) + 1))  # `shared_list` reads only its size
 
     shuffled = np.argsort(cell_uniforms(0, "blind halves", lists.row_id, np.zeros(1, dtype=np.int64)), kind="stable")
     halves = shuffled[::2], shuffled[1::2]
@@ -64,11 +69,15 @@ def blind_rules(histories: pl.DataFrame | pl.LazyFrame, candidate_sets: pl.DataF
     guesses: dict[str, list[Floats]] = {name: [] for name in (*_RULES, *unlinked_names, "unpopularity")}
     for judged, memory in ((halves[0], halves[1]), (halves[1], halves[0])):
         rows, known = lists.part(judged), lists.part(memory)
+        of_rule = {name: (rows, known, trained) for name in _RULES}
+        of_rule["shared_list"] = compared.part(judged), compared.part(memory), room
         for name, rule in _RULES.items():
-            guesses[name].append(shared_hits(rule(rows, known, trained), rows))
+            guesses[name].append(shared_hits(rule(*of_rule[name]), rows))
         guesses["unpopularity"].append(shared_hits(-_popularity(rows, known, trained), rows))
         for name, unlinked in _UNLINKED.items():
-            guesses[f"{name}, unlinked"].append(shared_hits(_RULES[name](rows, unlinked(known), trained), rows))
+            judged_rows, memories, counts = of_rule[name]
+            hits = shared_hits(_RULES[name](judged_rows, unlinked(memories), counts), rows)
+            guesses[f"{name}, unlinked"].append(hits)
     found = {name: np.concatenate(parts) for name, parts in guesses.items()}
     by_chance = np.full(lists.row_id.size, 1.0 / lists.items.shape[1])
     # A rarely listed item may just be one that most users have touched, which popularity finds by rights; or, where

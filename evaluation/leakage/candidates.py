@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
 from evaluation.leakage.blind import BlindRule, blind_rules
@@ -88,13 +89,17 @@ def rule_passes(rule: BlindRule, chance: float) -> bool:
     return rule.name == "popularity" or rule.excess <= max(0.5 * chance, NOISE * error)
 
 
-def candidate_leakage(candidate_sets: Frame, histories: Frame, *, n_items: int) -> CandidateLeakage:
+def candidate_leakage(
+    candidate_sets: Frame, histories: Frame, *, n_items: int, keeps_repeats: bool = False
+) -> CandidateLeakage:
     """Probes candidate sets: position and negatives that depend on the target, and blind rules that find it.
 
     Args:
         candidate_sets: row_id, candidates.
         histories: row_id, split, target of at least these rows; train rows tell which targets popularity finds.
         n_items: size of the catalogue.
+        keeps_repeats: whether lists also hold items of the rows' histories (then `histories` has them). These agree by
+            taste, which is no fault of the lists: they are never in common.
 
     Raises:
         ValueError: candidate sets that do not fit the rows, or items outside the catalogue.
@@ -104,9 +109,21 @@ def candidate_leakage(candidate_sets: Frame, histories: Frame, *, n_items: int) 
     lists = candidate_lists(histories, table)
     if int(lists.items.max()) >= n_items or int(lists.items.min()) < 0:
         raise ValueError(f"candidates must be 0 to {n_items - 1}, got {lists.items.min()} to {lists.items.max()}.")
-    slot_repeat, negative_overlap, pairs = _same_target_pairs(lists, n_items)
-    rules = blind_rules(histories, table) if lists.row_id.size > 1 else []
+    compared = _apart(lists, histories, n_items) if keeps_repeats else lists
+    slot_repeat, negative_overlap, pairs = _same_target_pairs(compared, max(n_items, int(compared.items.max()) + 1))
+    rules = blind_rules(histories, table, compared) if lists.row_id.size > 1 else []
     return CandidateLeakage(slot_repeat, negative_overlap, pairs, tuple(rules), lists.row_id.size, share)
+
+
+def _apart(lists: CandidateLists, histories: Frame, n_items: int) -> CandidateLists:
+    """The lists with an id of its own, beyond the catalogue, for each negative that is in the row's history."""
+    rows = histories.lazy().join(pl.LazyFrame({"row_id": lists.row_id.astype(np.int32)}), on="row_id", how="semi")
+    seen = collected(rows.select("row_id", "history")).explode("history")
+    place = np.searchsorted(lists.row_id, seen["row_id"].to_numpy())
+    cells = np.arange(lists.row_id.size)[:, None] * n_items + lists.items
+    is_seen = np.isin(cells, place * n_items + seen["history"].to_numpy()) & (lists.items != lists.target[:, None])
+    own = n_items + np.arange(lists.items.size).reshape(lists.items.shape)
+    return CandidateLists(lists.row_id, lists.target, np.where(is_seen, own, lists.items))
 
 
 def _same_target_pairs(lists: CandidateLists, n_items: int) -> tuple[Rate, Rate, int]:

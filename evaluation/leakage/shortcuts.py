@@ -19,6 +19,7 @@ from contracts.words import HELD_OUT
 from evaluation.arrays import Floats, Ids
 from evaluation.baselines.candidate_lists import CandidateLists, candidate_lists
 from evaluation.baselines.list_rules import shared_hits
+from evaluation.baselines.repeats import REPEAT_RULES, RepeatRule, repeat_cells
 from evaluation.leakage.probe import NOISE, LeakProbe, Numbers
 from evaluation.leakage.sampling import Frame, collected, sampled_by
 from evaluation.reports.document import Table, as_markdown
@@ -137,8 +138,12 @@ def limit(chance: float, rows: int) -> float:
     return far + NOISE * math.sqrt(far * (1.0 - far) / max(rows, 1))
 
 
-def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame, *, n_items: int) -> ShortcutReport:
+def shortcut_report(
+    histories: Frame, candidate_sets: Frame, interactions: Frame, *, n_items: int, keeps_repeats: bool = False
+) -> ShortcutReport:
     """Scores popularity, co-occurrence with the last item, the next id and the next item in order.
+
+    Where the data set keeps repeats, also the last items of the history, latest first, and the most frequent ones.
 
     The first two break ties by popularity, then by item id, as the baselines that count do. Ties of the others share
     the hit, so that a rule which knows nothing scores exactly chance.
@@ -148,6 +153,7 @@ def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame
         candidate_sets: row_id, candidates.
         interactions: user_id, item_id, split; each user's rows in the order to be probed. Rules learn from train.
         n_items: size of the catalogue.
+        keeps_repeats: whether full lists hold the items of the row's history too.
     """
     lists, share = sampled_by(candidate_sets, "row_id", 2 * _MOST_ROWS, stream="shortcut report")
     held_out = collected(lists)
@@ -165,7 +171,7 @@ def shortcut_report(histories: Frame, candidate_sets: Frame, interactions: Frame
         of_split = rows.filter(pl.col("split") == split)
         if of_split.height:
             part = candidate_lists(of_split, held_out.join(of_split.select("row_id"), on="row_id", how="semi"))
-            scores += _scores(split, of_split, part, learned, n_items)
+            scores += _scores(split, of_split, part, learned, n_items, keeps_repeats=keeps_repeats)
             n_candidates = part.items.shape[1]
     return ShortcutReport(tuple(scores), n_candidates, n_items, share, train_share)
 
@@ -256,7 +262,9 @@ def item_order(log: pl.DataFrame, n_items: int) -> Ids:
     return place
 
 
-def _scores(split: str, rows: pl.DataFrame, lists: CandidateLists, learned: _Learned, n_items: int) -> list[Shortcut]:
+def _scores(
+    split: str, rows: pl.DataFrame, lists: CandidateLists, learned: _Learned, n_items: int, *, keeps_repeats: bool
+) -> list[Shortcut]:
     last = rows["history"].list.last().to_numpy().astype(np.int64)
     depth = _TOP + int(rows["history"].list.len().to_numpy().max())
     ids = np.arange(n_items, dtype=np.int64)
@@ -266,7 +274,9 @@ def _scores(split: str, rows: pl.DataFrame, lists: CandidateLists, learned: _Lea
         ("next_id", _nearness(ids, lists, last), _next(ids, last, depth)),
         ("next_in_order", _nearness(learned.place, lists, last), _next(learned.place, last, depth)),
     ]
-    n, seen = lists.items.shape[1], _shown(rows, n_items)
+    if keeps_repeats:
+        found += [(rule, *_repeating(rule, rows, lists, learned, depth, n_items)) for rule in REPEAT_RULES]
+    n, seen = lists.items.shape[1], _shown(rows, n_items) if not keeps_repeats else np.full(1, -1)
     chance = Shortcut(split, "chance", 1.0 / n, min(1.0, _TOP / n_items), last.size)
     return [
         chance,
@@ -281,6 +291,26 @@ def _scores(split: str, rows: pl.DataFrame, lists: CandidateLists, learned: _Lea
             for name, scores, ranked in found
         ),
     ]
+
+
+def _repeating(
+    rule: RepeatRule, rows: pl.DataFrame, lists: CandidateLists, learned: _Learned, depth: int, n_items: int
+) -> tuple[Floats, Ids]:
+    """Scores of candidates [r n], and the distinct items of the history, best first, -1 past the end [r depth]."""
+    cells, scores = repeat_cells(rows, rule)
+    by_popularity = -learned.rank / n_items  # above -1: less than a step between scores of the history
+    at, item = cells["row"].to_numpy().astype(np.int64), cells["item_id"].to_numpy().astype(np.int64)
+    key = at * n_items + item
+    by_key = np.argsort(key)
+    wanted = np.arange(lists.row_id.size)[:, None] * n_items + lists.items
+    place = np.minimum(np.searchsorted(key[by_key], wanted), key.size - 1)
+    of_lists = np.where(key[by_key][place] == wanted, scores[by_key][place], 0.0) + by_popularity[lists.items]
+    order = np.lexsort((learned.rank[item], -scores, at))
+    nth = np.arange(key.size) - np.searchsorted(at[order], at[order])
+    ranked = np.full((lists.row_id.size, depth), -1, dtype=np.int64)
+    is_kept = nth < depth
+    ranked[at[order][is_kept], nth[is_kept]] = item[order][is_kept]
+    return of_lists, ranked
 
 
 def _most_popular(popularity: Floats, depth: int, rows: int) -> Ids:

@@ -127,6 +127,12 @@ class Leaderboard:
     """Accepted leaks of the tables below any row, and what each lets a reader find out."""
     shortcuts: tuple[Shortcut, ...]
     """The scores of rules without a model on this split."""
+    keeps_repeats: bool = False
+    """Whether users take items again, so that full lists hold the items of the history too."""
+    repeated_targets: float = 0.0
+    """Share of targets that are in their own history."""
+    last_repeated: float = 0.0
+    """Share of targets that are the last item of their history."""
     costs: Mapping[str, Cost] = field(default_factory=dict[str, Cost])
     """Costs by experiment, as measured: they differ from run to run, and are not part of the results."""
 
@@ -160,7 +166,8 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
     Every number of a leaky row carries the mark `leaky`, because programs pass numbers on without their row. Costs, and
     the front that they decide, are apart from the rows: without them the same input gives the same text.
     """
-    plain = _LEADERBOARD.dump_python(board, mode="json", by_alias=True, exclude={"costs"})
+    of_repeats = set[str]() if board.keeps_repeats else {"keeps_repeats", "repeated_targets", "last_repeated"}
+    plain = _LEADERBOARD.dump_python(board, mode="json", by_alias=True, exclude={"costs", *of_repeats})
     for row in plain["rows"]:
         if row["leaky"]:
             for numbers in (row["metrics"], row["user_means"], row["comparisons"]):
@@ -188,6 +195,9 @@ def leaderboard(
     split: str,
     left_out: Mapping[str, str] | None = None,
     shortcuts: Sequence[Shortcut] = (),
+    keeps_repeats: bool = False,
+    repeated_targets: float = 0.0,
+    last_repeated: float = 0.0,
     how: Resampling = STANDARD,
 ) -> Leaderboard:
     """Puts experiments side by side on the rows of one split, sorted by the last metric.
@@ -201,6 +211,9 @@ def leaderboard(
         split: validation or test.
         left_out: experiments that were measured on something else, and on what; they are named and not compared.
         shortcuts: the scores of rules without a model on this split.
+        keeps_repeats: whether full lists hold the items of the history too.
+        repeated_targets: share of targets that are in their own history.
+        last_repeated: share of targets that are the last item of it.
         how: the resampling, with more resamples where the correction needs smaller p-values than these can show.
             1 - level is the chance of any false "better" or "worse" on the whole leaderboard.
 
@@ -253,6 +266,9 @@ def leaderboard(
         seed_groups=seed_groups(panel, level=how.level),
         leaks={leak: why for name in experiments for leak, why in sorted(entries[name].leaks.items())},
         shortcuts=tuple(shortcuts),
+        keeps_repeats=keeps_repeats,
+        repeated_targets=repeated_targets,
+        last_repeated=last_repeated,
         costs={name: cost for name in experiments if (cost := entries[name].cost) is not None},
     )
 

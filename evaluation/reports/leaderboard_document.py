@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from contracts.words import FULL
+from evaluation.leakage.repeats import MANY_LAST
 from evaluation.reports import costs, document
 from evaluation.reports.document import (
     FRONT,
@@ -104,9 +105,15 @@ def _statements(board: Leaderboard) -> list[str]:
     statements = [
         board_title(board),
         *_leak_statements(board),
-        f"protocols: {', '.join(_described(protocol) for protocol in board.protocols)}",
+        f"protocols: {', '.join(_described(protocol, board.keeps_repeats) for protocol in board.protocols)}",
         f"{100 * board.level:g} % intervals: users resampled {board.resamples:,} times, seed {board.seed}",
     ]
+    if board.keeps_repeats:
+        statements.append(
+            f"users take items again: {board.repeated_targets:.1%} of targets are in their own history, "
+            f"{board.last_repeated:.1%} are its last item"
+            + (". CAUTION: repeating that item needs no model" if board.last_repeated > MANY_LAST else "")
+        )
     if board.smallest_detectable:
         sizes = ", ".join(f"{metric} {size:.3f}" for metric, size in board.smallest_detectable.items())
         against = board.base if len(_bases(board)) == 1 else "its base"
@@ -132,10 +139,13 @@ def _leak_statements(board: Leaderboard) -> list[str]:
     return [head, *(f"{LEAK} {name}: {reason}" for name, reason in board.leaks.items())]
 
 
-def _described(protocol: str) -> str:
+def _described(protocol: str, keeps_repeats: bool) -> str:
+    n = protocol.removeprefix("of_")
     if protocol == FULL:
-        return "full = the whole catalogue without the history"
-    return f"{protocol} = the target and {int(protocol.removeprefix('of_')) - 1} items never touched"
+        return f"full = the whole catalogue {'with' if keeps_repeats else 'without'} the history"
+    if keeps_repeats:
+        return f"{protocol} = up to {int(n) // 2} items of the history and others never touched, the target among them"
+    return f"{protocol} = the target and {int(n) - 1} items never touched"
 
 
 def _notes(board: Leaderboard) -> list[str]:

@@ -14,7 +14,7 @@ from training.engine.decoding import Found, search, trie_of
 from training.engine.policy import Policy
 from training.engine.rankings import (
     Ranking,
-    padded_history,
+    padded_with_target,
     rank_candidates,
     rank_catalogue,
     refuse_unless_finite,
@@ -29,23 +29,28 @@ SEARCH_DEPTH = 100
 
 
 @torch.no_grad()
-def rank_targets(policy: Policy, rows: Rows) -> tuple[Int[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+def rank_targets(
+    policy: Policy, rows: Rows, *, keeps_repeats: bool = False
+) -> tuple[Int[np.ndarray, " r"], Float[np.ndarray, " r"]]:
     """Rank and log-probability of the target of every row, in the order of the rows.
 
-    Ranks are in the catalogue without the history; among the candidates, where prompts list them.
+    Ranks are in the catalogue, without the history unless the data set keeps repeats; among the candidates, where
+    prompts list them.
     Where an item is several tokens, a beam is searched, and a rank beyond `SEARCH_DEPTH` is the last one: to tell such
     ranks apart, nearly the whole catalogue would have to be scored after each history.
     """
     rank, logp = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
     rank_them = _rank_direct if policy.is_direct else _rank_by_search
-    for index, ranks, logps in (rank_them if rows.candidates is None else _rank_listed)(policy, rows):
+    left_out = Ragged.empty(len(rows)) if keeps_repeats else rows.history
+    ranked = rank_them(policy, rows, left_out) if rows.candidates is None else _rank_listed(policy, rows)
+    for index, ranks, logps in ranked:
         rank[index], logp[index] = ranks, logps
     return rank, logp
 
 
 @torch.no_grad()
 def rank_rows(
-    policy: Policy, rows: Rows, history: Ragged, candidates: Ragged, top_k: int
+    policy: Policy, rows: Rows, left_out: Ragged, candidates: Ragged, top_k: int
 ) -> Iterator[tuple[Int[np.ndarray, " r"], Ranking, Ranking | None]]:
     """For all rows, some at a time: their indices, the ranking of their candidates, and that of the catalogue.
 
@@ -56,7 +61,8 @@ def rank_rows(
     Args:
         policy: ranks.
         rows: histories fit the context.
-        history: of each row the whole history, which is left out of the catalogue.
+        left_out: of each row what its catalogue lacks, unless it is the target: the whole history, or nothing where
+            the data set keeps repeats.
         candidates: of each row, its target among them.
         top_k: length of the catalogue's ranking.
     """
@@ -64,7 +70,7 @@ def rank_rows(
         for row, logps in catalogue_scores(policy, find_windows(rows)):
             scores, target = logps.cpu().numpy(), rows.target[row]
             of_candidates = rank_candidates(scores, target, candidates.take(row))
-            yield row, of_candidates, rank_catalogue(scores, target, history.take(row), top_k)
+            yield row, of_candidates, rank_catalogue(scores, target, left_out.take(row), top_k)
         return
     if rows.candidates is not None:
         for row, table, logps in _listed_scores(policy, rows):
@@ -73,20 +79,23 @@ def rank_rows(
     table = candidates.padded(-1)
     logps = _asked_scores(policy, rows, np.where(table < 0, rows.target[:, None], table))
     of_target = logps[np.arange(len(rows)), (table == rows.target[:, None]).argmax(axis=1)]
-    for row, of_catalogue in _searched(policy, rows, history, of_target, top_k, is_exact=True):
+    for row, of_catalogue in _searched(policy, rows, left_out, of_target, top_k, is_exact=True):
         yield row, _rank_listing(table[row], logps[row], rows.target[row]), of_catalogue
 
 
-def _rank_direct(policy: Policy, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _rank_direct(policy: Policy, rows: Rows, left_out: Ragged) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     for index, logps in catalogue_scores(policy, find_windows(rows)):
-        history = padded_history(rows.history.take(index))
-        ranks, logps_of_target = target_ranks(logps, policy.tensor(rows.target[index]).long(), policy.tensor(history))
+        target = rows.target[index]
+        hidden = padded_with_target(left_out.take(index), target)
+        ranks, logps_of_target = target_ranks(logps, policy.tensor(target).long(), policy.tensor(hidden))
         yield index, ranks.cpu().numpy(), logps_of_target.cpu().numpy()
 
 
-def _rank_by_search(policy: Policy, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _rank_by_search(
+    policy: Policy, rows: Rows, left_out: Ragged
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     logps = _asked_scores(policy, rows, rows.target[:, None].astype(np.int64))[:, 0]
-    for row, ranking in _searched(policy, rows, rows.history, logps, 1, is_exact=False):
+    for row, ranking in _searched(policy, rows, left_out, logps, 1, is_exact=False):
         yield row, ranking.target_rank, logps[row]
 
 
@@ -128,22 +137,22 @@ def _asked_scores(policy: Policy, rows: Rows, items: Int[np.ndarray, "r c"]) -> 
 
 
 def _searched(
-    policy: Policy, rows: Rows, history: Ragged, target_logp: Float[np.ndarray, " r"], top_k: int, *, is_exact: bool
+    policy: Policy, rows: Rows, left_out: Ragged, target_logp: Float[np.ndarray, " r"], top_k: int, *, is_exact: bool
 ) -> Iterator[tuple[np.ndarray, Ranking]]:
     """Rankings of the catalogue, some rows at a time; a target that the search did not find is last."""
     n_items, trie = policy.vocabulary.n_items, trie_of(policy.vocabulary.completions)
-    distinct = history.distinct()
-    in_history = np.bincount(distinct.owners, minlength=len(rows))
-    in_history -= np.bincount(distinct.owners[distinct.values == rows.target[distinct.owners]], minlength=len(rows))
+    distinct = left_out.distinct()
+    n_left_out = np.bincount(distinct.owners, minlength=len(rows))
+    n_left_out -= np.bincount(distinct.owners[distinct.values == rows.target[distinct.owners]], minlength=len(rows))
     with policy.in_evaluation():
-        for row, found in search(policy, trie, rows, history, max(top_k, SEARCH_DEPTH), is_exact=is_exact):
+        for row, found in search(policy, trie, rows, left_out, max(top_k, SEARCH_DEPTH), is_exact=is_exact):
             target = rows.target[row].astype(np.int64)
             is_missed = np.ones(len(row), dtype=bool)
             is_missed[found.line[found.item == target[found.line]]] = False
             missed = np.flatnonzero(is_missed)
             found = Found.joined([found, Found(missed, target[missed], target_logp[row[missed]].astype(np.float64))])
             ranking = _ranking_of(found, target, top_k)
-            ranking.target_rank[missed] = n_items - in_history[row[missed]]
+            ranking.target_rank[missed] = n_items - n_left_out[row[missed]]
             yield row, ranking
 
 

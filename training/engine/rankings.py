@@ -41,12 +41,12 @@ def joined_rankings(parts: Sequence[Ranking]) -> Ranking:
 
 
 def rank_catalogue(
-    logps: Float[np.ndarray, "r i"], target: Int[np.ndarray, " r"], history: Ragged, top_k: int
+    logps: Float[np.ndarray, "r i"], target: Int[np.ndarray, " r"], left_out: Ragged, top_k: int
 ) -> Ranking:
-    """All items outside the row's history, and the target, cut to the first `top_k`; ties: target last."""
+    """All items that are not left out of the row, and the target, cut to the first `top_k`; ties: target last."""
     keys = _keys_with_target(logps, target)
     of_target = keys[np.arange(len(keys)), target]
-    keys[history.owners, history.values] = EXCLUDED
+    keys[left_out.owners, left_out.values] = EXCLUDED
     keys[np.arange(len(keys)), target] = of_target
     return _ranking(keys, of_target, logps, top_k)
 
@@ -88,25 +88,25 @@ def refuse_unless_finite(is_finite: np.ndarray | Tensor) -> None:
 
 
 def target_ranks(
-    logps: Float[Tensor, "r i"], target: Int[Tensor, " r"], history: Int[Tensor, "r h"]
+    logps: Float[Tensor, "r i"], target: Int[Tensor, " r"], left_out: Int[Tensor, "r h"]
 ) -> tuple[Int[Tensor, " r"], Float[Tensor, " r"]]:
-    """Rank of each target among all items outside its row's history (1 = best; ties: target last), and its logp.
+    """Rank of each target among all items that are not left out of its row (1 = best; ties: last), and its logp.
 
     Args:
         logps: scores of the catalogue; overwritten.
         target: item ids.
-        history: item ids, padded with any item that is in the row's history; the target is ranked even if it is in it.
+        left_out: item ids, padded with the target or any other of them; the target is ranked even if it is one.
 
     Raises:
         FloatingPointError: a target without a finite score.
     """
     of_target = logps.gather(1, target[:, None])
     refuse_unless_finite(torch.isfinite(of_target))
-    logps.scatter_(1, history, -torch.inf).scatter_(1, target[:, None], -torch.inf)
+    logps.scatter_(1, left_out, -torch.inf).scatter_(1, target[:, None], -torch.inf)
     return 1 + (logps >= of_target).sum(dim=1), of_target[:, 0]
 
 
-def padded_history(history: Ragged) -> Int[np.ndarray, "r h"]:
-    """One line a row; short ones repeat their first item, which excludes nothing more."""
-    table = history.padded(-1)
-    return np.where(table < 0, table[:, :1], table)
+def padded_with_target(left_out: Ragged, target: Int[np.ndarray, " r"]) -> Int[np.ndarray, "r h"]:
+    """One line a row; short ones are filled up with the target, which leaves out nothing more."""
+    table = left_out.padded(-1)
+    return np.where(table < 0, target[:, None], table)

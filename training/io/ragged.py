@@ -43,6 +43,11 @@ class Ragged:
         return cls(values, np.concatenate([[0], np.cumsum([len(row) for row in lists])]).astype(np.int64))
 
     @classmethod
+    def empty(cls, n: int) -> "Ragged":
+        """So many lists without a value."""
+        return cls(np.zeros(0, dtype=np.int32), np.zeros(n + 1, dtype=np.int64))
+
+    @classmethod
     def joined(cls, parts: "Sequence[Ragged]") -> "Ragged":
         """The lists of all parts, in order."""
         lengths = np.concatenate([np.zeros(1, dtype=np.int64), *[part.lengths for part in parts]])

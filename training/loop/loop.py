@@ -64,6 +64,8 @@ class Run:
     compute: ComputeConfig
     """How a step is cut to fit; the loss does not depend on it."""
     telemetry: TelemetryWriter
+    keeps_repeats: bool = False
+    """Whether a validation ranks items of the history too, as the data set keeps repeats."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class _Training:
     def validate(self) -> None:
         """Ranks the validation rows, and keeps the weights if they are the best so far."""
         try:
-            metrics, rank = validate(self.policy, self.run.validation, self.workers)
+            metrics, rank = validate(self.policy, self.run.validation, self.workers, self.run.keeps_repeats)
         except FloatingPointError as error:
             raise self.diverged(f"{error} At the validation after step {self.done} of {self.total}.") from error
         self.validated, self.measured = self.done, metrics

@@ -39,10 +39,13 @@ def ranking_metrics(
     return {**means, "loss": float(-np.mean(logp, dtype=np.float64))}
 
 
-def validate(policy: Policy, rows: Rows, workers: Workers) -> tuple[dict[str, float], Int[np.ndarray, " r"]]:
+def validate(
+    policy: Policy, rows: Rows, workers: Workers, keeps_repeats: bool
+) -> tuple[dict[str, float], Int[np.ndarray, " r"]]:
     """The metrics of the rows, and the rank of each row's target; every worker ranks its share."""
     rank, logp = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
     mine = workers.share(len(rows))
-    for of_worker, ranks, logps in workers.gathered((mine, *rank_targets(policy, rows.take(mine)))):
+    ranked = rank_targets(policy, rows.take(mine), keeps_repeats=keeps_repeats)
+    for of_worker, ranks, logps in workers.gathered((mine, *ranked)):
         rank[of_worker], logp[of_worker] = ranks, logps
     return ranking_metrics(rank, logp, row_values(policy.vocabulary.n_candidates)), rank

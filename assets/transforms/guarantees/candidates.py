@@ -76,6 +76,39 @@ def candidates_are_untouched(histories: Table, candidate_sets: Table, interactio
     )
 
 
+def candidates_are_not_taken_next(histories: Table, candidate_sets: Table, interactions: Table) -> Finding:
+    """Every candidate but the target is an item that the user never touched, or one of the row's history not to come.
+
+    For a data set that keeps repeats. An item to come is the target of a later row of the user's: rows of a split are
+    in the order of row_id, and test is after validation.
+    """
+    rows = histories.lazy().filter(pl.col("split") != "train")
+    order = pl.struct(pl.col("split") == "test", "row_id")
+    columns = pl.col("row_id", "user_id", "target", "history"), order.rank("ordinal").over("user_id").alias("place")
+    judged = rows.select(*columns).collect(engine="streaming")
+    to_come = judged.group_by("user_id", item_id="target").agg(pl.col("place").max().alias("last"))
+    touched = interactions.lazy().select("user_id", "item_id").unique().collect(engine="streaming")
+    checked, violations, first = 0, 0, [judged.clear().select("row_id", "user_id", "target", item_id="target")]
+    for sets in _parts(candidate_sets):
+        checked += sets.height
+        cells = sets.explode("candidates").rename({"candidates": "item_id"})
+        cells = cells.join(judged, on="row_id", how="left", maintain_order="left")
+        cells = cells.filter(pl.col("item_id") != pl.col("target"))
+        cells = cells.join(touched, on=["user_id", "item_id"], how="semi", maintain_order="left")
+        cells = cells.join(to_come, on=["user_id", "item_id"], how="left", maintain_order="left")
+        is_past = pl.col("history").list.contains(pl.col("item_id"))
+        bad = cells.filter(~is_past | (pl.col("last") > pl.col("place")).fill_null(False))
+        violations += bad.height
+        first.append(bad.head(5).select("row_id", "user_id", "target", "item_id"))
+    return Finding(
+        "Candidates other than the target must be untouched, or in the row's history and not taken later",
+        checked,
+        violations,
+        pl.concat(first).head(5),
+        "Draw the candidate sets again from these interactions.",
+    )
+
+
 def candidates_were_available(histories: Table, candidate_sets: Table, interactions: Table) -> Finding:
     """No candidate is an item that the log shows only after the row's target was touched.
 

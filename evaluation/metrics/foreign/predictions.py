@@ -27,7 +27,13 @@ class ForeignPredictions:
 
 
 def foreign_predictions(
-    table: pl.DataFrame, held_out: pl.DataFrame, candidate_sets: pl.DataFrame, *, split: str, n_items: int
+    table: pl.DataFrame,
+    held_out: pl.DataFrame,
+    candidate_sets: pl.DataFrame,
+    *,
+    split: str,
+    n_items: int,
+    keeps_repeats: bool = False,
 ) -> ForeignPredictions:
     """Judges a foreign table on the rows of one split; rows of the other split are passed over.
 
@@ -40,6 +46,8 @@ def foreign_predictions(
         candidate_sets: row_id, candidates.
         split: validation or test.
         n_items: size of the catalogue.
+        keeps_repeats: whether full lists rank the items of the row's history too. A list that held only those that are
+            the target would say by their presence which item that is.
 
     Raises:
         InvalidPredictions: with the defect's name, how many rows have it and the first of them.
@@ -61,9 +69,10 @@ def foreign_predictions(
     check_predictions(exact.with_columns(_stored("scores")), rows.select("row_id"), n_items=n_items)
     placed = exact.with_columns(given.alias("given")).join(rows, on="row_id", how="left", maintain_order="left")
     placed = placed.join(candidate_sets, on="row_id", how="left", maintain_order="left")
-    _refuse_seen_items(placed)
+    if not keeps_repeats:
+        _refuse_seen_items(placed)
     _refuse_other_candidates(placed)
-    ranked = _ranked(placed, n_items)
+    ranked = _ranked(placed, n_items, keeps_repeats=keeps_repeats)
     _refuse_impossible_ranks(ranked)
     ranked = ranked.with_columns(_stored("scores"))  # only now: float32 would have tied what the model told apart
     found = ranked.select(PREDICTIONS_SCHEMA.names()).cast(PREDICTIONS_SCHEMA)  # pyright: ignore[reportArgumentType]: a schema is a mapping of names
@@ -124,9 +133,8 @@ def _by_place() -> pl.Expr:
 
 
 def _refuse_seen_items(placed: pl.DataFrame) -> None:
-    """A target that the history holds as well is still asked for, and may be listed."""
     seen = pl.col("items").list.set_intersection(pl.col("history"))
-    is_broken = (pl.col("protocol") == FULL) & seen.list.set_difference(pl.concat_list("target")).list.len().gt(0)
+    is_broken = (pl.col("protocol") == FULL) & seen.list.len().gt(0)
     refuse(placed, is_broken, "history_item", "a list of the full catalogue must hold no item of the row's history")
 
 
@@ -139,7 +147,7 @@ def _refuse_other_candidates(placed: pl.DataFrame) -> None:
     refuse(of_candidates, strangers, "no_candidate", "a list must hold items of the row's candidate set alone")
 
 
-def _ranked(placed: pl.DataFrame, n_items: int) -> pl.DataFrame:
+def _ranked(placed: pl.DataFrame, n_items: int, *, keeps_repeats: bool) -> pl.DataFrame:
     """Lists with the target after its equals, its rank, and whether that is from the list."""
     cells = placed.with_row_index("place").select("place", "target", "items", "scores").explode("items", "scores")
     cells = cells.with_columns(is_target=pl.col("items") == pl.col("target"))
@@ -150,8 +158,9 @@ def _ranked(placed: pl.DataFrame, n_items: int) -> pl.DataFrame:
         (pl.col("is_target").arg_max() + 1).alias("in_list"),
         pl.col("is_target").any().alias("is_listed"),
     )
-    history = pl.col("history").list.set_difference(pl.concat_list("target")).list.len().cast(pl.Int64)
-    longest = pl.when(pl.col("protocol") == FULL).then(n_items - history).otherwise(pl.col("candidates").list.len())
+    history = pl.col("history").list.n_unique().cast(pl.Int64)
+    of_full = pl.lit(n_items, dtype=pl.Int64) if keeps_repeats else n_items - history
+    longest = pl.when(pl.col("protocol") == FULL).then(of_full).otherwise(pl.col("candidates").list.len())
     joined = pl.concat([placed.drop("items", "scores"), lists], how="horizontal").with_columns(
         longest.cast(pl.Int64).alias("longest")
     )

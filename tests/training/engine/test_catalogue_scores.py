@@ -14,7 +14,7 @@ from training.engine.attention import ATTENTION
 from training.engine.catalogue_scores import catalogue_scores
 from training.engine.policy import Policy
 from training.engine.rank_rows import rank_targets
-from training.engine.rankings import padded_history, rank_candidates, rank_catalogue, target_ranks
+from training.engine.rankings import padded_with_target, rank_candidates, rank_catalogue, target_ranks
 from training.engine.windows import find_windows
 from training.io.ragged import Ragged
 from training.io.readers import read_rows
@@ -88,7 +88,7 @@ def test_rankings_agree_with_sorting_one_row_at_a_time(levels: int) -> None:
     others = [random.permutation([item for item in range(30) if item != of_row])[:6] for of_row in target]
     candidates = Ragged.of([[of_row, *more.tolist()] for of_row, more in zip(target.tolist(), others, strict=True)])
     full, few = rank_catalogue(logps, target, history, 10), rank_candidates(logps, target, candidates)
-    padded = torch.from_numpy(padded_history(history))
+    padded = torch.from_numpy(padded_with_target(history, target))
     ranks, of_target = target_ranks(torch.from_numpy(logps.copy()), torch.from_numpy(target), padded)
     for row in range(50):
         wanted, rank = brute_force(logps[row], target[row], set(history[row].tolist()))

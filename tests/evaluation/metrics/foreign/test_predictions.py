@@ -109,10 +109,15 @@ def test_rows_of_the_other_split_are_passed_over() -> None:
     assert ranks(more) == ranks(table())
 
 
-def test_a_target_that_the_history_holds_may_be_listed() -> None:
-    again = HELD_OUT.with_columns(history=pl.Series([[0, 3], [2], [0]], dtype=pl.List(pl.Int32)))
-    found = foreign_predictions(table(), again, CANDIDATES, split="test", n_items=N_ITEMS)
-    assert found.table.filter((pl.col("row_id") == 5) & (pl.col("protocol") == "full"))["target_rank"].item() == 2
+def test_a_history_item_may_be_listed_where_repeats_are_kept_and_nowhere_else_even_as_the_target() -> None:
+    again = HELD_OUT.with_columns(history=pl.Series([[2, 3], [2], [0]], dtype=pl.List(pl.Int32)))
+    given = table(items=[[2, 3, 4], [3, 5, 6], [3, 4, 5], [5, 6, 4]])
+    found = foreign_predictions(given, again, CANDIDATES, split="test", n_items=N_ITEMS, keeps_repeats=True).table
+    full = found.filter(pl.col("protocol") == "full")
+    assert full["target_rank"].to_list() == [2, N_ITEMS], "nothing is left out of the catalogue"
+    only_target = table(items=[[3, 4, 5], [3, 5, 6], [3, 4, 5], [5, 6, 4]])
+    with pytest.raises(InvalidPredictions, match="no item of the row's history"):
+        foreign_predictions(only_target, again, CANDIDATES, split="test", n_items=N_ITEMS)
 
 
 NAN = float("nan")
