@@ -208,7 +208,8 @@ def _column(value: Any) -> Any:
 
 
 class ItemFiles(TableFiles):
-    """The catalogue: what is known of each item besides who touched it."""
+    """The catalogue: what is known of each item besides who touched it. The log itself, when its rows carry titles:
+    then an item has its most frequent one."""
 
     item: str = Field(min_length=1)
     """The column with the item's id, as the log writes it."""

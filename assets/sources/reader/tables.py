@@ -124,6 +124,36 @@ def read_items(
     return pl.concat(tables), pl.concat(quarantine)
 
 
+def items_of_log(parts: Iterable[Part]) -> tuple[pl.DataFrame, int]:
+    """Table `raw_items` of a log whose rows carry titles, and how many items have several.
+
+    An item has its most frequent title, the first of several that are as frequent, and what most often goes with it.
+    Rows without a usable item or title are passed over: the reading of the log judges them.
+
+    Args:
+        parts: the files of the log; their rows are those of a catalogue.
+
+    Raises:
+        UnusableSource: a file cannot be read.
+    """
+    names = list(schema_of("raw_items"))
+    found = empty("raw_items").with_columns(rows=pl.lit(0, pl.UInt32))
+    for part in parts:
+        for chunk in part.chunks():
+            row = _typed(part, chunk)
+            is_broken = functools.reduce(operator.or_, (column.is_broken for column in row.values()))
+            values = [column.values.alias(name) for name, column in row.items() if isinstance(column, Mapped)]
+            usable = pl.DataFrame(values).filter(~is_broken).select(names).with_columns(rows=pl.lit(1, pl.UInt32))
+            found = pl.concat([found, usable]).group_by(names, maintain_order=True).agg(pl.col("rows").sum())
+    of_title = pl.col("rows").sum().over("item", "title")
+    ranked = found.with_row_index("place").sort(
+        pl.col("place").min().over("item"), of_title, pl.col("place").min().over("item", "title"), "rows", "place",
+        descending=[False, True, False, True, False],
+    )  # fmt: skip
+    titles = found.group_by("item").agg(pl.col("title").n_unique())
+    return ranked.unique("item", keep="first", maintain_order=True).select(names), int((titles["title"] > 1).sum())
+
+
 def with_unlisted(items: pl.DataFrame | None, touched: pl.Series) -> pl.DataFrame:
     """A catalogue, and after it each touched item that it does not list, with its id as its title."""
     schema = schema_of("raw_items")

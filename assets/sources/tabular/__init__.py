@@ -13,7 +13,7 @@ import polars as pl
 
 from assets.sources.contract import RawTables, SourceCard, UnusableSource
 from assets.sources.files import RawFile
-from assets.sources.reader.tables import Part, read_items, read_log, with_unlisted
+from assets.sources.reader.tables import Part, items_of_log, read_items, read_log, with_unlisted
 from assets.sources.reader.text import Chunk
 from assets.sources.reader.times import misread
 from assets.sources.tabular.files import Opened, files_of, inspected
@@ -54,7 +54,7 @@ def read(config: TabularSource, folder: Path, scratch: Path) -> RawTables:
         UnusableSource: a file is not what the configuration says, or too many of its rows are unusable.
     """
     opened = inspected(config, _log_columns(config), folder, card(config))
-    items, bad_items = _catalogue(config, folder)
+    items, bad_items, said = _catalogue(config, folder)
     listed = items["item"] if items is not None and config.items and config.items.unlisted == "quarantine" else None
     now = datetime.now(UTC)
     forms = Forms()
@@ -71,7 +71,7 @@ def read(config: TabularSource, folder: Path, scratch: Path) -> RawTables:
         interactions=log.interactions,
         items=with_unlisted(items, log.items),
         quarantine=pl.concat([bad_items, log.quarantine]).sort("file", "line", maintain_order=True),
-        notes=(*forms.notes(), *strangers(config, items, log.items)),
+        notes=(*said, *forms.notes(), *strangers(config, items, log.items)),
     )
 
 
@@ -90,10 +90,10 @@ def _as_stated(config: TabularSource, file: Opened, now: datetime, forms: Forms)
         yield chunk
 
 
-def _catalogue(config: TabularSource, folder: Path) -> tuple[pl.DataFrame | None, pl.DataFrame]:
-    """The table `raw_items`, and the lines of it that cannot be used."""
+def _catalogue(config: TabularSource, folder: Path) -> tuple[pl.DataFrame | None, pl.DataFrame, list[str]]:
+    """The table `raw_items`, the lines of it that cannot be used, and what is worth saying of it."""
     if config.items is None:
-        return None, empty("quarantine")
+        return None, empty("quarantine"), []
     table: ItemFiles = config.items
     columns = _item_columns(table)
     wanted = tuple(dict.fromkeys(columns))
@@ -101,8 +101,12 @@ def _catalogue(config: TabularSource, folder: Path) -> tuple[pl.DataFrame | None
         Part(file.file.name, lambda file=file: file.chunks(wanted), lambda records: mapped_items(table, records))
         for file in inspected(table, columns, folder, card(config))
     ]
+    if table.path == config.path:
+        items, n_differing = items_of_log(parts)
+        said = f"{n_differing:,} items have several titles in the log; the most frequent one counts"
+        return items, empty("quarantine"), [said] if n_differing else []
     repeated = f"column '{table.item}' is an item that was listed before; its first line counts"
-    return read_items(parts, config.max_quarantined_share, repeated=repeated)
+    return *read_items(parts, config.max_quarantined_share, repeated=repeated), []
 
 
 def _log_columns(config: TabularSource) -> list[str]:

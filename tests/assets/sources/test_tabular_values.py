@@ -249,3 +249,32 @@ def test_a_refusal_shows_the_reason_of_most_rows_and_not_of_the_first(tmp_path: 
     rows = [",i1,3,1700000000", *[f"u{row},i1,many,1700000000" for row in range(50)]]
     with pytest.raises(UnusableSource, match=r"51 of 51\. First of 50 for one reason: line 3, column 'stars'"):
         read(tmp_path, {"log.csv": "\n".join(["user,item,stars,ts", *rows]).encode()})
+
+
+def test_a_log_that_carries_titles_is_its_own_catalogue(tmp_path: Path) -> None:
+    rows = [f"u{row},i{row % 3},3,{1_700_000_000 + row},Title {row % 3},shop" for row in range(30)]
+    rows += ["u1,i0,3,1700000000,TITLE 0,shop", "u2,i1,3,1700000000,,", "u2,i2,3,1700000000"]
+    table = {"item": "item", "title": "name", "category": "kind"}
+    files = {
+        "a.csv": "\n".join(["user,item,stars,ts,name,kind", *rows[:20]]).encode(),
+        "b.csv": "\n".join(["user,item,stars,ts,name,kind", *rows[20:]]).encode(),
+    }
+    raw = read(tmp_path, files, path="*.csv", items={"path": "*.csv", **table}, max_quarantined_share=0.1)
+    assert raw.items.rows() == [(f"i{item}", f"Title {item}", "shop", None) for item in range(3)]
+    assert raw.interactions.collect().height == 32
+    assert raw.quarantine["reason"].to_list() == ["must have 6 fields, got 4"]
+    (note,) = raw.notes
+    assert note.startswith("1 items have several titles")
+
+
+def test_the_titles_of_a_log_do_not_depend_on_its_blocks_and_the_first_of_equals_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ["a,i,1,1700000000,B,x", "a,i,1,1700000001,A,x", "a,i,1,1700000002,A,y", "a,i,1,1700000003,B,y"]
+    rows += ["a,j,1,1700000004,A,x", "a,j,1,1700000005,C,z", "a,j,1,1700000006,C,w", "a,j,1,1700000007,C,w"]
+    file = "\n".join(["user,item,stars,ts,name,kind", *rows]).encode()
+    items = {"path": "log.csv", "item": "item", "title": "name", "category": "kind"}
+    for block in (16 << 20, 40):
+        monkeypatch.setattr(files, "BLOCK", block)
+        raw = read(tmp_path / str(block), {"log.csv": file}, items=items)
+        assert raw.items.select("item", "title", "category").rows() == [("i", "B", "x"), ("j", "C", "w")]
