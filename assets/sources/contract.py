@@ -59,6 +59,10 @@ class UnusableSource(ValueError):
     """A raw file is there and cannot be used; the message names file, line and remedy."""
 
 
+class EmptyFile(UnusableSource):
+    """A raw file that holds no row: it may lie among others that do."""
+
+
 def compared_with_published(raw: RawTables, published: StatedCounts) -> pl.DataFrame:
     """statistic, published, read: the publisher's counts beside what was read; `published` is missing if not stated."""
     counted = raw.interactions.select(

@@ -13,6 +13,7 @@ _SHORTEST = 3  # items of a sequence that has a validation and a test target
 def read_sequences(config: SequenceRows, files: Mapping[str, RawFile], found: Found) -> None:
     """Sequences of users, cut into rows, with the ids and titles that other files give."""
     file = files[config.path]
+    _refuse_other_text(file)
     users, items = ({}, {}) if config.ids is None else _id_maps(files[config.ids])
     for line, text in lines_of(file):
         found.n_lines[file.name] = found.n_lines.get(file.name, 0) + 1
@@ -37,6 +38,39 @@ def read_sequences(config: SequenceRows, files: Mapping[str, RawFile], found: Fo
                 found.rows.append(Row(split, user, position, history, target, None, file.name, places[position][2]))
     if config.titles is not None:
         _read_titles(files[config.titles], found)
+
+
+def _refuse_other_text(file: RawFile) -> None:
+    """Refuses text that splits at spaces and is something else: JSON, CSV, or a log with a line for each interaction.
+
+    Raises:
+        UnusableSource: it is; names the reader that would fit.
+    """
+    n_lines = n_long = n_comma = 0
+    of_long: set[str] = set()
+    for line, text in lines_of(file):
+        fields = text.split()
+        if text.lstrip()[0] in "{[" and any(mark in text for mark in '"]}'):
+            raise UnusableSource(
+                f"{file.name}, line {line:,}: must be a user and items with spaces between, got JSON. Objects with one "
+                "interaction a line are kind: tabular, format: json_lines; rows with historyList are kind: prompts."
+            )
+        n_lines += 1
+        n_comma += any(fields[0].count(mark) > 0 for mark in ",;")
+        if len(fields) > 2:
+            n_long += 1
+            of_long.add(fields[0])
+    if 2 * n_comma > n_lines:
+        raise UnusableSource(
+            f"{file.name} must be a user and items with spaces between, got commas or semicolons in most lines' first "
+            "word. A table is kind: tabular, with delimiter."
+        )
+    if n_long >= 2 * len(of_long) > 0:
+        raise UnusableSource(
+            f"{file.name} must have one line a user, or lines of one user and one item, got {n_long:,} longer lines of "
+            f"{len(of_long):,} users. A line for each interaction, with a rating or a time, is kind: tabular, with "
+            "delimiter: whitespace (or tab) and columns."
+        )
 
 
 def _id_maps(file: RawFile) -> tuple[dict[str, str], dict[str, str]]:

@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from assets.sources.contract import UnusableSource
+from assets.sources.contract import EmptyFile, UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.reader.text import SHOWN, Chunk, bad_rows
 from assets.sources.reader.times import in_calendar
@@ -24,7 +24,7 @@ def columns(file: RawFile) -> dict[str, str]:
     """
     parquet = _opened(file)
     if parquet.metadata.num_rows == 0:
-        raise UnusableSource(f"{file.name} must hold rows, got none. Bring its rows, or take it away.")
+        raise EmptyFile(f"{file.name} must hold rows, got none. Bring its rows, or take it away.")
     names = parquet.schema_arrow.names
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

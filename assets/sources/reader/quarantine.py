@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from assets.sources.contract import UnusableSource
+from assets.sources.contract import EmptyFile, UnusableSource
 from assets.sources.reader.columns import Mapped, Row
 from assets.sources.reader.text import Chunk
 from evaluation.schemas import schema_of
@@ -61,9 +61,7 @@ class Quarantine:
             UnusableSource: the file has no row, or too many of its rows are unusable.
         """
         if self.n_rows == 0:
-            raise UnusableSource(
-                f"{self.file} must hold rows, got none after its header. Bring its rows, or take it away."
-            )
+            raise EmptyFile(f"{self.file} must hold rows, got none after its header. Bring its rows, or take it away.")
         if self.n_bad > self.max_share * self.n_rows:
             self._refuse(f"of {self.n_rows:,}")
         return self._sorted().select(list(schema_of("quarantine")))

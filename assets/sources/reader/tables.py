@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.sources.contract import UnusableSource
+from assets.sources.contract import EmptyFile, UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.reader import delimited
 from assets.sources.reader.columns import Mapped, Row, rule
@@ -41,6 +41,8 @@ class Log:
     items: pl.Series
     """The distinct items of the usable rows, sorted."""
     quarantine: pl.DataFrame
+    empty_files: tuple[str, ...] = ()
+    """Files without a row, which lie among others that have some."""
 
     @property
     def interactions(self) -> pl.LazyFrame:
@@ -80,11 +82,13 @@ def read_log(parts: Iterable[Part], max_share: float, scratch: Path) -> Log:
         scratch: a folder for the Parquet files behind the log, which must outlive them.
 
     Raises:
+        EmptyFile: no file has a row.
         UnusableSource: a file cannot be read, or too many of its rows are unusable.
     """
     quarantine: list[pl.DataFrame] = []
     items = pl.Series("item", [], pl.String)
     written: list[Path] = []
+    without_rows: dict[str, EmptyFile] = {}
     for part in parts:
         bad = Quarantine(part.name, max_share)
         for chunk in part.chunks():
@@ -92,8 +96,13 @@ def read_log(parts: Iterable[Part], max_share: float, scratch: Path) -> Log:
             written.append(scratch / f"log-{len(written):06}.parquet")
             rows.write_parquet(written[-1])
             items = pl.concat([items, rows["item"].unique()]).unique()
-        quarantine.append(bad.table())
-    return Log(pl.scan_parquet(written, glob=False), items.sort(), pl.concat(quarantine))
+        try:
+            quarantine.append(bad.table())
+        except EmptyFile as error:
+            without_rows[part.name] = error
+    if not quarantine:
+        raise next(iter(without_rows.values()))
+    return Log(pl.scan_parquet(written, glob=False), items.sort(), pl.concat(quarantine), tuple(without_rows))
 
 
 def read_items(

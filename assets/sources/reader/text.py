@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from assets.sources.contract import UnusableSource
+from assets.sources.contract import EmptyFile, UnusableSource
 from assets.sources.files import RawFile, blocks
 
 Lines = NDArray[np.int64]
@@ -134,7 +134,7 @@ def refuse_empty(file: RawFile, text: bytes) -> None:
         UnusableSource: it does.
     """
     if not text.strip(b"\n"):
-        raise UnusableSource(f"{file.name} must hold data, got an empty file. Bring its rows, or take it away.")
+        raise EmptyFile(f"{file.name} must hold data, got an empty file. Bring its rows, or take it away.")
 
 
 def refuse_endless_line(file: RawFile, rest: bytes, line: int) -> None:

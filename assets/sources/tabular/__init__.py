@@ -53,7 +53,7 @@ def read(config: TabularSource, folder: Path, scratch: Path) -> RawTables:
         MissingRawFile: a path matches no file.
         UnusableSource: a file is not what the configuration says, or too many of its rows are unusable.
     """
-    opened = inspected(config, _log_columns(config), folder, card(config))
+    opened, without_rows = inspected(config, _log_columns(config), folder, card(config))
     items, bad_items, said = _catalogue(config, folder)
     listed = items["item"] if items is not None and config.items and config.items.unlisted == "quarantine" else None
     now = datetime.now(UTC)
@@ -71,8 +71,19 @@ def read(config: TabularSource, folder: Path, scratch: Path) -> RawTables:
         interactions=log.interactions,
         items=with_unlisted(items, log.items),
         quarantine=pl.concat([bad_items, log.quarantine]).sort("file", "line", maintain_order=True),
-        notes=(*said, *forms.notes(), *strangers(config, items, log.items)),
+        notes=(
+            *said,
+            *_passed_over([*without_rows, *log.empty_files]),
+            *forms.notes(),
+            *strangers(config, items, log.items),
+        ),
     )
+
+
+def _passed_over(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    return [f"{len(names):,} files hold no row and were passed over, {names[0]} among them"]
 
 
 def _as_stated(config: TabularSource, file: Opened, now: datetime, forms: Forms) -> Iterator[Chunk]:
@@ -99,7 +110,7 @@ def _catalogue(config: TabularSource, folder: Path) -> tuple[pl.DataFrame | None
     wanted = tuple(dict.fromkeys(columns))
     parts = [
         Part(file.file.name, lambda file=file: file.chunks(wanted), lambda records: mapped_items(table, records))
-        for file in inspected(table, columns, folder, card(config))
+        for file in inspected(table, columns, folder, card(config))[0]
     ]
     if table.path == config.path:
         items, n_differing = items_of_log(parts)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.sources.contract import MissingRawFile, SourceCard, UnusableSource
+from assets.sources.contract import EmptyFile, MissingRawFile, SourceCard, UnusableSource
 from assets.sources.files import RawFile
 from assets.sources.reader import delimited, json_lines, parquet
 from assets.sources.reader.text import Chunk, TextForm
@@ -61,6 +61,11 @@ def files_of(table: TableFiles, folder: Path, card: SourceCard) -> list[RawFile]
             raise UnusableSource(
                 f"{path.relative_to(folder)} must lie in {folder}, got a link to {path.resolve()}. Put the file there."
             )
+    if not found and place.is_dir() and (folders := sorted(path.name for path in place.iterdir() if path.is_dir())):
+        raise UnusableSource(
+            f"{table.path} must hold files, got only folders: {_listed(folders)}. Write path: '{table.path}/**/*.csv', "
+            "with the ending that the files have."
+        )
     if not found:
         raise MissingRawFile(card, folder)
     return [_raw_file(path, folder) for path in sorted(found)]
@@ -139,14 +144,25 @@ def _without_missing(table: TableFiles, opened: Opened) -> Opened:
     return replace(opened, chunks=chunks)
 
 
-def inspected(table: TableFiles, wanted: Sequence[str], folder: Path, card: SourceCard) -> list[Opened]:
-    """Every file of a table, opened: each has the wanted columns once, and of the same types.
+def inspected(
+    table: TableFiles, wanted: Sequence[str], folder: Path, card: SourceCard
+) -> tuple[list[Opened], list[str]]:
+    """Every file of a table, opened: each has the wanted columns once, and of the same types; and the empty ones.
 
     Raises:
         MissingRawFile: there is none.
+        EmptyFile: all are empty.
         UnusableSource: one lacks a column, has it twice, or in another type than the file before.
     """
-    parts = [_without_missing(table, _part(table, file)) for file in files_of(table, folder, card)]
+    parts: list[Opened] = []
+    without_rows: dict[str, EmptyFile] = {}
+    for file in files_of(table, folder, card):
+        try:
+            parts.append(_without_missing(table, _part(table, file)))
+        except EmptyFile as error:
+            without_rows[file.name] = error
+    if not parts:
+        raise next(iter(without_rows.values()))
     first = parts[0]
     for part in parts:
         for column in wanted:
@@ -167,7 +183,7 @@ def inspected(table: TableFiles, wanted: Sequence[str], folder: Path, card: Sour
                 raise UnusableSource(
                     f"{part.file.name}: column '{column}' must hold one value a row, got {types[1]}. Flatten it."
                 )
-    return parts
+    return parts, list(without_rows)
 
 
 def _lacking(part: Opened, column: str, first: Opened, table: TableFiles) -> str:

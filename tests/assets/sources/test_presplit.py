@@ -262,3 +262,18 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "raw" / "log.txt").symlink_to(tmp_path / "outside.txt")
     with pytest.raises(UnusableSource, match=r"log\.txt must lie in .*raw, got a link to .*outside\.txt"):
         presplit.locate(source(SEQUENCES), tmp_path / "raw")
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        (json.dumps({"u1": ["a", "b", "c"], "u2": ["b", "c"]}), "JSON.*json_lines"),
+        ("[1, 2]\n[3, 4]\n", "JSON.*prompts"),
+        ("\n".join(json.dumps({"user": f"u{n}", "item": n}) for n in range(5)), "JSON.*json_lines"),
+        ("\n".join(f"{n % 4}\t{n}\t5\t{880_000_000 + n}" for n in range(40)), "40 longer lines of 4 users.*tabular"),
+        ("\n".join(f"u{n},i{n},2024-01-01 12:00:00" for n in range(9)), "commas.*kind: tabular"),
+    ],
+)
+def test_text_that_is_no_sequences_is_refused_with_the_reader_that_fits(text: str, fits: str, tmp_path: Path) -> None:
+    with pytest.raises(UnusableSource, match=f"log.txt.*{fits}"):
+        read(tmp_path, SEQUENCES, {"log.txt": text.encode()})

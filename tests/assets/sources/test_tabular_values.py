@@ -278,3 +278,38 @@ def test_the_titles_of_a_log_do_not_depend_on_its_blocks_and_the_first_of_equals
         monkeypatch.setattr(files, "BLOCK", block)
         raw = read(tmp_path / str(block), {"log.csv": file}, items=items)
         assert raw.items.select("item", "title", "category").rows() == [("i", "B", "x"), ("j", "C", "w")]
+
+
+def test_a_file_without_rows_among_full_ones_is_passed_over_and_counted(tmp_path: Path) -> None:
+    def parquet(rows: int) -> bytes:
+        out = io.BytesIO()
+        columns = {"user": ["a"] * rows, "item": ["i"] * rows, "stars": [4.0] * rows, "ts": [1_700_000_000] * rows}
+        pl.DataFrame(columns, schema_overrides={"user": pl.String, "item": pl.String, "ts": pl.Int64}).write_parquet(
+            out
+        )
+        return out.getvalue()
+
+    header = b"user,item,stars,ts\n"
+    full = header + b"a,i,4,1700000000\n" * 20
+    cases = {"log/*.csv": (full, header, b""), "log/*.parquet": (parquet(20), parquet(0), parquet(0))}
+    for path, contents in cases.items():
+        ending = path.partition("*")[2]
+        for order in ((0, 1, 2), (1, 2, 0)):
+            names = {f"log/{place}{ending}": contents[which] for place, which in enumerate(order)}
+            raw = read(tmp_path / f"{ending}{order[0]}", names, path=path)
+            assert raw.interactions.collect().height == 20
+            (note,) = raw.notes
+            assert note.startswith("2 files hold no row")
+        with pytest.raises(UnusableSource, match="must hold (rows|data), got"):
+            read(tmp_path / f"{ending}none", {f"log/{n}{ending}": contents[n] for n in (1, 2)}, path=path)
+
+
+def test_an_empty_file_is_still_held_to_its_columns(tmp_path: Path) -> None:
+    full = b"user,item,stars,ts\n" + b"a,i,4,1700000000\n" * 20
+    with pytest.raises(UnusableSource, match=r"b\.csv must have the column 'user' that a\.csv has"):
+        read(tmp_path, {"a.csv": full, "b.csv": b"member,item,stars,ts\n"}, path="*.csv")
+
+
+def test_a_path_that_holds_only_folders_names_them(tmp_path: Path) -> None:
+    with pytest.raises(UnusableSource, match=r"got only folders: 2024, 2025\. Write path: 'log/\*\*/\*\.csv'"):
+        read(tmp_path, {"log/2024/a.csv": b"x", "log/2025/a.csv": b"x"}, path="log")
