@@ -108,16 +108,17 @@ def _catalogue(config: TabularSource, folder: Path) -> tuple[pl.DataFrame | None
     table: ItemFiles = config.items
     columns = _item_columns(table)
     wanted = tuple(dict.fromkeys(columns))
+    opened, without_rows = inspected(table, columns, folder, card(config))
     parts = [
         Part(file.file.name, lambda file=file: file.chunks(wanted), lambda records: mapped_items(table, records))
-        for file in inspected(table, columns, folder, card(config))[0]
+        for file in opened
     ]
     if table.path == config.path:
         items, n_differing = items_of_log(parts)
         said = f"{n_differing:,} items have several titles in the log; the most frequent one counts"
         return items, empty("quarantine"), [said] if n_differing else []
     repeated = f"column '{table.item}' is an item that was listed before; its first line counts"
-    return *read_items(parts, config.max_quarantined_share, repeated=repeated), []
+    return *read_items(parts, config.max_quarantined_share, repeated=repeated), _passed_over(without_rows)
 
 
 def _log_columns(config: TabularSource) -> list[str]:

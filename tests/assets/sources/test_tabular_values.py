@@ -300,7 +300,7 @@ def test_a_file_without_rows_among_full_ones_is_passed_over_and_counted(tmp_path
             assert raw.interactions.collect().height == 20
             (note,) = raw.notes
             assert note.startswith("2 files hold no row")
-        with pytest.raises(UnusableSource, match="must hold (rows|data), got"):
+        with pytest.raises(UnusableSource, match=r"must hold (rows|data), got"):
             read(tmp_path / f"{ending}none", {f"log/{n}{ending}": contents[n] for n in (1, 2)}, path=path)
 
 
