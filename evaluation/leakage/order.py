@@ -27,6 +27,8 @@ _FEW_EXCEPTIONS = 0.1
 """The share of chance's falling neighbours that a sort by id may have."""
 _FEW_BOTH_ORDERS = 0.05
 """The share of chance's pairs in both orders that one order over items may have."""
+_HALF = 0.5
+"""The share of chance's pairs in both orders below which an order gets a caution; honest logs have 0.57 to 0.97."""
 _SOME_TIES = 0.05
 """Share of neighbours with one time below which their order does not matter."""
 _SOME_SORTED_USERS = 0.05
@@ -59,6 +61,12 @@ class PairOrder:
             if chance * self.pairs >= ENOUGH and seen < _FEW_EXCEPTIONS * chance:
                 return direction
         return None
+
+    @property
+    def is_partly_one_over_items(self) -> bool:
+        """Whether pairs of items occur in both orders less than half as often as chance would have it."""
+        expected = self.both_orders_chance * self.repeated_pairs
+        return expected >= ENOUGH and self.both_orders < _HALF * self.both_orders_chance
 
     @property
     def is_one_over_items(self) -> bool:
@@ -139,9 +147,15 @@ class OrderLeakage(LeakProbe):
     @property
     def caution(self) -> str:
         """A warning about an order that passes; empty where there is none."""
-        tied = self.tied
-        if self.tied_share < _SOME_TIES or tied.both_orders >= 0.5 * tied.both_orders_chance:
-            return ""
+        every, tied = self.every, self.tied
+        if self.tied_share < _SOME_TIES or tied.both_orders >= _HALF * tied.both_orders_chance:
+            if not every.is_partly_one_over_items:
+                return ""
+            return (
+                f" But of {every.repeated_pairs:,} pairs of items that repeat {every.both_orders:.1%} occur in both "
+                f"orders (chance {every.both_orders_chance:.1%}; honest logs have more than half of it): the order is "
+                "partly one over items, as in a log that is sorted by item inside each day or month."
+            )
         return (
             f" But {self.tied_share:.1%} of neighbouring interactions share their time, and of their pairs that repeat "
             f"{tied.both_orders:.1%} occur in both orders (chance {tied.both_orders_chance:.1%}): where time cannot "

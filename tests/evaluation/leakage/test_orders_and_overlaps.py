@@ -242,3 +242,20 @@ def test_the_same_history_with_another_target_is_no_overlap() -> None:
     leakage = overlap_leakage(overlap_table(["train", "test"], [[1, 2, 3], [1, 2, 3]], [4, 5]))
     assert leakage.passed
     assert leakage.share == 0.0
+
+
+@pytest.mark.parametrize(("months", "is_cautioned"), [(2, True), (20, False)])
+def test_an_order_by_item_inside_each_month_passes_with_a_caution(months: int, is_cautioned: bool) -> None:
+    """A hidden number sorts each month, and the log is published as a sequence: neither time nor id shows it."""
+    random = np.random.default_rng(0)
+    hidden = random.permutation(300)
+    rows = [
+        (user, int(item))
+        for user in range(400)
+        for month in np.array_split(random.choice(300, size=20, replace=False), months)
+        for item in sorted(month, key=lambda item: hidden[item])
+    ]
+    log = pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row")
+    found = order_leakage(log.with_columns(at=pl.lit(None, dtype=pl.Datetime("us"))))
+    assert found.passed
+    assert bool(found.caution) == is_cautioned
