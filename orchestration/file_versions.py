@@ -4,8 +4,6 @@ Walks and a sensor do so. The nodes of the graph are in `assets/data/dataset_fil
 `assets/learning/experiment_files.py`.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
@@ -13,6 +11,7 @@ import dagster as dg
 from assets.data.dataset_files import dataset_file_version
 from assets.lake.partitions import DATASETS, EXPERIMENTS
 from assets.learning.experiment_files import experiment_file_version
+from contracts.config import fingerprint_of
 from contracts.files.names import project_folder
 
 DATA_VERSION_TAG = "dagster/data_version"
@@ -49,7 +48,7 @@ def files_stamp() -> str:
     folders = (project_folder() / name for name in ("datasets", "experiments", "studies"))
     files = sorted(path for folder in folders for path in folder.glob("*.yaml"))
     seen = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files]
-    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+    return fingerprint_of(seen)
 
 
 def _recorded(instance: dg.DagsterInstance, node: str, partition: str) -> str | None:

@@ -1,6 +1,5 @@
 """Supervised policies, which preference experiments start from."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from assets.learning.experiments import LISTED_IN_PROMPTS, lists_candidates, wro
 from assets.learning.tracked_training import run_tracked
 from contracts.config import SemanticIds, SftExperiment, SftSpec, policy_identity
 from contracts.config.dataset import DatasetConfig
+from contracts.durable import sha256_of
 from contracts.files.load import load_dataset, load_experiment, raw_folder
 from contracts.files.names import source_of
 from training.io.base_model import base_files, base_folder, base_sha256
@@ -78,7 +78,7 @@ class Supervised:
         """What the policy depends on besides tables."""
         found = {"experiment": policy_identity(self.experiment), **judged_config(self.dataset)}
         if self.codes is not None:
-            found["codes"] = hashlib.sha256(self.codes.read_bytes()).hexdigest()
+            found["codes"] = sha256_of(self.codes)
         if self.base_model is not None:
             found["base_model"] = self.base_model
         return found

@@ -6,7 +6,6 @@ what a shard depends on. Which identities belong into such a fingerprint is for 
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -18,7 +17,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def fingerprint_of(meaning: Mapping[str, Any]) -> str:
+def fingerprint_of(meaning: Any) -> str:
     """Sixteen hexadecimal digits of what JSON can hold; the order of keys does not matter.
 
     >>> fingerprint_of({"lr": 3e-4, "seed": 0}) == fingerprint_of({"seed": 0, "lr": 0.0003})

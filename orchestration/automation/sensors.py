@@ -1,10 +1,8 @@
 """Keep partitions equal to what can be walked, record what changed files say, and end orphaned runs in MLflow."""
 
-import hashlib
-import json
-
 import dagster as dg
 
+from contracts.config import fingerprint_of
 from orchestration.file_versions import changed_files, files_stamp
 from orchestration.partitions import changes
 from orchestration.resources.mlflow_runs import MlflowTracker
@@ -37,7 +35,7 @@ def yaml_files_become_partitions(context: dg.SensorEvaluationContext) -> dg.Sens
 def changed_files_are_recorded(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Record what each changed file says now; the cursor tells whether any file was touched."""
     partitions = {name: list(context.instance.get_dynamic_partitions(name)) for name in ("dataset", "experiment")}
-    stamp = files_stamp() + hashlib.sha256(json.dumps(partitions).encode()).hexdigest()[:16]
+    stamp = files_stamp() + fingerprint_of(partitions)
     if stamp == context.cursor:
         return dg.SkipReason("no file was touched")
     return dg.SensorResult(asset_events=list(changed_files(context.instance)), cursor=stamp)
