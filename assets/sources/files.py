@@ -4,8 +4,10 @@ An archive is untrusted: a member's name never becomes a path, and `blocks` coun
 meaning of the bytes belongs to `assets/sources/reader`.
 """
 
+import bz2
 import gzip
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
+
+import pyarrow as pa
 
 from assets.sources.contract import UnusableSource
 from contracts.durable import sha256_of
@@ -27,7 +31,7 @@ BLOCK = 16 << 20
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file: a path, gzipped if its name ends in .gz, or a member of a zip archive."""
+    """A raw file: a path, compressed as its name or else its first bytes say, or a member of a zip archive."""
 
     path: Path
     member: str | None
@@ -40,8 +44,14 @@ class RawFile:
         if self.member is not None:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
                 yield stream
-        elif self._is_gzipped:
+        elif (compression := self._compression()) == "gz":
             with gzip.open(self.path) as stream:
+                yield cast(IO[bytes], stream)
+        elif compression == "bz2":
+            with bz2.open(self.path) as stream:
+                yield cast(IO[bytes], stream)
+        elif compression == "zst":
+            with pa.OSFile(str(self.path)) as file, pa.CompressedInputStream(file, "zstd") as stream:
                 yield cast(IO[bytes], stream)
         else:
             with self.path.open("rb") as stream:
@@ -52,11 +62,19 @@ class RawFile:
         if self.member is not None:
             with zipfile.ZipFile(self.path) as archive:
                 return archive.getinfo(self.member).compress_size
-        return self.path.stat().st_size if self._is_gzipped else None
+        return self.path.stat().st_size if self._compression() else None
 
-    @property
-    def _is_gzipped(self) -> bool:
-        return self.path.suffix == ".gz"
+    def _compression(self) -> str | None:
+        ending = self.path.suffix.lower().removeprefix(".")
+        if ending in _FIRST_BYTES:
+            return ending
+        with self.path.open("rb") as stream:
+            start = stream.read(16)
+        return next((name for name, pattern in _FIRST_BYTES.items() if re.match(pattern, start, re.DOTALL)), None)
+
+
+_FIRST_BYTES = {"gz": rb"\x1f\x8b\x08", "bz2": rb"BZh[1-9]1AY&SY", "zst": rb"\x28\xb5\x2f\xfd"}
+"""Ending of a compressed file → how its content starts."""
 
 
 def find(folder: Path, archive: str | None, names: Sequence[str]) -> list[RawFile] | None:

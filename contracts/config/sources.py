@@ -181,7 +181,8 @@ class TableFiles(Frozen):
     path: InnerPath
     """A file, a folder or a glob (`**` for folders in folders); several files are read in the order of their names."""
     format: Literal["csv", "tsv", "json_lines", "parquet"] | None = None
-    """By the ending of the name, when absent: .csv, .tsv, .jsonl, .ndjson, .parquet, also .gz, or .zip of one file."""
+    """By the ending of the name, when absent: .csv, .tsv, .jsonl, .ndjson, .parquet, also .gz, .bz2,
+    .zst, or .zip of one file."""
     delimiter: str | None = Field(None, min_length=1, max_length=16)
     """Between the fields of a csv or tsv, one or more characters; `whitespace` for any run of spaces and tabs. By
     default the comma, or the tab."""

@@ -23,6 +23,9 @@ _ENDINGS = {
 }  # fmt: skip
 
 
+_PACKED = (".gz", ".bz2", ".zst", ".zip")
+
+
 @dataclass(frozen=True)
 class Opened:
     """One file of a table: its columns, and how its records are read."""
@@ -74,11 +77,11 @@ def files_of(table: TableFiles, folder: Path, card: SourceCard) -> list[RawFile]
 def _raw_file(path: Path, folder: Path) -> RawFile:
     """The file, or the only member of a zip archive."""
     name = path.relative_to(folder).as_posix()
-    if path.suffix != ".zip":
+    if path.suffix.lower() != ".zip":
         return RawFile(path, None, name)
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
+            members = [info for info in archive.infolist() if not info.is_dir() and not _is_of_macos(info.filename)]
     except zipfile.BadZipFile as error:
         raise UnusableSource(f"{name} must be a zip archive, got: {error}. Copy it again.") from error
     if len(members) != 1 or members[0].flag_bits & 1:
@@ -88,15 +91,21 @@ def _raw_file(path: Path, folder: Path) -> RawFile:
     return RawFile(path, members[0].filename, f"{name}/{members[0].filename}")
 
 
+def _is_of_macos(member: str) -> bool:
+    """Whether a Mac put this beside the files that were packed."""
+    return member.startswith("__MACOSX/") or member.rpartition("/")[2] == ".DS_Store"
+
+
 def _format(table: TableFiles, file: RawFile) -> str:
     if table.format is not None:
         return table.format
-    endings = [ending for ending in file.path.suffixes[-2:] if ending not in (".gz", ".zip")]
+    endings = [ending for ending in file.path.suffixes[-2:] if ending.lower() not in _PACKED]
     found = _ENDINGS.get(endings[-1].lower()) if endings else None
     if found is None:
         raise UnusableSource(
-            f"{file.name} must end in {', '.join(_ENDINGS)} (also .gz or .zip), got {file.path.suffix or 'no ending'}. "
-            "Write format: csv, tsv, json_lines or parquet, or name the files by a glob."
+            f"{file.name} must end in {', '.join(_ENDINGS)} (also {', '.join(_PACKED)}), got "
+            f"{file.path.suffix or 'no ending'}. Write format: csv, tsv, json_lines or parquet, or name the files by a "
+            "glob."
         )
     return found
 

@@ -1,5 +1,6 @@
 """Raw files of any size and shape: packed or not, broken or not, they are read to the end or refused."""
 
+import bz2
 import gzip
 import zipfile
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from assets.sources import UnusableSource, files
@@ -171,3 +173,32 @@ def test_where_a_record_is_one_line_an_open_quote_takes_no_other_line(tmp_path: 
     assert log.quarantine["line"].to_list() == [1, 3]
     log = read(plain(tmp_path, content), tmp_path, 1, dialect=Dialect(form=PUBLISHED))
     assert log.rows.select("user", "line").collect().rows() == [("a\nb,1\nc", 1), ("d", 4)]
+
+
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("log.csv.bz2", bz2.compress), ("log.csv.zst", zstd), ("LOG.CSV.GZ", gzip.compress), ("log.csv", gzip.compress),
+        ("plain.csv", bz2.compress), ("plain.txt", zstd),
+    ],
+)  # fmt: skip
+def test_every_compression_is_read_counted_and_refused_when_cut_off(
+    name: str, pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    content = b"".join(b"%d,%d\n" % (number, number * 7919 % 1009) for number in range(50_000))
+    source = RawFile(tmp_path / name, None, name)
+    source.path.write_bytes(pack(content))
+    assert b"".join(blocks(source)) == content
+    source.path.write_bytes(pack(b"0" * 100_000_000))
+    with pytest.raises(UnusableSource, match="must unpack to at most 200 times its size"):
+        list(blocks(source))
+    source.path.write_bytes(pack(content)[:-1_000])
+    with pytest.raises(UnusableSource, match="must be readable to its end"):
+        list(blocks(source))

@@ -3,6 +3,7 @@
 import io
 import json
 import uuid
+import zipfile
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -313,3 +314,13 @@ def test_an_empty_file_is_still_held_to_its_columns(tmp_path: Path) -> None:
 def test_a_path_that_holds_only_folders_names_them(tmp_path: Path) -> None:
     with pytest.raises(UnusableSource, match=r"got only folders: 2024, 2025\. Write path: 'log/\*\*/\*\.csv'"):
         read(tmp_path, {"log/2024/a.csv": b"x", "log/2025/a.csv": b"x"}, path="log")
+
+
+def test_what_a_mac_adds_to_an_archive_does_not_count(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("log.csv", "user,item,stars,ts\n" + "a,i,4,1700000000\n" * 20)
+        archive.writestr("__MACOSX/._log.csv", b"\0\5\x16\7")
+        archive.writestr(".DS_Store", b"\0")
+    raw = read(tmp_path, {"log.ZIP": out.getvalue()}, path="log.ZIP", format="csv")
+    assert raw.interactions.collect().height == 20
