@@ -253,8 +253,12 @@ def test_a_log_without_any_time_can_be_cleaned() -> None:
 
 def newest_first(days: int) -> list[tuple[str, str, int | None, float]]:
     """Two users, four items a day in the order 0 to 3, from the last row to the first."""
-    rows = [(user, f"i{day}-{n}", 24 * day, 1.0) for day in range(days) for user in "ab" for n in range(4)]
-    return rows[::-1]
+    return [
+        (user, f"i{day}-{n}", 24 * day, 1.0)
+        for day in reversed(range(days))
+        for user in reversed("ab")
+        for n in reversed(range(4))
+    ]
 
 
 def test_a_file_from_the_newest_row_to_the_oldest_is_refused_until_its_ties_are_decided() -> None:

@@ -34,12 +34,16 @@ def sparse() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     return rows, lists, interactions.explode("item_id", "split")
 
 
+def share(is_found: pl.Series) -> float:
+    return int(is_found.sum()) / is_found.len()
+
+
 def hit_ratio(table: pl.DataFrame) -> float:
-    return float((table.filter(pl.col("protocol") == f"of_{N}")["target_rank"] == 1).mean())
+    return share(table.filter(pl.col("protocol") == f"of_{N}")["target_rank"] == 1)
 
 
 def recall(table: pl.DataFrame) -> float:
-    return float((table.filter(pl.col("protocol") == "full")["target_rank"] <= 10).mean())
+    return share(table.filter(pl.col("protocol") == "full")["target_rank"] <= 10)
 
 
 def test_the_row_of_popularity_is_the_rule_in_the_header(sparse) -> None:
