@@ -19,8 +19,8 @@ _TYPES: dict[str, pl.DataType] = {
 def schema_of(table: str) -> pl.Schema:
     """Column names and polars types of a table, in order.
 
-    >>> schema_of("candidate_sets")
-    Schema({'row_id': Int32, 'candidates': List(Int32)})
+    >>> dict(schema_of("candidate_sets"))
+    {'row_id': Int32, 'candidates': List(Int32)}
     """
     return pl.Schema({column.name: dtype_of(column) for column in TABLES[table]})
 

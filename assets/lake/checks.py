@@ -62,10 +62,12 @@ DESCRIPTIONS = {
     "the split.",
     "train_holds_no_answers": "No more held-out rows are in train, history and target, than similar users explain.",
     "one_target": "Each validation and test row has one candidate set, with its target once and no item twice.",
-    "others_never_touched": "The candidates beside the target are items that the user never touched and, where the "
-    "data set asks for it, that were there by then.",
+    "others_are_no_answers": "The candidates beside the target are items that the user never touched or, in a data set "
+    "that keeps repeats, never takes again; where the data set asks for it, they were there by then.",
     "answer_is_not_given_away": "A reader of the candidate sets who ignores the user finds no more targets than the "
     "items' popularity gives.",
+    "targets_are_not_in_their_history": "No more than half of the held-out targets are the last item of their history. "
+    "It warns, and blocks nothing.",
     "no_order_leads_to_the_target": "Neither the next id nor the next item in an order of all items finds the targets.",
     "loss_is_finite": "Each training loss is a number.",
     "improves_on_its_start": "The kept weights are better on validation than the policy they started from. It warns, "

@@ -24,6 +24,7 @@ def validate(table: pl.DataFrame | pl.LazyFrame, schema: Table, *, chunk_rows: i
     The table is looked at in chunks; what is said of a broken one does not depend on their size. A LazyFrame is the
     scan of a file.
 
+    >>> from contracts.tables import TABLES
     >>> from evaluation.schemas import schema_of
     >>> items = {"item_id": [0], "item": ["i7"], "title": [""], "category": [None], "text": [None]}
     >>> validate(pl.DataFrame(items, schema=schema_of("items")), TABLES["items"])  # doctest: +IGNORE_EXCEPTION_DETAIL

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
 from orchestration import code_location, settings
@@ -29,6 +30,7 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.delenv("DAGSTER_HOME")
     monkeypatch.setattr(code_location, "_held", [])
+    monkeypatch.setattr(DefinitionsLoadContext, "_instance", None)  # a test before this one may have run a step
     settings.prepare_home()
     with dg.DagsterInstance.get() as instance:
         yield instance

@@ -3,6 +3,7 @@
 import polars as pl
 
 _MOSTLY = 0.9  # share of falling times among those that change from one row to the next
+_FEWEST = 5  # changes of time, below which the direction of a file may be chance
 _MANY = 0.01  # share of tied rows that changes what models learn
 
 
@@ -16,9 +17,9 @@ def refuse_newest_first(raw: pl.LazyFrame) -> None:
         ValueError: the order of the file would reverse these rows.
     """
     falls, rises = _turns(raw)
-    if falls >= _MOSTLY * (falls + rises) > 0:
+    if _runs_backwards(falls, rises):
         falls, rises = _turns(raw.sort("file", "line"))  # rows in memory may be in another order than in the file
-    if not falls >= _MOSTLY * (falls + rises) > 0:
+    if not _runs_backwards(falls, rises):
         return
     groups = raw.group_by("user", "at", "position").len()
     n_tied = groups.filter(pl.col("len") > 1).select(pl.col("len").sum()).collect(engine="streaming").item()
@@ -31,6 +32,10 @@ def refuse_newest_first(raw: pl.LazyFrame) -> None:
         "time of another row of their user, and the order of the file would reverse them. Write cleaning: {ties: "
         "newest_first}, or {ties: hash} if the order of the rows says nothing."
     )
+
+
+def _runs_backwards(falls: int, rises: int) -> bool:
+    return falls + rises >= _FEWEST and falls >= _MOSTLY * (falls + rises)
 
 
 def _turns(raw: pl.LazyFrame) -> tuple[int, int]:
