@@ -13,6 +13,7 @@ import typer
 from borderline.home import opened
 from contracts.files.yaml_lines import ConfigurationError
 from orchestration import settings
+from orchestration.resources.mlflow_pages import page
 
 WORKSPACE = f"""\
 # Written by borderline ui at each start.
@@ -54,7 +55,7 @@ def ui(
             "-w", str(workspace),
         ],
     }  # fmt: skip
-    typer.echo(f"Dagster {dagster_url}   MLflow {mlflow_url}   (Ctrl-C stops both)")
+    typer.echo(f"Dagster {dagster_url}   MLflow {page(mlflow_url, 'experiments')}   (Ctrl-C stops both)")
     _supervise(commands, environment)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from assets.lake.ports import ModelCard, RegisteredVersion, VersionGone
+from orchestration.resources.mlflow_pages import page
 from orchestration.resources.mlflow_store import MlflowStore
 
 
@@ -119,7 +120,7 @@ class MlflowRegistry(MlflowStore):
 
     def version_url(self, dataset: str, version: str) -> str:
         """See `assets.lake.ports.Tracker`."""
-        return f"{self.ui_url}/#/models/{_model_name(dataset)}/versions/{version}"
+        return page(self.ui_url, "models", _model_name(dataset), "versions", version)
 
 
 def _gone(dataset: str, version: str, reason: str) -> VersionGone:

@@ -15,6 +15,7 @@ from typing import Any
 
 from assets.lake.ports import RunStatus, TrackedRun
 from assets.lake.versions import Version
+from orchestration.resources.mlflow_pages import page
 from orchestration.resources.mlflow_registry import MlflowRegistry
 
 FLUSH_S = 2.0
@@ -174,7 +175,7 @@ class MlflowTracker(MlflowRegistry):
         return run if run.info.lifecycle_stage == "active" else None
 
     def _run_url(self, experiment_id: str, run_id: str) -> str:
-        return f"{self.ui_url}/#/experiments/{experiment_id}/runs/{run_id}"
+        return page(self.ui_url, "experiments", experiment_id, "runs", run_id)
 
 
 class MlflowRun:

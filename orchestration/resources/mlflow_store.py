@@ -15,6 +15,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from contracts.durable import commit, staging_path
+from orchestration.resources.mlflow_pages import VIEW_TAG, leaderboard_view
 
 LOCKED_S = 20.0
 """How long a store that another process is writing to is waited for."""
@@ -107,12 +108,14 @@ class MlflowStore(dg.ConfigurableResource):
             if found.lifecycle_stage == "deleted":  # MLflow takes no run into it, and its name cannot be used again
                 client.restore_experiment(found.experiment_id)
                 dg.get_dagster_logger().warning(f"the experiment {name} was deleted in MLflow; it is restored")
+            if found.tags.get(VIEW_TAG) != leaderboard_view():  # an experiment of an earlier version
+                client.set_experiment_tag(found.experiment_id, VIEW_TAG, leaderboard_view())
             return found.experiment_id
         location = f"{self.artifact_root}/{dataset}" if self.artifact_root else None
         from mlflow.exceptions import MlflowException
 
         try:
-            return client.create_experiment(name, artifact_location=location)
+            return client.create_experiment(name, artifact_location=location, tags={VIEW_TAG: leaderboard_view()})
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
                 raise

@@ -117,6 +117,10 @@ def test_the_graph_the_jobs_and_the_schedules_are_on_the_page(ui: Ui) -> None:
     assert repository["schedules"] == [{"name": "retrain_shop_weekly", "scheduleState": {"status": "STOPPED"}}]
 
 
+def test_the_address_of_mlflow_that_is_printed_opens_on_model_training(ui: Ui, home: Path) -> None:
+    assert f"{ui.mlflow}/#/experiments?workflowType=machine_learning" in (home / "ui.log").read_text().split()
+
+
 def test_a_job_launched_from_the_page_runs(ui: Ui, home: Path) -> None:
     launch_and_wait(ui, home, "ingest", {}, tags=[{"key": "dagster/partition", "value": "shop"}])
     assert lake_of(home).require("candidate_sets", ("shop",)).table().height > 0
