@@ -71,7 +71,7 @@ def below(limit: Integers | int, bits: Bits) -> NDArray[np.int64]:
 
 
 def text_bits(text: str) -> int:
-    """64 bits that depend on the text alone, the same on every machine and in every version of every library."""
+    """64 bits that depend only on the text, the same on every machine and in every version of every library."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

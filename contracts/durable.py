@@ -1,6 +1,6 @@
 """Files that are whole or absent, also after a crash: written beside their name, flushed to the disk, renamed.
 
-What a file holds is no matter here; formats belong to the rooms that know them.
+The contents of a file do not matter here; formats belong to the rooms that know them.
 """
 
 import hashlib

@@ -44,7 +44,7 @@ def _changed(instance: dg.DagsterInstance, node: str, key: str, version: str) ->
 
 
 def files_stamp() -> str:
-    """Changes when a file in `datasets/`, `experiments/` or `studies/` may have: by names, sizes and times alone."""
+    """Changes when a file in `datasets/`, `experiments/` or `studies/` may have: only by names, sizes and times."""
     folders = (project_folder() / name for name in ("datasets", "experiments", "studies"))
     files = sorted(path for folder in folders for path in folder.glob("*.yaml"))
     seen = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files]

@@ -45,7 +45,7 @@ class Request:
     tags: Mapping[str, str]
     say: Callable[[str], None]
     published: Published
-    """Of the declared assets alone."""
+    """Versions, only of the declared assets."""
     ports: Mapping[str, Any]
 
     @property

@@ -2,7 +2,7 @@
 
 A version is reused while the fingerprint of what it was made from stays the same, and `code_version` is all that the
 fingerprint knows of code. `code_versions.json` holds both; a test fails when an asset's code is another than the one
-recorded. Whoever changed it records a decision:
+recorded. The author of a change records a decision:
 
     python -m borderline code-versions                            which assets wait for one
     python -m borderline code-versions --raises splits            same inputs, other content: made anew everywhere

@@ -36,7 +36,7 @@ ANY_EXPERIMENT_FILE = dg.AssetDep("experiment_files", partition_mapping=dg.AllPa
 
 
 def of_any_experiment(asset: str, of: str = "experiment") -> dg.AssetDep:
-    """An edge to the partitions of other experiments on the same data set, whose names stand in YAML files.
+    """An edge to the partitions of other experiments on the same data set, whose names are in YAML files.
 
     Dagster cannot read those names, so it is told that any experiment may be meant; the metadata of a materialisation
     say which one was. `of` is the second dimension of the asset that reads.

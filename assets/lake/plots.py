@@ -29,7 +29,7 @@ PANELS = {
     "beta": ("diagnostic/beta_q10", "diagnostic/beta_q50", "diagnostic/beta_q90"),
     "win rate on the fixed probe": ("diagnostic/probe_win_rate_all", "diagnostic/probe_win_rate_pair"),
 }
-"""Which curves, by pattern, stand in which panel. One without any is left out: SFT has no preferences to diagnose."""
+"""Panel → patterns of the curves it draws. A panel without curves is left out: SFT has no preferences to diagnose."""
 COLUMNS = 5
 
 

@@ -43,7 +43,7 @@ class Content:
     metadata: Metadata = field(default_factory=dict)
     checks: Sequence[Check] = ()
     waited_s: float = 0.0
-    """Seconds in which a command waited for the device: they are no part of what the asset took."""
+    """Seconds in which a command waited for the device; the seconds of the asset leave them out."""
 
 
 class Inputs:

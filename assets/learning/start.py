@@ -60,7 +60,7 @@ class Preferring:
 
 
 def plan_preference(asset: str) -> Callable[[Request], Preferring]:
-    """The plan of `asset`, which takes preference experiments alone."""
+    """The plan of `asset`, which takes only preference experiments."""
 
     def plan(request: Request) -> Preferring:
         keys = Keys(*request.partition)

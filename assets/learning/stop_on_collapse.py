@@ -37,12 +37,12 @@ class StopOnCollapse:
         self.replies.give(step, end=is_collapsed)
 
     def close(self) -> None:
-        """Removes the answers: they are no result."""
+        """Removes the replies: they are not a result."""
         shutil.rmtree(self.replies.folder)
 
 
 def collapse_check(judgement: Judgement) -> Check:
-    """Warns of a collapse; the policy is published for whoever wants to look at it."""
+    """Warns of a collapse; the policy is published all the same, to be looked at."""
     detail = {"verdict": judgement.diagnosis, "message": "; ".join(judgement.reasons), **judgement.numbers}
     return Check(CHECK, judgement.diagnosis != "collapsed", detail, blocks=False)
 

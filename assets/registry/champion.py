@@ -32,7 +32,7 @@ def reevaluated(
 ) -> Contender:
     """Scores a registered version on the current validation rows.
 
-    Items are matched by the publisher's id. What it has never heard of is no part of a history; a row whose target is
+    Items are matched by the publisher's id. A history leaves out the items that it does not know; a row whose target is
     such an item, or of whose history nothing is left, is a miss.
 
     Raises:

@@ -50,7 +50,7 @@ def leaderboard(
 ) -> Content:
     """Every measured experiment that is still what its file says, on the current tables; the others are named.
 
-    Costs are kept beside the results, and are no part of their data version.
+    Costs are kept beside the results; the data version leaves them out.
     """
     (dataset,) = step.partition
     metadata: dict[str, Any] = {"experiments": len(of.current)}

@@ -140,7 +140,7 @@ def _joined(text: str, separator: str) -> str:
 
 
 def _as_json(source: RawFile, scratch: Path) -> RawFile:
-    """A file of Python literals as JSON lines, line for line; what is no literal stays as it is, to be set aside."""
+    """A file of Python literals as JSON lines, line for line; a line of anything else stays, to be set aside."""
     path = scratch / "metadata.jsonl"
     with path.open("w", encoding="utf-8") as out:
         for _, lines in whole_lines(source, _FORM):

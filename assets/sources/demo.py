@@ -141,7 +141,7 @@ def simulate(n_users: int, n_items: int, seed: int) -> tuple[pl.DataFrame, pl.Da
 
 @dataclass(frozen=True)
 class _Shop:
-    """The catalogue, film by film; the films of a genre stand together, most popular first."""
+    """The catalogue, film by film; the films of a genre come together, most popular first."""
 
     items: pl.DataFrame
     """item, title, category."""

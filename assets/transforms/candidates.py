@@ -1,7 +1,7 @@
 """Candidate sets: the target among items the user never touched, for a choice that a blind reader cannot make.
 
 Dimension key: `b` rows, `n` candidates. Nothing is drawn from the target. Seeding by it is a trap: the target would
-show at a place, and among neighbours, that depend on it alone, and rows with the same target would tell on each other.
+show at a place, and among neighbours, that depend only on it, and rows with the same target would tell on each other.
 """
 
 from collections.abc import Iterator

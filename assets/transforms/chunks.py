@@ -62,7 +62,7 @@ def parts_by_row_id(*tables: Table, rows: int = ROWS) -> Iterator[list[pl.DataFr
 
 
 def parts_of_whole_users(table: Table, rows: int = ROWS) -> Iterator[pl.DataFrame]:
-    """The table in parts of about `rows` rows that hold all rows of each of their users; a user's rows stand together.
+    """The table in parts of about `rows` rows that hold all rows of each of their users; a user's rows come together.
 
     >>> log = pl.DataFrame({"user_id": [0, 0, 0, 1, 2]})
     >>> [part["user_id"].to_list() for part in parts_of_whole_users(log, rows=2)]

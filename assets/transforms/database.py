@@ -24,7 +24,7 @@ def database(scratch: Path, *readable: Path) -> Generator[duckdb.DuckDBPyConnect
         readable: more folders that may be read.
 
     Raises:
-        ValueError: BORDERLINE_MEMORY is no size.
+        ValueError: BORDERLINE_MEMORY is not a size.
     """
     memory = os.environ.get("BORDERLINE_MEMORY") or DEFAULT_MEMORY
     if not re.fullmatch(r"[0-9.]+ ?[KMGT]i?B", memory):

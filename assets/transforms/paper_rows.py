@@ -99,7 +99,7 @@ def published_candidates(
             + (f"{{draw: published, n: {length}}}." if length else "{draw: uniform}; the publisher has no lists.")
         )
     held_out = histories.filter(pl.col("split") != "train")
-    assert held_out["target"].equals(rows["target"])  # both stand in the order of `_with_ids`
+    assert held_out["target"].equals(rows["target"])  # both are in the order of `_with_ids`
     return pl.DataFrame({"row_id": held_out["row_id"], "candidates": rows["candidates"]})
 
 
@@ -115,7 +115,7 @@ def published_lists(paper_rows: pl.DataFrame, users: pl.DataFrame, items: pl.Dat
 
 
 def _first_split(paper_rows: pl.DataFrame) -> pl.DataFrame:
-    """user, position, split: the first split that shows what stands at that position of the user's sequence."""
+    """user, position, split: the first split that shows that position of the user's sequence."""
     places = paper_rows.select(
         "user",
         pl.col("split").cast(SPLIT),

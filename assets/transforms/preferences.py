@@ -29,7 +29,7 @@ def choose_negatives(
 
     Before any of that, what ranks before `min_rank` is passed over.
 
-    Nested: the choice of n = 1 is the start of the choice of n = 15, so experiments that differ in n alone differ in
+    Nested: the choice of n = 1 is the start of the choice of n = 15, so experiments that differ only in n differ in
     nothing else. A place whose kind has run out stays empty and is never filled with another kind, which would change
     what is compared; `negatives_missing` counts those.
 

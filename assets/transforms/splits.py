@@ -103,7 +103,7 @@ def split_parts(
     one split, by a hash of (seed, raw user id). random_holdout: as leave_one_out, in an order drawn by hash.
 
     Rows and their order are unchanged, but for a log without any order: there a user's rows are put into the order of a
-    hash of (seed, raw user id, raw item id), because the order they stand in may be a hidden clock, or a sort by item.
+    hash of (seed, raw user id, raw item id), because the order they are in may be a hidden clock, or a sort by item.
 
     >>> from datetime import UTC, datetime
     >>> from contracts.config.dataset import LeaveOneOut
@@ -186,7 +186,7 @@ def refuse_without_order(interactions: Table, split: Split, order: Order) -> Non
 
 
 def time_boundaries(interactions: Table, split: GlobalTimeSplit) -> tuple[datetime, datetime]:
-    """When validation and test begin. From shares: the times of the interactions that stand there in order of time."""
+    """When validation and test begin. Shares become the times of the interactions that are there in order of time."""
     if split.validation_from is not None and split.test_from is not None:
         return split.validation_from, split.test_from
     assert split.validation_share is not None  # the configuration has one pair or the other

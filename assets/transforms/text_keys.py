@@ -8,7 +8,7 @@ from contracts.draws import text_bits
 
 
 def text_keys(texts: pl.Series) -> NDArray[np.uint64]:
-    """64 bits that depend on each text alone, in the order of `texts`."""
+    """64 bits that depend only on each text, in the order of `texts`."""
     distinct = texts.unique()
     codes = pl.DataFrame({"text": distinct, "key": pl.Series([text_bits(text) for text in distinct], dtype=pl.UInt64)})
     return texts.to_frame("text").join(codes, on="text", how="left", maintain_order="left")["key"].to_numpy()

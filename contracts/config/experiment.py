@@ -116,7 +116,7 @@ class ItemCooccurrence(BaselineExperiment):
     reach: int | None = Field(default=1, ge=1, le=1000)
     """Steps within which a later item counts as taken after an earlier one; null: the whole log, in any order."""
     decay: float = Field(default=0.5, ge=0, le=1)
-    """Weight of the history's last but one item against its last, and so on; 0: the last item alone."""
+    """Weight of the history's last but one item against its last, and so on; 0: only the last item."""
 
 
 class ItemKnn(BaselineExperiment):
@@ -165,7 +165,7 @@ EXPERIMENT: TypeAdapter[Experiment] = TypeAdapter(Experiment)
 def policy_identity(experiment: Experiment) -> str:
     """The identity of an experiment as its policy depends on it.
 
-    `pool` is no part of a policy: it says what the policy mines for others. Two sft experiments that differ in their
+    `pool` does not belong to a policy: it says what it mines for others. Two sft experiments that differ in their
     pools share one policy.
     """
     return fingerprint_of(experiment.model_dump(mode="json", exclude={"pool"}))

@@ -130,9 +130,9 @@ class DynamicBoundary(Frozen):
     scale: float = Field(default=0.5, ge=0, lt=1)
     """Largest relative change of beta."""
     selection: bool = True
-    """False keeps every negative: beta alone, for an ablation."""
+    """False keeps every negative: only beta, for an ablation."""
     weighting: bool = True
-    """False keeps beta constant: selection alone, for an ablation."""
+    """False keeps beta constant: only selection, for an ablation."""
     selection_score: Literal["policy_logp", "log_ratio"] = "policy_logp"
     """What selection and weighting read: policy log-probability (the authors' code), or that over the reference."""
 

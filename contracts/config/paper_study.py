@@ -25,9 +25,9 @@ class Benchmark(Frozen):
     experiments: Annotated[list[str], Field(min_length=1)]
     """Ours, files in experiments/."""
     leaky: bool = False
-    """Its tables leak their answers: it runs with --accept-leaks alone, and every number of ours is marked."""
+    """Its tables leak their answers: it runs only with --accept-leaks, and every number of ours is marked."""
     same_rows_as: str | None = None
-    """A data set of this study that differs in its candidate lists alone: what the lists are worth is reported."""
+    """A data set of this study that differs only in its candidate lists: the report says what the lists are worth."""
     published: tuple[PublishedNumbers, ...] = ()
 
 
@@ -37,7 +37,7 @@ class PublishedStudy(Frozen):
     kind: Literal["published"]
     question: Annotated[str, Field(min_length=1)]
     sources: dict[str, str]
-    """Short name → where the numbers stand."""
+    """Short name → where the numbers are printed."""
     benchmarks: Annotated[dict[str, Benchmark], Field(min_length=1)]
     """By data set, a file in datasets/."""
 

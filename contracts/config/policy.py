@@ -40,9 +40,9 @@ class Titles(Frozen):
 
     kind: Literal["titles"]
     prompt: str = "Taken so far, oldest first:\n{history}"
-    """What stands around the lines of a history; text behind {history} costs its tokens once for each training row."""
+    """Text around the lines of a history; text after {history} costs its tokens once for each training row."""
     candidates: CandidateList | None = None
-    """What stands at {candidates} in the prompt; without that place none. Then rows share no part of their prompts."""
+    """Text at {candidates} in the prompt; without that place none. Then rows share no part of their prompts."""
     line: str = "{title}\n"
     """One item of a history."""
     end: str | None = None
@@ -67,7 +67,7 @@ Representation = Annotated[ItemTokens | SemanticIds | Titles, Field(discriminato
 
 
 def candidates_in_prompt(representation: ItemTokens | SemanticIds | Titles) -> CandidateList | None:
-    """The candidates that its prompts list; none, where they hold a history alone."""
+    """The candidates that its prompts list; none, where they hold only a history."""
     return representation.candidates if isinstance(representation, Titles) else None
 
 

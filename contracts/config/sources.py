@@ -171,7 +171,7 @@ class WeightColumn(Frozen):
 
     column: str = Field(min_length=1)
     minimum: float | None = None
-    """A smaller weight is no weight: its row goes into quarantine. To drop weak feedback, use `cleaning.min_weight`."""
+    """A smaller weight is an error: its row goes into quarantine. To drop weak feedback, use `cleaning.min_weight`."""
     maximum: float | None = None
 
 
@@ -270,7 +270,7 @@ class SequenceRows(Frozen):
     kind: Literal["sequences"]
     path: InnerPath
     ids: InnerPath | None = None
-    """JSON whose `id2user` and `id2item` map the numbers in `path` to the ids that they stand for."""
+    """JSON whose `id2user` and `id2item` map the numbers in `path` to ids."""
     titles: InnerPath | None = None
     """A line for each item: its id, a space, its title."""
 
@@ -288,7 +288,7 @@ class InputRows(Frozen):
 class PresplitSource(FileSource):
     """A benchmark that publishes rows, split, instead of a log; it is evaluated on its own rows.
 
-    A file may also stand there compressed, with .gz behind its name. That of the test part may be missing.
+    A file may also be compressed, with .gz after its name. That of the test part may be missing.
     """
 
     kind: Literal["presplit"]

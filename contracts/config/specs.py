@@ -47,7 +47,7 @@ class TrainingSpec(Spec):
 
     experiment: SftExperiment | PreferenceExperiment
     checkpoints: Path | None = None
-    """Folder of this training alone, which survives a failed one; none: an interrupted training is lost."""
+    """Folder only of this training, which survives a failed one; none: an interrupted training is lost."""
     awaits_replies: bool = False
     """Whether the parent replies to every validation, where the experiment stops on collapse."""
     interactions: Path | None = None

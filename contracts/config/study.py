@@ -22,7 +22,7 @@ SEED = "seed"
 LONGEST = 64
 """Characters of an experiment's name, which is a folder's."""
 AXIS = re.compile(r"[A-Za-z0-9_.-]+")
-"""What can be named in --only, and stands on pictures."""
+"""A label that --only can name and pictures show."""
 LABEL = re.compile(r"[a-z0-9_.-]+")
 
 
@@ -51,7 +51,7 @@ class GridStudy(Frozen):
     experiment: Settings
     """What all have in common."""
     axes: Annotated[dict[str, dict[str, Settings]], Field(min_length=1)]
-    """Axis → label → what it sets. `{axis}` in a value stands for the label of that axis."""
+    """Axis → label → what it sets. `{axis}` in a value is the label of that axis."""
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31, strict=True)]], Field(default=[0], min_length=1)]
     select: Selection | None = None
 
@@ -72,7 +72,7 @@ class Point:
     settings: Settings
     """What an experiment file would say."""
     layers: tuple[Place, ...]
-    """Where in the study's file its settings stand, in the order in which they were merged."""
+    """Where in the study's file its settings are, in the order in which they were merged."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Grid:
         return [point for point in self.points.values() if any(_has(point.labels, labels) for labels in wanted)]
 
     def shown(self, point: Point) -> dict[str, str]:
-        """The labels of a point without that of the selected axis, which is no question of the study."""
+        """The labels of a point without that of the selected axis, which the study does not ask about."""
         hidden = self.study.select.axis if self.study.select else None
         return {axis: label for axis, label in point.labels.items() if axis != hidden}
 

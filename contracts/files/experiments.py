@@ -22,7 +22,7 @@ def experiment_partitions() -> list[str]:
         try:
             found.update(rounds_to(key))
         except ConfigurationError:
-            continue  # whoever asks for that experiment is told what is wrong with it
+            continue  # asking for that experiment says what is wrong with it
     return sorted(found)
 
 
@@ -52,7 +52,7 @@ def default_experiments() -> list[str]:
     """What `all` means: the baselines, the policy `sft`, and every experiment of one round that starts from it, sorted.
 
     Other supervised policies, and what starts from them, take many times as long, or a table that belongs to one data
-    set; each further round takes as long as an experiment. Whoever wants one names it.
+    set; each further round takes as long as an experiment. They run when they are named.
 
     Raises:
         ConfigurationError: one of the files is wrong.

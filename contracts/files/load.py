@@ -203,7 +203,7 @@ def _kind(key: str) -> str | None:
     try:
         value, _ = read_yaml(path_of("experiments", key))
     except ConfigurationError:
-        return None  # whoever asks for that experiment is told what is wrong with it
+        return None  # asking for that experiment says what is wrong with it
     return value.get("kind") if isinstance(value, dict) else None
 
 
@@ -218,7 +218,7 @@ def _experiment_of(found: Grid, lines: Lines, study: str, key: str) -> Experimen
 
 
 def _lines_of(point: Point, lines: Lines) -> Lines:
-    """The line of every key of an experiment: where the last layer that sets it stands in the study's file."""
+    """The line of every key of an experiment: the place in the study's file of the last layer that sets it."""
     found: Lines = {}
     for layer in point.layers:
         for place, line in lines.items():

@@ -47,7 +47,7 @@ def written_as(key: str) -> str:
 
 
 def study_of(experiment: str) -> str | None:
-    """The study that an experiment belongs to, which is what stands before the first dot of its name; or none.
+    """The study that an experiment belongs to, the part before the first dot of its name; or none.
 
     It belongs to one too when the file of that study is gone.
     """

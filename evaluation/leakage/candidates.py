@@ -99,7 +99,7 @@ def candidate_leakage(
         histories: row_id, split, target of at least these rows; train rows tell which targets popularity finds.
         n_items: size of the catalogue.
         keeps_repeats: whether lists also hold items of the rows' histories (then `histories` has them). These agree by
-            taste, which is no fault of the lists: they are never in common.
+            taste, which the lists are not to blame for: they are never in common.
 
     Raises:
         ValueError: candidate sets that do not fit the rows, or items outside the catalogue.

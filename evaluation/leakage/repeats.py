@@ -1,6 +1,6 @@
 """Repeat probe: how many targets are items of their own history, and of which place?
 
-A user who buys the same again is no leak. But where most targets are the last item of their history, as in a log that
+Buying the same again is not a leak. But where most targets are the last item of their history, as in a log that
 writes one purchase as view, cart and buy, a rule that repeats it scores as well as any model. The probe warns.
 """
 

@@ -113,7 +113,7 @@ class LakeStorage:
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it even when this process is killed
             for leftover in folder.glob(".staging-*"):
-                shutil.rmtree(leftover)  # we hold the lock, so whoever made it is dead
+                shutil.rmtree(leftover)  # we hold the lock, so its maker is dead
             yield
 
     @contextmanager

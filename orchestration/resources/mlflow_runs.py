@@ -73,7 +73,7 @@ class MlflowTracker(MlflowRegistry):
             exit_code = getattr(error, "exit_code", 1)
             status = "KILLED" if exit_code < 0 else "FAILED"
             raise
-        finally:  # an interrupt is no Exception: it leaves KILLED
+        finally:  # an interrupt is not an Exception: it leaves KILLED
             try:
                 live.flush(final=True)
             finally:

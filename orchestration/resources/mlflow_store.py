@@ -154,7 +154,7 @@ def create_store(tracking_uri: str) -> None:
 
 
 def _refuse_unusable_file(tracking_uri: str) -> None:
-    """Refuses a store in a file that is no database or cannot be written; MLflow itself tries again for minutes."""
+    """Refuses a store in a file that is not a database or cannot be written; MLflow itself tries again for minutes."""
     path = Path(tracking_uri.removeprefix(SQLITE))
     if not tracking_uri.startswith(SQLITE) or not path.exists():
         return

@@ -41,7 +41,7 @@ def write_warehouse(path: Path, tables: Mapping[str, Sequence[Version]], *, afre
 
 
 def _is_readable(connection: duckdb.DuckDBPyConnection, version: Version) -> bool:
-    """A damaged file must not take the view of every other partition with it; whoever reads it is told."""
+    """A damaged file must not take the view of every other partition with it; reading it says so."""
     try:
         connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(version.table_path)])
     except duckdb.Error as error:

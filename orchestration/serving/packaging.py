@@ -35,7 +35,7 @@ def log_recommender(run_id: str, policy: Path, catalogue: Path, card: ModelCard)
     Returns:
         What MLflow knows of it, with its `model_uri` and `model_id`.
     """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # its progress would stand between our lines
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # its progress would appear between our lines
     with mlflow.start_run(run_id=run_id):
         return mlflow.pyfunc.log_model(
             name=card.experiment.replace(".", "-"),

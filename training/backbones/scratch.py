@@ -15,7 +15,7 @@ HIDDEN_DROPOUT = "hidden_dropout"
 
 
 def scratch_model(config: ScratchBackbone, n_tokens: int, seed: int) -> LlamaForCausalLM:
-    """A Llama-architecture model with random weights that depend on the seed alone."""
+    """A Llama-architecture model with random weights that depend only on the seed."""
     # Three matrices of this width are as large as the usual two of 4 × hidden.
     inner = -(-8 * config.hidden // (3 * INNER_MULTIPLE)) * INNER_MULTIPLE
     torch.manual_seed(seed)

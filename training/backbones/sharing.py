@@ -24,7 +24,7 @@ def refuse_unshareable(model: Any, config: CheckpointBackbone) -> None:
 
     Sliding windows and positions that depend on the longest text are known by their configuration: a text shorter than
     the window shows nothing. Everything else is found by doing both on a few tokens: recurrence, attention of another
-    kind, states that are not what the output layer alone turns into logits.
+    kind, states that more than the output layer turns into logits.
 
     Raises:
         ValueError: naming the architecture.

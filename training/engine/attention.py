@@ -39,7 +39,7 @@ class Packing:
         return packed.reshape(self.n_windows, self.longest, *width).transpose(1, 2)
 
     def packed(self, table: Float[Tensor, "w k l d"]) -> Float[Tensor, "t k d"]:
-        """Lines as tokens, without what stands behind them."""
+        """Lines as tokens, without what follows them."""
         flat = table.transpose(1, 2).reshape(self.n_windows * self.longest, *table.shape[1::2])
         return flat if self.place is None else flat.index_select(0, self.place)
 
@@ -58,7 +58,7 @@ def pack(offsets: Int[np.ndarray, " w+1"], device: torch.device) -> Packing:
 class Branches:
     """What the nodes of a pass see.
 
-    A path is a branch from its first node to its last one. Every node stands on one path, and sees what is above it
+    A path is a branch from its first node to its last one. Every node is on one path, and sees what is above it
     there: keys are gathered for each path, not for each node.
     """
 
@@ -69,7 +69,7 @@ class Branches:
     paths: Int[Tensor, "p a"]
     """The nodes of each path, from the trunk on; behind a shorter one, its last again."""
     on_path: Packing
-    """Where each node stands: a line is a path, its cells are for those of its nodes that are in this pass."""
+    """Where each node is: a line is a path, its cells are for those of its nodes that are in this pass."""
     is_below: Bool[Tensor, "n a"] | None
     """The places of its path that a node does not see; none, when every node sees all of its path."""
     n_nodes: int

@@ -97,7 +97,7 @@ def search(
     """For all rows, a few at a time: their indices, and items outside the history, the `depth` most likely among them.
 
     Down to the least likely one found none is missing, if the search is exact. It walks through most of the trie for a
-    policy that hardly prefers any item, as one does before it is trained: then a beam alone is a matter of seconds.
+    policy that hardly prefers any item, as one does before it is trained: then only a beam is a matter of seconds.
 
     Args:
         policy: in evaluation mode.

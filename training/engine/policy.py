@@ -41,7 +41,7 @@ class Policy:
         self.vocabulary, self.context, self.device = vocabulary, context, device
         tokens = vocabulary.completions
         self.is_direct = len(vocabulary.bridge) == 0 and np.array_equal(tokens.values, np.arange(len(tokens)))
-        """Whether item k is token k alone, so that the state behind a history scores the whole catalogue."""
+        """Whether item k is only token k, so that the state after a history scores the whole catalogue."""
         self.adapter = adapter
         """Attached to the model already: with it disabled, the frozen weights answer."""
         self.model = model.to(device.device)  # pyright: ignore[reportArgumentType]
@@ -127,7 +127,7 @@ class Policy:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device.device)
 
     def trained_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """What an optimizer may change: everything, or the adapter alone."""
+        """What an optimizer may change: everything, or only the adapter."""
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     @property

@@ -1,6 +1,6 @@
 """One forward pass for histories and all their completions: what is common to several is computed once.
 
-The trunks of some windows stand one after the other. A row's completions are paths of tokens that begin at the end of
+The trunks of some windows come one after the other. A row's completions are paths of tokens that begin at the end of
 its prompt, anywhere on a trunk: where a path goes on as the trunk does, it runs on the trunk; where several paths begin
 alike, they share nodes. The last token of a path predicts nothing and is not fed. A log-probability is a (state, token)
 pair: the state at a token's parent predicts it, which is the next-token shift.
@@ -163,7 +163,7 @@ def _paths(nodes: Nodes, n_earlier: int, device: torch.device) -> tuple[torch.Te
     paths = np.take_along_axis(to_last, column, axis=1)
     owner = np.empty(n, dtype=np.int64)
     line, at = np.nonzero(to_last >= n_earlier)
-    owner[to_last[line, at] - n_earlier] = line  # a node of several paths stands on one of them
+    owner[to_last[line, at] - n_earlier] = line  # a node of several paths is on one of them
     in_pass, depth = (above >= n_earlier).sum(axis=1), (above >= 0).sum(axis=1)
     width = int(in_pass.max())
     place = owner * width + in_pass - 1

@@ -86,7 +86,7 @@ class Trunks:
     row: Int[np.ndarray, " r"]
     """Index of each row."""
     window: Int[np.ndarray, " r"]
-    """The window each row stands in."""
+    """The window that each row is in."""
     prompt_tokens: Int[np.ndarray, " r"]
     """How many tokens of its window are the row's prompt."""
 

@@ -12,7 +12,7 @@ from contracts.config import Backbone, CheckpointBackbone
 from contracts.durable import sha256_of
 
 READ = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "merges.txt", "vocab.txt")
-"""Files of a folder that architecture, weights and tokeniser are read from; what stands beside them is not."""
+"""Files of a folder that architecture, weights and tokeniser are read from; other files beside them are not."""
 WEIGHTS = "model.safetensors"
 
 
@@ -70,6 +70,6 @@ def _sha256(path: Path) -> str:
     return _content_sha256(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-@cache  # gigabytes that are asked for several times; whoever writes a file changes one of these numbers
+@cache  # gigabytes that are asked for several times; writing a file changes one of these numbers
 def _content_sha256(path: Path, *_: int) -> str:
     return sha256_of(path)

@@ -75,7 +75,7 @@ def read_preference_rows(path: Path, train: Rows, n_items: int) -> PreferenceRow
     """The table `preference_rows`. An item that is rejected twice in a row counts once: it would weigh double.
 
     Raises:
-        ValueError: a row that is no train row or occurs twice, a chosen item that is not its target, a rejected item
+        ValueError: a row that is not a train row or occurs twice, a chosen item that is not its target, a rejected item
             that is the chosen one.
     """
     table = pq.read_table(path, columns=["row_id", "chosen", "rejected"])

@@ -51,7 +51,7 @@ def accumulate(
         policy, criterion: make the losses.
         windows: of one optimizer step, the same for all workers; each takes its share.
         compute: how much one pass may hold.
-        workers: this process alone, when absent.
+        workers: only this process, when absent.
         scorer: the policy's `Scorer`, prepared for several workers.
 
     Returns:

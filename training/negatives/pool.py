@@ -21,11 +21,11 @@ class Mined:
     """The pool of some rows, miner by miner: the hardest by rank, the others in the order they were drawn.
 
     No miner holds an item twice. Uniform negatives are drawn from what is not among the hardest; in-batch and popular
-    ones are what their rule draws, whoever else holds the item.
+    ones are what their rule draws, whatever else holds the item.
     """
 
     items: Int[np.ndarray, "r n"]
-    """Item ids, or ABSENT, which stands behind all that its miner found."""
+    """Item ids, or ABSENT, which follows all that its miner found."""
     rank: Int[np.ndarray, "r n"]
     """1 = most likely among the items that the row's user did not touch in train; ties by item id."""
     widths: tuple[int, int, int, int]
@@ -107,7 +107,7 @@ def mine_sample(
 
     Returns:
         The pool and the log-probability of each of its items. Ranks are within the sample; that of an item outside it
-        is where it would stand.
+        is where it would be.
     """
     n_sample = items.shape[1] - min(pool.in_batch, n_items) - min(pool.popularity, n_items)
     is_absent = items == target[:, None]

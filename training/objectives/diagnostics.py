@@ -33,7 +33,7 @@ def diagnose(prefs: Preferences, kind: str, **hyperparameters: Any) -> dict[str,
     - `grad_boundary_abs`: mean c_j of the boundary negatives. DMPO's share never changes; this shows its saturation.
     - `effective_negatives`: (Σ c_j)² / Σ c_j², mean over rows.
     - `saturation`: the factor σ(−z) that scales the gradient, mean; 0 is a loss that teaches nothing any more. Absent
-      where no sigmoid of preferences alone scales it (`ipo`, `lpo`, `orpo`).
+      where no sigmoid of preferences by itself scales it (`ipo`, `lpo`, `orpo`).
     - `violation_rate_policy`, `violation_rate_ratio`, `violation_disagreement`: share of the negatives at or above the
       chosen item by policy log-probability, by log-ratio, and by exactly one of them.
     - `boundary_fraction`: share of the negatives on the boundary; `branch_violation`, `branch_cluster`, `branch_all`:
@@ -140,7 +140,7 @@ def _as_pairs(prefs: Preferences) -> Preferences:
 
 
 def _with_own_generator(hyperparameters: dict[str, Any]) -> dict[str, Any]:
-    """A copy whose generator starts where the given one stands: measuring must not change what is trained on next."""
+    """A copy whose generator starts where the given one is: measuring must not change what is trained on next."""
     generator = hyperparameters.get("generator")
     return hyperparameters if generator is None else hyperparameters | {"generator": generator.clone_state()}
 

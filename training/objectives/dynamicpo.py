@@ -77,8 +77,8 @@ def focus(
         margin: Nats by which beta's adjustment is shifted.
         clusters: Into how many groups the negatives are split where none outranks the chosen item.
         scale: Largest relative change of beta.
-        selection: False keeps every negative, which leaves the effect of beta alone.
-        weighting: False keeps `beta` for every negative, which leaves the effect of the selection alone.
+        selection: False keeps every negative, which leaves only the effect of beta.
+        weighting: False keeps `beta` for every negative, which leaves only the effect of the selection.
         selection_score: What both read: `policy_logp`, the policy's summed log-probability, as in the authors' code, or
             `log_ratio`, that over the reference, which at the first step is 0 for every item.
     """

@@ -26,7 +26,7 @@ class Representation(Protocol):
 
     @property
     def n_scored(self) -> int:
-        """The first so many tokens share all the probability: others never stand in a completion."""
+        """The first so many tokens share all the probability: others are never in a completion."""
         ...
 
     @property
@@ -46,7 +46,7 @@ class Representation(Protocol):
 
     @property
     def n_candidates(self) -> int:
-        """How many candidates each prompt lists; 0, where it is a history alone. The others here are then asked for."""
+        """How many candidates each prompt lists; 0, where it is only a history. The others here are then asked for."""
         ...
 
     def prompts(self, histories: Ragged, candidates: Ragged | None = None) -> Ragged:

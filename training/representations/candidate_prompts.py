@@ -1,8 +1,8 @@
 """The candidates that prompts list: those of validation and test rows are given, those of train rows are drawn here.
 
 A train row lists its target among items that its user did not touch in train, drawn uniformly: held-out items are
-neither forced in nor kept out, as among mined negatives. What is drawn, and in which order it stands, are hashes of the
-row id alone: no seed of an experiment, no other row, and not which of the user's items is the target. So every command
+neither forced in nor kept out, as among mined negatives. The draw and its order are hashes of only the
+row id: no seed of an experiment, no other row, and not which of the user's items is the target. So every command
 finds the same list for a row, and a log-probability of one command holds in another. Dimensions: r rows, n candidates.
 """
 

@@ -46,7 +46,7 @@ class ItemVocabulary:
 
     @property
     def n_candidates(self) -> int:
-        """None: a prompt is a history alone."""
+        """None: a prompt is only a history."""
         return 0
 
     def prompt_tokens(self, histories: Ragged, candidates: Ragged | None = None) -> Int[np.ndarray, " k"]:

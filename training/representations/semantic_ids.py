@@ -76,7 +76,7 @@ def read_codes(path: Path) -> Codes:
     """Item → codes, from JSON (also gzipped) or from Parquet with the columns `item` and `codes`.
 
     Raises:
-        ValueError: a table that cannot be read, an item that is missing or stands there twice, or a code that is
+        ValueError: a table that cannot be read, an item that is missing or is there twice, or a code that is
             neither an integer nor text; the row is named.
     """
     try:

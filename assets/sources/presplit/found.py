@@ -12,7 +12,7 @@ from assets.sources.reader.text import SHOWN, TextForm, utf8_blocks
 
 @dataclass(frozen=True)
 class Row:
-    """A row as published: the target stands at `position` of the user's sequence, the history just before it."""
+    """A row as published: the target is at `position` of the user's sequence, after its history."""
 
     split: str
     user: str

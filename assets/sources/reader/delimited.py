@@ -51,7 +51,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class _Records:
-    """Where the records of a text stand: bytes [start, end) of each, without the line break, and its first line."""
+    """Where the records of a text are: bytes [start, end) of each, without the line break, and its first line."""
 
     starts: Lines
     ends: Lines
@@ -183,7 +183,7 @@ def _find(block: _Block, line: int, *, is_last: bool) -> tuple[_Records, int, in
 
 
 def _quotes_are_legal(buffer: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
-    """Whether every quote that opens a field stands at its start, and every one that closes it at its end.
+    """Whether every quote that opens a field is at its start, and every one that closes it at its end.
 
     Quotes alternate between opening and closing; a doubled quote closes and opens again at once.
     """
@@ -198,7 +198,7 @@ def _quotes_are_legal(buffer: np.ndarray, quotes: np.ndarray, delimiter: int) ->
 
 
 def _find_carefully(block: _Block, line: int, newlines: np.ndarray, *, is_last: bool) -> tuple[_Records, int, int]:
-    """The same, record by record, for a text with a quote where none may stand: only that line is set aside."""
+    """The same, record by record, for a text with a misplaced quote: only that line is set aside."""
     text, one_line = block.text, block.dialect.one_line
     reason = _BROKEN_LINE if one_line else _STRAY
     delimiter = re.escape(bytes([block.mark]))
@@ -268,7 +268,7 @@ def _judged(found: _Records, block: _Block, n_fields: int) -> _Records:
 
 
 def _is_quoted(buffer: np.ndarray, starts: Lines, ends: Lines, places: np.ndarray) -> np.ndarray:
-    """Which bytes stand between quotes: after an odd number of them within their record."""
+    """Which bytes are between quotes: after an odd number of them within their record."""
     quotes = np.flatnonzero(buffer == _QUOTE)
     record = np.maximum(np.searchsorted(starts, places, side="right") - 1, 0)
     return (np.searchsorted(quotes, places) - np.searchsorted(quotes, starts[record])) % 2 == 1
@@ -302,7 +302,7 @@ def _chunk(block: _Block, records: _Records, names: tuple[str, ...], wanted: tup
 
 
 def _joined(text: bytes, records: _Records) -> bytes:
-    """The records alone, each with a line break."""
+    """Only the records, each with a line break."""
     lengths = records.ends - records.starts
     if len(lengths) and records.starts[0] == 0 and (records.starts[1:] == records.ends[:-1] + 1).all():
         return text[: int(records.ends[-1])] + b"\n"

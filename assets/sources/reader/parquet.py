@@ -53,7 +53,7 @@ def _readable(file: RawFile, table: pa.Table) -> pl.DataFrame:
     """The columns in types that polars has: a UUID as its text, bytes as the text they are, a wide decimal as text.
 
     Raises:
-        UnusableSource: bytes are no text.
+        UnusableSource: bytes are not text.
     """
     columns: dict[str, pa.ChunkedArray] = {}
     for field, column in zip(table.schema, table.columns, strict=True):

@@ -46,7 +46,7 @@ class Chunk:
     shown: Callable[[Sequence[int]], list[str]]
     """Places of records → the records as the file has them, cut, for the quarantine."""
     bad: pl.DataFrame
-    """line, reason, text: what is no record."""
+    """line, reason and text of each line that is not a record."""
 
 
 def bad_rows(rows: Iterable[tuple[int, str, str]]) -> pl.DataFrame:

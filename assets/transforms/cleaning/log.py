@@ -189,7 +189,7 @@ def _batches(connection: duckdb.DuckDBPyConnection, query: str) -> pa.RecordBatc
 
 
 def _raw_ids(connection: duckdb.DuckDBPyConnection, name: str) -> pl.DataFrame:
-    """What each code of users or items stands for, in the order of the codes."""
+    """The raw id of each code of users or items, in the order of the codes."""
     query = f'SELECT {name[0]}::INTEGER AS {name[0]}, "{name}" FROM {name}s ORDER BY {name[0]}'
     return pl.DataFrame(_batches(connection, query).read_all())
 

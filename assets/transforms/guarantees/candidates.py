@@ -118,7 +118,7 @@ def candidates_were_available(histories: Table, candidate_sets: Table, interacti
     frame = interactions.lazy().select("user_id", "item_id", "split", pl.col("at").to_physical())
     first_at = frame.group_by("item_id").agg(pl.col("at").min()).collect(engine="streaming")
     items_known = max(int(first_at["item_id"].max() or 0), 0)  # type: ignore[arg-type]
-    known_from = np.full(items_known + 2, _NEVER)  # the last stands for every item the log never shows
+    known_from = np.full(items_known + 2, _NEVER)  # the last is for every item that the log never shows
     known_from[first_at["item_id"].to_numpy()] = first_at["at"].to_numpy()
     held_out = frame.filter(pl.col("split") != "train").group_by("user_id", "split", "item_id").agg(pl.col("at").max())
     times = rows.lazy().join(

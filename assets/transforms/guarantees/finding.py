@@ -1,6 +1,6 @@
 """What must hold between tables, as counts and first offending rows. Pure checks: the caller decides what to refuse.
 
-Each looks at the finished tables alone and shares no code with what made them, so that a mistake there is found here.
+Each looks only at the finished tables and shares no code with what made them, so that a mistake there is found here.
 """
 
 from collections.abc import Iterable
@@ -63,7 +63,7 @@ def require(findings: Iterable[Finding]) -> None:
 
 
 def interactions_are_chronological(interactions: Table) -> Finding:
-    """A user's interactions stand together, and none is earlier than the one before it."""
+    """A user's interactions come together, and none is earlier than the one before it."""
     table = interactions.lazy().select("user_id", pl.col("at").to_physical()).collect(engine="streaming")
     user, at = table["user_id"].to_numpy(), table["at"].fill_null(0).to_numpy()
     is_wrong = np.zeros(len(user), dtype=bool)

@@ -127,7 +127,7 @@ class _Rows:
 
 
 class _Precede:
-    """Looks for each target among the user's interactions, and compares what stands before it with the history."""
+    """Looks for each target among the user's interactions, and compares the interactions before it with the history."""
 
     def __init__(self, log: _Log) -> None:
         self.log, self.checked, self.violations = log, 0, 0
@@ -149,9 +149,7 @@ class _Precede:
         wanted = log.key(rows.users[of_split], rows.targets[of_split])
         first = np.searchsorted(keys, wanted, side="left")
         at = np.searchsorted(keys, wanted, side="right") - 1  # the last interaction of the user with the target
-        wrong = np.full(
-            (2, len(of_split)), _NOTHING, dtype=np.int64
-        )  # the first wrong item, and what should stand there
+        wrong = np.full((2, len(of_split)), _NOTHING, dtype=np.int64)  # the first wrong item, and the right one
         is_open = np.ones(len(of_split), dtype=bool)
         is_nowhere = at < first
         tried = np.flatnonzero(~is_nowhere)
@@ -166,7 +164,7 @@ class _Precede:
             self._note(rows, of_split[bad], wrong[:, bad], is_nowhere[bad])
 
     def _compare(self, rows: _Rows, at: Ints, places: Ints) -> Ints:
-        """For each row, the first history item that differs from what stands before the place, and that; or _SAME."""
+        """For each row, the first history item that differs from what comes before the place, and that; or _SAME."""
         lengths = rows.lengths[at]
         reaches = np.minimum(lengths, places - self.log.starts[rows.users[at]])
         differs = np.full((2, len(at)), _SAME, dtype=np.int64)
@@ -209,7 +207,7 @@ _NOTHING = -2
 
 
 class _HeldOut:
-    """Looks whether train rows show what their users have in held-out splits alone."""
+    """Looks whether train rows show what their users have only in held-out splits."""
 
     _BITS = 20
 
@@ -241,7 +239,7 @@ class _HeldOut:
             self._note(rows, of[is_train], held_out[found[is_train]], ranks[found[is_train]])
 
     def _held_out(self, begin: int, end: int) -> tuple[Ints, NDArray[np.uint8]]:
-        """Keys of what the users at these places have outside train alone, ascending, and where."""
+        """Keys of what the users at these places have only outside train, ascending, and where."""
         log = self.log
         keys, ranks = log.key(log.users[begin:end], log.items[begin:end]), log.ranks[begin:end]
         is_held = ranks > 0 if log.is_late is None else (ranks > 0) | log.is_late[begin:end]
